@@ -1,0 +1,99 @@
+//! Decisions and outcomes: every answer that was given, and what happened afterwards.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::feature::FeatureValue;
+use crate::id::{DecisionId, ModelName, Offset};
+use crate::time::Timestamp;
+
+/// One answer, with everything that was known when it was given.
+///
+/// Its JSON form is what the decision log stores (format 1); fields are only ever added.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Decision {
+    /// Its id.
+    pub id: DecisionId,
+    /// The question.
+    pub model: ModelName,
+    /// The number of the version that answered; absent for a fallback.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u32>,
+    /// Why the fallback answered, where it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<Fallback>,
+    /// Whom the answer is about, by the key after joining identities.
+    pub entity: String,
+    /// When it was asked.
+    pub moment: Timestamp,
+    /// The last event that the features had seen.
+    pub offset: Offset,
+    /// The features in the order of the version's columns; empty for a fallback.
+    pub features: Vec<FeatureValue>,
+    /// What the caller passed along.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub context: Map<String, Value>,
+    /// The answer.
+    pub answer: Answer,
+    /// How long the answer took, in microseconds.
+    pub latency_us: u64,
+}
+
+/// The answer of a predict model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Answer {
+    /// A probability for a yes/no question or the most likely class, else the predicted amount.
+    pub score: f64,
+    /// The most likely class of a next-action model, `yes`/`no` (at 0.5) for a yes/no question; absent for amounts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// The probability of every class, for a next-action model.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub probabilities: Vec<ClassProbability>,
+}
+
+/// One class and how likely it is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ClassProbability {
+    /// The class: the name of an event, or `none`.
+    pub class: String,
+    /// Between 0 and 1.
+    pub probability: f64,
+}
+
+/// Why the plain fallback answered instead of a version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fallback {
+    /// No version has passed the gate yet.
+    NoVersion,
+    /// Nothing is known about this entity.
+    UnknownEntity,
+    /// The version failed to answer; it is counted and logged.
+    VersionFailed,
+}
+
+/// What happened after a decision, joined to it when it is certain.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// The decision.
+    pub decision: DecisionId,
+    /// The question.
+    pub model: ModelName,
+    /// The version that had answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u32>,
+    /// Whom it was about.
+    pub entity: String,
+    /// When the answer was given.
+    pub moment: Timestamp,
+    /// When the outcome was certain: the target event, or the end of the horizon.
+    pub resolved_at: Timestamp,
+    /// What the model had said: a probability, or an amount; for classes that of the class that came true.
+    pub score: f64,
+    /// What happened: 1 or 0, an amount, or for classes 1 when the most likely one came true.
+    pub value: f64,
+    /// The class that came true, for a next-action model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<String>,
+}

@@ -1,0 +1,873 @@
+//! From the text of a project file to a [`Project`], or to everything that is wrong with it.
+
+use std::collections::BTreeMap;
+
+use toml::de::DeTable;
+
+use super::problem::{Problem, ProjectError, did_you_mean};
+use super::reader::{Entry, Source as Text, Table};
+use super::{
+    Aggregate, EntityKind, FeatureDefinition, Formula, GateRules, ItemDeclaration, Located,
+    Observe, Operation, PredictModel, Project, ProjectLimits, PropertyRule, Retrain, Source,
+    SourceFormat, Target, Training,
+};
+use crate::event::Field;
+use crate::feature::FeatureType;
+use crate::id::{ModelName, ProjectName};
+use crate::time::Span;
+
+/// The fewest rows with a known target that are worth learning from, unless the file says otherwise.
+const MIN_ROWS_DEFAULT: u64 = 200;
+
+impl Project {
+    /// Reads a project file.
+    ///
+    /// # Errors
+    /// Every problem of the file, each with its line.
+    pub fn parse(text: &str) -> Result<Self, ProjectError> {
+        if text.len() > ProjectLimits::FILE_BYTES_MAX {
+            let message = format!(
+                "the file is larger than {} bytes",
+                ProjectLimits::FILE_BYTES_MAX
+            );
+            return Err(ProjectError {
+                problems: vec![Problem {
+                    line: 1,
+                    place: String::new(),
+                    message,
+                    hint: None,
+                }],
+            });
+        }
+        let source = Text::new(text);
+        let (root, errors) = DeTable::parse_recoverable(text);
+        if !errors.is_empty() {
+            for error in errors {
+                let line = error.span().map_or(1, |span| source.line(&span));
+                source.problem(
+                    line,
+                    "",
+                    format!("not readable as TOML: {}", error.message()),
+                    None,
+                );
+            }
+            return Err(ProjectError {
+                problems: source.into_problems(),
+            });
+        }
+        let project = read_project(&source, Table::root(&source, &root), text);
+        ProjectError::check(source.into_problems())?;
+        // a missing part without a problem would be a bug of the reader, so say so rather than panic
+        project.ok_or_else(|| ProjectError {
+            problems: vec![Problem {
+                line: 1,
+                place: String::new(),
+                message: "the file could not be read".to_owned(),
+                hint: None,
+            }],
+        })
+    }
+}
+
+fn read_project(source: &Text<'_>, mut root: Table<'_, '_>, text: &str) -> Option<Project> {
+    let mut name = None;
+    let mut currency = None;
+    if let Some(mut table) = root
+        .require("project", "{ name = \"shop\" }")
+        .and_then(|entry| entry.table())
+    {
+        name = table
+            .require("name", "\"shop\"")
+            .and_then(|entry| entry.parsed::<ProjectName>());
+        currency = table
+            .get("currency")
+            .and_then(|entry| read_currency(&entry));
+        table.finish();
+    }
+    let items = root
+        .get("items")
+        .and_then(|entry| entry.table())
+        .and_then(read_items);
+    let events = named(root.get("events"), |_, entry| {
+        read_event(&entry.table()?.closed())
+    });
+    let sources = named(root.get("sources"), |_, entry| read_source(entry.table()?));
+    let features = root
+        .get("features")
+        .map(|entry| read_features(&entry, &events))
+        .unwrap_or_default();
+    let models = read_models(source, root.get("models"));
+    root.finish();
+    Some(Project {
+        name: name?,
+        currency,
+        items,
+        events,
+        sources,
+        features,
+        models,
+        text: text.to_owned(),
+    })
+}
+
+/// Reads each entry of a table whose keys are names.
+fn named<'s, 't, T>(
+    entry: Option<Entry<'s, 't>>,
+    read: impl Fn(&str, &Entry<'s, 't>) -> Option<T>,
+) -> BTreeMap<String, T> {
+    let Some(table) = entry.and_then(|entry| entry.table()) else {
+        return BTreeMap::new();
+    };
+    table
+        .entries()
+        .into_iter()
+        .filter_map(|(name, entry)| Some((name.clone(), read(&name, &entry)?)))
+        .collect()
+}
+
+fn read_currency(entry: &Entry<'_, '_>) -> Option<String> {
+    let currency = entry.string()?;
+    if currency.len() == 3 && currency.bytes().all(|byte| byte.is_ascii_uppercase()) {
+        return Some(currency);
+    }
+    entry.problem(
+        format!("'{currency}' is not a currency"),
+        Some("three letters, like EUR".to_owned()),
+    );
+    None
+}
+
+fn read_items(mut table: Table<'_, '_>) -> Option<ItemDeclaration> {
+    let id = table
+        .require("id", "\"properties.item\"")
+        .and_then(|entry| entry.parsed());
+    let attributes = named(table.get("attributes"), |_, entry| entry.parsed());
+    table.finish();
+    Some(ItemDeclaration {
+        id: id?,
+        attributes,
+    })
+}
+
+fn read_event(properties: &EventTable<'_, '_>) -> Option<BTreeMap<String, PropertyRule>> {
+    Some(named(properties.0.clone(), |_, entry| entry.parsed()))
+}
+
+/// The `properties` of an event's table, after its other keys were refused.
+struct EventTable<'s, 't>(Option<Entry<'s, 't>>);
+
+impl<'s, 't> Table<'s, 't> {
+    fn closed(mut self) -> EventTable<'s, 't> {
+        let properties = self.get("properties");
+        self.finish();
+        EventTable(properties)
+    }
+}
+
+fn read_source(mut table: Table<'_, '_>) -> Option<Source> {
+    let path = table.get("path").and_then(|entry| entry.string());
+    let format = table
+        .get("format")
+        .and_then(|entry| match entry.string()?.as_str() {
+            "csv" => Some(SourceFormat::Csv),
+            "jsonl" => Some(SourceFormat::Jsonl),
+            "parquet" => Some(SourceFormat::Parquet),
+            other => {
+                entry.problem(
+                    format!("'{other}' is not a format"),
+                    Some("csv, jsonl or parquet".to_owned()),
+                );
+                None
+            }
+        });
+    let event = table.get("event").and_then(|entry| entry.string());
+    let map = named(table.get("map"), |target, entry| {
+        let known = ["timestamp", "received_at", "message_id"];
+        if !known.contains(&target) && target.parse::<Field>().is_err() {
+            let fields = [
+                "user_id",
+                "anonymous_id",
+                "group_id",
+                "name",
+                "properties.…",
+            ];
+            let hint = did_you_mean(target, known.into_iter().chain(fields));
+            entry.problem(format!("'{target}' is not a field of an event"), hint);
+        }
+        entry.string()
+    });
+    table.finish();
+    Some(Source {
+        path,
+        format,
+        event,
+        map,
+    })
+}
+
+type EventRules = BTreeMap<String, BTreeMap<String, PropertyRule>>;
+
+fn read_features(entry: &Entry<'_, '_>, events: &EventRules) -> Vec<FeatureDefinition> {
+    let Some(table) = entry.table() else {
+        return Vec::new();
+    };
+    let mut features = Vec::new();
+    for (name, entry) in table.entries() {
+        let entity = match name.as_str() {
+            "user" => EntityKind::User,
+            "item" => EntityKind::Item,
+            "global" => EntityKind::Global,
+            _ => EntityKind::Property(name),
+        };
+        if !entry.is_array() {
+            entry.problem(
+                "expected a list of features",
+                Some(format!("write [[features.{}]]", entity.as_str())),
+            );
+            continue;
+        }
+        for entry in entry.array().unwrap_or_default() {
+            features.extend(
+                entry
+                    .table()
+                    .and_then(|table| read_feature(table, entity.clone(), events)),
+            );
+        }
+    }
+    features.sort_by_key(|feature| feature.line);
+    features
+}
+
+fn read_feature(
+    mut table: Table<'_, '_>,
+    entity: EntityKind,
+    events: &EventRules,
+) -> Option<FeatureDefinition> {
+    let line = table.line;
+    let name = table.require("name", "\"orders\"").and_then(|entry| {
+        let name = entry.string()?;
+        let good = !name.is_empty()
+            && name.starts_with(|c: char| c.is_ascii_lowercase())
+            && name
+                .chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+        if !good {
+            let hint =
+                Some("lower-case letters, digits and '_', starting with a letter".to_owned());
+            entry.problem(format!("'{name}' is not a name of a feature"), hint);
+        }
+        good.then_some(name)
+    });
+    let label = table.get("label").and_then(|entry| entry.string());
+    let expression = table.get("expression");
+    let formula = if let Some(entry) = expression {
+        entry.located().map(Formula::Expression)
+    } else {
+        read_aggregate(&mut table, events).map(Formula::Aggregate)
+    };
+    table.finish();
+    Some(FeatureDefinition {
+        entity,
+        name: name?,
+        label,
+        formula: formula?,
+        line,
+    })
+}
+
+fn read_aggregate(table: &mut Table<'_, '_>, rules: &EventRules) -> Option<Aggregate> {
+    let aggregate = table.require("aggregate", "\"count\"");
+    let events = table
+        .get("event")
+        .and_then(|entry| entry.strings())
+        .unwrap_or_default();
+    let events: Vec<String> = events
+        .iter()
+        .filter_map(Entry::string)
+        .filter(|name| name != "*")
+        .collect();
+    let condition = table.get("where").and_then(|entry| entry.located());
+    let value: Option<Field> = table.get("value").and_then(|entry| entry.parsed());
+    let windows = table
+        .get("windows")
+        .and_then(|entry| entry.array())
+        .unwrap_or_default();
+    let mut windows: Vec<Span> = windows.iter().filter_map(Entry::span).collect();
+    windows.sort();
+    windows.dedup();
+    let operation = aggregate
+        .and_then(|entry| read_operation(&entry, table, &events, value.as_ref(), rules))?;
+    let needs_value = !matches!(
+        operation,
+        Operation::Count | Operation::SinceLast | Operation::Decayed { .. }
+    );
+    if needs_value && value.is_none() {
+        let hint = Some("for example value = \"properties.total\"".to_owned());
+        table.problem(format!("'{}' needs a value", operation.as_str()), hint);
+        return None;
+    }
+    if matches!(operation, Operation::Count | Operation::SinceLast) && value.is_some() {
+        table.problem(format!("'{}' takes no value", operation.as_str()), None);
+        return None;
+    }
+    if matches!(operation, Operation::Decayed { .. }) && !windows.is_empty() {
+        table.problem(
+            "'decayed' takes no windows",
+            Some("its half_life says how far it looks back".to_owned()),
+        );
+        return None;
+    }
+    Some(Aggregate {
+        operation,
+        events,
+        condition,
+        value,
+        windows,
+    })
+}
+
+fn read_operation(
+    entry: &Entry<'_, '_>,
+    table: &mut Table<'_, '_>,
+    events: &[String],
+    value: Option<&Field>,
+    rules: &EventRules,
+) -> Option<Operation> {
+    let word = entry.string()?;
+    Some(match word.as_str() {
+        "count" => Operation::Count,
+        "sum" => Operation::Sum,
+        "mean" => Operation::Mean,
+        "min" => Operation::Min,
+        "max" => Operation::Max,
+        "since_last" => Operation::SinceLast,
+        "distinct" => Operation::Distinct,
+        "last" => Operation::Last(read_last_type(table, events, value, rules)?),
+        "decayed" => {
+            let half_life = table
+                .require("half_life", "\"30d\"")
+                .and_then(|entry| entry.span())?;
+            Operation::Decayed { half_life }
+        }
+        "top" => {
+            let k = table.get("k").map_or(Some(1), |entry| {
+                entry.integer_within(1, ProjectLimits::TOP_MAX)
+            })?;
+            Operation::Top {
+                k: usize::try_from(k).unwrap_or(1),
+            }
+        }
+        other => {
+            let hint = did_you_mean(other, Operation::NAMES)
+                .or_else(|| Some(format!("one of {}", Operation::NAMES.join(", "))));
+            entry.problem(format!("'{other}' is not an aggregate"), hint);
+            return None;
+        }
+    })
+}
+
+/// `last` has the type of its property: as said by `type`, else as declared for the event.
+fn read_last_type(
+    table: &mut Table<'_, '_>,
+    events: &[String],
+    value: Option<&Field>,
+    rules: &EventRules,
+) -> Option<FeatureType> {
+    if let Some(entry) = table.get("type") {
+        return match entry.string()?.as_str() {
+            "number" => Some(FeatureType::Number),
+            "category" => Some(FeatureType::Category),
+            other => {
+                entry.problem(
+                    format!("'{other}' is not a type of feature"),
+                    Some("number or category".to_owned()),
+                );
+                None
+            }
+        };
+    }
+    let declared = events.iter().find_map(|event| {
+        let Some(Field::Property(path)) = value else {
+            return None;
+        };
+        rules.get(event)?.get(&path.to_string())
+    });
+    match (declared, value) {
+        (Some(rule), _) => Some(rule.property_type.feature_type()),
+        (None, Some(Field::Property(_) | Field::Context(_)) | None) => {
+            table.problem(
+                "the type of 'last' is not known",
+                Some("add type = \"number\" or type = \"category\", or declare the property under [events]".to_owned()),
+            );
+            None
+        }
+        (None, Some(_)) => Some(FeatureType::Category),
+    }
+}
+
+fn read_models(
+    source: &Text<'_>,
+    entry: Option<Entry<'_, '_>>,
+) -> BTreeMap<ModelName, PredictModel> {
+    let mut models = BTreeMap::new();
+    let Some(table) = entry.and_then(|entry| entry.table()) else {
+        return models;
+    };
+    for (name, entry) in table.entries() {
+        let parsed = name.parse::<ModelName>();
+        if let Err(error) = &parsed {
+            source.problem(entry.line, &entry.place, error, None);
+        }
+        let table = entry.table();
+        if let (Ok(name), Some(table)) = (parsed, table) {
+            if let Some(model) = read_model(name.clone(), table) {
+                models.insert(name, model);
+            }
+        }
+    }
+    if models.len() > ProjectLimits::MODELS_MAX {
+        table.problem(
+            format!("more than {} models", ProjectLimits::MODELS_MAX),
+            None,
+        );
+    }
+    models
+}
+
+/// Kinds that the design names and this version does not build yet.
+const LATER_KINDS: [&str; 4] = ["recommend", "optimise", "score", "external"];
+
+fn read_model(name: ModelName, mut table: Table<'_, '_>) -> Option<PredictModel> {
+    let kind = table.require("kind", "\"predict\"")?;
+    match kind.string()?.as_str() {
+        "predict" => {}
+        later if LATER_KINDS.contains(&later) => {
+            let hint = Some("this version builds kind = \"predict\"".to_owned());
+            kind.problem(format!("models of kind '{later}' are not built yet"), hint);
+            return None;
+        }
+        other => {
+            let hint = did_you_mean(other, LATER_KINDS.into_iter().chain(["predict"]))
+                .or_else(|| Some("this version builds kind = \"predict\"".to_owned()));
+            kind.problem(format!("'{other}' is not a kind of model"), hint);
+            return None;
+        }
+    }
+    let line = table.line;
+    let question = table.get("question").and_then(|entry| entry.string());
+    if let Some(entry) = table.get("entity") {
+        if entry.string().is_some_and(|entity| entity != "user") {
+            entry.problem("this version predicts for entity = \"user\" only", None);
+        }
+    }
+    let observe = table
+        .require("observe", "{ event = \"Order Completed\" }")
+        .and_then(|entry| read_observe(entry.table()?));
+    let target = table
+        .require(
+            "target",
+            "{ event = \"Order Completed\", within = \"30d\" }",
+        )
+        .and_then(|entry| read_target(entry.table()?));
+    let features = match table.get("features") {
+        Some(entry) => entry
+            .array()
+            .unwrap_or_default()
+            .iter()
+            .filter_map(Entry::located)
+            .collect(),
+        None => vec![Located {
+            text: "*".to_owned(),
+            line,
+        }],
+    };
+    let metric = table.get("metric").and_then(|entry| entry.located());
+    let retrain = match table.get("retrain").and_then(|entry| entry.table()) {
+        Some(table) => read_retrain(table),
+        None => Retrain {
+            every: Some(Span::from_days(1)),
+            min_new_targets: None,
+        },
+    };
+    let gate = table
+        .get("gate")
+        .and_then(|entry| entry.table())
+        .map_or_else(GateRules::default, read_gate);
+    let training = table
+        .get("training")
+        .and_then(|entry| entry.table())
+        .map_or_else(Training::default, read_training);
+    table.finish();
+    let (observe, target) = (observe?, target?);
+    Some(PredictModel {
+        name,
+        question,
+        observe,
+        target,
+        features,
+        metric,
+        retrain,
+        gate,
+        training,
+        line,
+    })
+}
+
+fn read_observe(mut table: Table<'_, '_>) -> Option<Observe> {
+    let event = table.get("event");
+    let every = table.get("every");
+    let observe = match (event, every) {
+        (Some(event), None) => {
+            let condition = table.get("where").and_then(|entry| entry.located());
+            event
+                .string()
+                .map(|event| Observe::Event { event, condition })
+        }
+        (None, Some(every)) => {
+            let active_within = table
+                .require("active_within", "\"30d\"")
+                .and_then(|entry| entry.span());
+            every
+                .span()
+                .zip(active_within)
+                .map(|(period, active_within)| Observe::Every {
+                    period,
+                    active_within,
+                })
+        }
+        _ => {
+            let hint =
+                "{ event = \"Order Completed\" } or { every = \"1d\", active_within = \"30d\" }";
+            table.problem("say when the question is asked", Some(hint.to_owned()));
+            None
+        }
+    };
+    table.finish();
+    observe
+}
+
+fn read_target(mut table: Table<'_, '_>) -> Option<Target> {
+    let event = table.get("event");
+    let no_event = table.get("no_event");
+    let sum = table.get("sum");
+    let next = table.get("next");
+    let within = table
+        .require("within", "\"30d\"")
+        .and_then(|entry| entry.span());
+    let target = match (event, no_event, sum, next) {
+        (Some(entry), None, None, None) => entry
+            .string()
+            .zip(within)
+            .map(|(event, within)| Target::Event { event, within }),
+        (None, Some(entry), None, None) => entry
+            .string()
+            .zip(within)
+            .map(|(event, within)| Target::NoEvent { event, within }),
+        (None, None, Some(entry), None) => {
+            read_sum(&entry)
+                .zip(within)
+                .map(|((event, value), within)| Target::Sum {
+                    event,
+                    value,
+                    within,
+                })
+        }
+        (None, None, None, Some(entry)) => {
+            let events: Vec<String> = entry
+                .array()
+                .unwrap_or_default()
+                .iter()
+                .filter_map(Entry::string)
+                .collect();
+            if events.is_empty() {
+                entry.problem("name at least one event", None);
+            }
+            (!events.is_empty())
+                .then_some(events)
+                .zip(within)
+                .map(|(events, within)| Target::Next { events, within })
+        }
+        _ => {
+            let hint = "one of { event = … }, { no_event = … }, { sum = \"EVENT.properties.NAME\" }, { next = [ … ] }, \
+                        each with within = \"30d\"";
+            table.problem("say what is to be predicted", Some(hint.to_owned()));
+            None
+        }
+    };
+    table.finish();
+    target
+}
+
+/// `Order Completed.properties.total`: an event and a field of it.
+fn read_sum(entry: &Entry<'_, '_>) -> Option<(String, Field)> {
+    let text = entry.string()?;
+    let parts = text
+        .find(".properties.")
+        .map(|dot| (text[..dot].to_owned(), text[dot + 1..].parse::<Field>()));
+    match parts {
+        Some((event, Ok(field))) if !event.is_empty() => Some((event, field)),
+        _ => {
+            let hint = Some("write it like \"Order Completed.properties.total\"".to_owned());
+            entry.problem(
+                format!("'{text}' does not name a property of an event"),
+                hint,
+            );
+            None
+        }
+    }
+}
+
+fn read_retrain(mut table: Table<'_, '_>) -> Retrain {
+    let every = table.get("every").and_then(|entry| entry.span());
+    let min_new_targets = table
+        .get("min_new_targets")
+        .and_then(|entry| entry.integer_within(1, i64::MAX))
+        .and_then(|number| u64::try_from(number).ok());
+    if every.is_none() && min_new_targets.is_none() {
+        table.problem(
+            "say when to train again",
+            Some("{ every = \"1d\", min_new_targets = 200 }".to_owned()),
+        );
+    }
+    table.finish();
+    Retrain {
+        every,
+        min_new_targets,
+    }
+}
+
+impl Default for GateRules {
+    fn default() -> Self {
+        Self {
+            min: BTreeMap::new(),
+            slices: Vec::new(),
+            tolerance: None,
+        }
+    }
+}
+
+fn read_gate(mut table: Table<'_, '_>) -> GateRules {
+    let min = named(table.get("min"), |_, entry| entry.number());
+    let slices = table
+        .get("slices")
+        .and_then(|entry| entry.array())
+        .unwrap_or_default();
+    let slices = slices.iter().filter_map(Entry::string).collect();
+    let tolerance = table.get("tolerance").and_then(|entry| {
+        let tolerance = entry.number()?;
+        if tolerance < 0.0 {
+            entry.problem("a tolerance is not negative", None);
+        }
+        Some(tolerance)
+    });
+    table.finish();
+    GateRules {
+        min,
+        slices,
+        tolerance,
+    }
+}
+
+impl Default for Training {
+    fn default() -> Self {
+        Self {
+            budget: None,
+            history: None,
+            seed: 0,
+            min_rows: MIN_ROWS_DEFAULT,
+        }
+    }
+}
+
+fn read_training(mut table: Table<'_, '_>) -> Training {
+    let default = Training::default();
+    let budget = table.get("budget").and_then(|entry| {
+        let budget = entry.number()?;
+        if !(0.1..=2.0).contains(&budget) {
+            entry.problem(
+                format!("{budget} is out of range: from 0.1 (quick) to 2.0 (thorough)"),
+                None,
+            );
+        }
+        Some(budget)
+    });
+    let history = table.get("history").and_then(|entry| entry.span());
+    let whole = |entry: Option<Entry<'_, '_>>, min: i64, default: u64| {
+        entry
+            .and_then(|entry| entry.integer_within(min, i64::MAX))
+            .and_then(|number| u64::try_from(number).ok())
+            .unwrap_or(default)
+    };
+    let seed = whole(table.get("seed"), 0, default.seed);
+    let min_rows = whole(table.get("min_rows"), 10, default.min_rows);
+    table.finish();
+    Training {
+        budget,
+        history,
+        seed,
+        min_rows,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+
+    const FIRST: &str = r#"
+[project]
+name = "shop"
+
+[models.will_return]
+kind    = "predict"
+entity  = "user"
+observe = { event = "Order Completed" }
+target  = { event = "Order Completed", within = "30d" }
+"#;
+
+    fn check(text: &str, expected: Expect) {
+        expected.assert_eq(&Project::parse(text).unwrap_err().to_string());
+    }
+
+    #[test]
+    fn a_first_file_is_short() {
+        let project = Project::parse(FIRST).unwrap();
+        let model = &project.models[&"will_return".parse().unwrap()];
+        assert_eq!(
+            model.target,
+            Target::Event {
+                event: "Order Completed".into(),
+                within: Span::from_days(30)
+            }
+        );
+        assert_eq!(model.features[0].text, "*");
+        assert_eq!(model.training.min_rows, MIN_ROWS_DEFAULT);
+    }
+
+    #[test]
+    fn a_grown_file_is_read() {
+        let text = r#"
+            [project]
+            name = "tools-platform"
+            currency = "EUR"
+            [items]
+            id = "properties.tool"
+            attributes = { category = "string", price = "float?" }
+            [events."Tool Opened"]
+            properties = { tool = "string", seconds = "float? >= 0", plan = "'free' | 'pro'" }
+            [sources.history]
+            path  = "history/*.parquet"
+            event = "Tool Opened"
+            map   = { user_id = "uid", timestamp = "ts", "properties.tool" = "tool" }
+            [[features.user]]
+            name = "opens"
+            aggregate = "count"
+            event = "Tool Opened"
+            where = "properties.seconds > 5"
+            windows = ["30d", "1d"]
+            [[features.user]]
+            name = "plan"
+            aggregate = "last"
+            event = "Tool Opened"
+            value = "properties.plan"
+            [[features.user]]
+            name = "pace"
+            expression = "opens_30d / 30.0"
+            [[features.country]]
+            name = "opens"
+            aggregate = "decayed"
+            half_life = "7d"
+            [models.churn]
+            kind = "predict"
+            observe = { every = "1d", active_within = "30d" }
+            target = { no_event = "*", within = "30d" }
+            features = ["user.*"]
+            metric = "auc"
+            retrain = { every = "1d", min_new_targets = 200 }
+            gate = { min = { auc = 0.65 }, slices = ["user.plan"] }
+            training = { budget = 0.5, history = "365d", seed = 7, min_rows = 500 }
+        "#;
+        let project = Project::parse(text).unwrap();
+        assert_eq!(project.features.len(), 4);
+        let Formula::Aggregate(opens) = &project.features[0].formula else {
+            panic!("an aggregate")
+        };
+        assert_eq!(opens.windows, [Span::from_days(1), Span::from_days(30)]);
+        let Formula::Aggregate(plan) = &project.features[1].formula else {
+            panic!("an aggregate")
+        };
+        assert_eq!(plan.operation, Operation::Last(FeatureType::Category));
+        assert_eq!(
+            project.features[3].entity,
+            EntityKind::Property("country".into())
+        );
+    }
+
+    #[test]
+    fn all_problems_are_reported_at_once_with_lines_and_hints() {
+        check(
+            r#"
+[project]
+nam = "shop"
+
+[models.Will_Return]
+kind = "predict"
+
+[models.churn]
+kind = "predikt"
+
+[models.spend]
+kind = "predict"
+observe = { event = "Order Completed", every = "1d" }
+target = { sum = "Order Completed.total", within = "30" }
+retrain = { evry = "1d" }
+
+[[features.user]]
+name = "Orders"
+aggregate = "cuont"
+
+[[features.user]]
+name = "spent"
+aggregate = "sum"
+windows = ["1x"]
+
+[events."Order Completed"]
+properties = { total = "number" }
+"#,
+            expect![[r#"
+                line 2, project: 'name' is missing (for example name = "shop")
+                line 3, project: unknown key 'nam' (did you mean 'name'?)
+                line 5, models.Will_Return: 'Will_Return' is not a name: use 1 to 64 lower-case letters, digits, '-' and '_', starting with a letter or digit
+                line 9, models.churn.kind: 'predikt' is not a kind of model (did you mean 'predict'?)
+                line 13, models.spend.observe: say when the question is asked ({ event = "Order Completed" } or { every = "1d", active_within = "30d" })
+                line 14, models.spend.target.sum: 'Order Completed.total' does not name a property of an event (write it like "Order Completed.properties.total")
+                line 14, models.spend.target.within: '30' is not a length of time: write a whole number and a unit, like 90s, 5m, 1h, 30d or 2w
+                line 15, models.spend.retrain: say when to train again ({ every = "1d", min_new_targets = 200 })
+                line 15, models.spend.retrain: unknown key 'evry' (did you mean 'every'?)
+                line 18, features.user.name: 'Orders' is not a name of a feature (lower-case letters, digits and '_', starting with a letter)
+                line 19, features.user.aggregate: 'cuont' is not an aggregate (did you mean 'count'?)
+                line 21, features.user: 'sum' needs a value (for example value = "properties.total")
+                line 24, features.user.windows: '1x' is not a length of time: write a whole number and a unit, like 90s, 5m, 1h, 30d or 2w
+                line 27, events.Order Completed.properties.total: 'number' is not a type: use string, text, float, int, bool, timestamp or 'a' | 'b'"#]],
+        );
+    }
+
+    #[test]
+    fn broken_toml_names_the_line() {
+        check(
+            "[project]\nname = \"shop\n",
+            expect![[r#"
+                line 2: not readable as TOML: invalid basic string, expected `"`"#]],
+        );
+    }
+
+    #[test]
+    fn kinds_of_later_versions_are_refused_clearly() {
+        check(
+            "[project]\nname = \"shop\"\n[models.for_you]\nkind = \"recommend\"\n",
+            expect![[r#"
+                line 4, models.for_you.kind: models of kind 'recommend' are not built yet (this version builds kind = "predict")"#]],
+        );
+    }
+}
