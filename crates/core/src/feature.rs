@@ -105,6 +105,29 @@ pub enum ColumnValues {
     Category(Vec<Option<Arc<str>>>),
 }
 
+impl ColumnValues {
+    /// The number of values.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Number(values) => values.len(),
+            Self::Category(values) => values.len(),
+        }
+    }
+
+    /// Whether there are no values.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What kind of values they are.
+    pub fn feature_type(&self) -> FeatureType {
+        match self {
+            Self::Number(_) => FeatureType::Number,
+            Self::Category(_) => FeatureType::Category,
+        }
+    }
+}
+
 impl FeatureTable {
     /// A table without rows.
     pub fn new(columns: Vec<FeatureColumn>) -> Self {
@@ -120,6 +143,20 @@ impl FeatureTable {
             values,
             rows: 0,
         }
+    }
+
+    /// A table of whole columns.
+    ///
+    /// # Panics
+    /// When the columns differ in length, or their values are not of their types.
+    pub fn from_columns(columns: Vec<FeatureColumn>, values: Vec<ColumnValues>) -> Self {
+        assert_eq!(columns.len(), values.len(), "every column has values");
+        let rows = values.first().map_or(0, ColumnValues::len);
+        for (column, values) in columns.iter().zip(&values) {
+            assert_eq!(values.len(), rows, "all columns have the same number of rows");
+            assert_eq!(values.feature_type(), column.feature_type, "values are of their column's type");
+        }
+        Self { columns, values, rows }
     }
 
     /// Adds a row; a value of another type than its column's counts as missing.

@@ -18,7 +18,7 @@ use crate::feature::FeatureType;
 use crate::id::{ModelName, ProjectName};
 use crate::time::Span;
 
-pub use problem::{Problem, ProjectError};
+pub use problem::{Problem, ProjectError, did_you_mean};
 pub use schema::{PropertyRule, PropertyType, SchemaViolation};
 
 /// A parsed project file.

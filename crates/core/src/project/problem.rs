@@ -64,7 +64,7 @@ impl fmt::Display for ProjectError {
 }
 
 /// The candidate that `word` was probably meant to be, as a hint.
-pub(super) fn did_you_mean<'c>(
+pub fn did_you_mean<'c>(
     word: &str,
     candidates: impl IntoIterator<Item = &'c str>,
 ) -> Option<String> {

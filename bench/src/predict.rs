@@ -1,0 +1,396 @@
+//! Latency of predictions at a fixed rate, each counted from when it was due: idle, and while events stream in and a
+//! model is trained.
+
+use std::io::BufWriter;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context, ensure};
+use clap::Args;
+use serde::Serialize;
+use serde_json::json;
+
+use crate::client::Route;
+use crate::events::{Events, USERS, mix, write_history};
+use crate::latency::{Latencies, median};
+use crate::load::{Outcome, open};
+use crate::machine::Machine;
+use crate::process::Running;
+use crate::report::{Report, Table, command_line, grouped};
+use crate::server::Server;
+
+/// The model that is asked.
+const MODEL: &str = "will_buy";
+
+/// The project under test: one question about people, on the features that are made when none are declared.
+const PROJECT: &str = r#"[project]
+name = "bench"
+currency = "EUR"
+
+[sources.history]
+map = { user_id = "user", timestamp = "at", name = "event", "properties.total" = "total" }
+
+[models.will_buy]
+kind    = "predict"
+entity  = "user"
+observe = { every = "7d", active_within = "30d" }
+target  = { event = "Order Completed", within = "7d" }
+"#;
+
+/// Events in a batch of the stream.
+const STREAM_BATCH: u64 = 100;
+
+/// Connections of the stream.
+const STREAM_CONNECTIONS: usize = 4;
+
+/// How it is measured.
+#[derive(Debug, Clone, Args, Serialize)]
+pub(crate) struct Settings {
+    /// How often the phases take turns.
+    #[arg(long, default_value_t = 3)]
+    rounds: u32,
+    /// How long each phase lasts, in seconds.
+    #[arg(long, default_value_t = 20.0)]
+    seconds: f64,
+    /// Predictions a second.
+    #[arg(long, default_value_t = 500.0)]
+    rate: f64,
+    /// Connections that they are spread over.
+    #[arg(long, default_value_t = 64)]
+    connections: usize,
+    /// Events a second that stream in during the busy phase.
+    #[arg(long, default_value_t = 1_000.0)]
+    stream: f64,
+    /// Days of history that are imported before.
+    #[arg(long, default_value_t = 120)]
+    days: i64,
+}
+
+/// What happens while predictions are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Phase {
+    /// The bare axum handler, with nothing beside it: what the machine and the generator add.
+    Peer,
+    /// The server, with nothing beside it.
+    Idle,
+    /// The server, while events stream in and a model is trained, again and again.
+    Busy,
+}
+
+/// One phase of one round.
+#[derive(Debug, Serialize)]
+struct Measured {
+    phase: Phase,
+    /// 0 is the warm-up.
+    round: u32,
+    latency: Latencies,
+    /// Events that were acknowledged beside it.
+    streamed_events: u64,
+    /// Trainings that ended beside it, and one more that was under way.
+    trainings: u64,
+    /// The server's processor time in the phase, in seconds.
+    processor_seconds: f64,
+}
+
+/// Runs it.
+///
+/// # Errors
+/// When a server does not start, the training fails, or a request is not answered with 2xx.
+pub(crate) fn measure(binary: &Path, settings: &Settings) -> anyhow::Result<Report> {
+    let mut server = Server::prepare(binary, "bench", PROJECT)?;
+    let machine = Machine::here(server.folder())?;
+    let events = import_history(&server, settings)?;
+    server.start()?;
+    let keys = Keys {
+        read: server.key("read")?,
+        write: server.key("write")?,
+    };
+    let trained = Instant::now();
+    train(&server, binary)?.wait_for_success()?;
+    let training_seconds = trained.elapsed().as_secs_f64();
+    eprintln!("{events} events imported, trained in {training_seconds:.1} s");
+    let mut peer = Command::new(std::env::current_exe()?);
+    peer.arg("peer");
+    let peer = Running::start(peer)?;
+
+    let mut raw = Vec::new();
+    for round in 0..=settings.rounds {
+        for phase in [Phase::Peer, Phase::Idle, Phase::Busy] {
+            let measured = once(&server, binary, &peer, &keys, phase, round, settings)?;
+            eprintln!(
+                "round {round}: {:5} p50 {:>7} µs, p99 {:>7} µs, p99.9 {:>7} µs",
+                phase.name(),
+                grouped(measured.latency.p50_us as f64),
+                grouped(measured.latency.p99_us as f64),
+                grouped(measured.latency.p999_us as f64)
+            );
+            raw.push(measured);
+        }
+    }
+    let peak = server.running()?.memory_peak_mib()?;
+    report(machine, settings, &raw, training_seconds, peak)
+}
+
+struct Keys {
+    read: String,
+    write: String,
+}
+
+impl Phase {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Peer => "peer",
+            Self::Idle => "idle",
+            Self::Busy => "busy",
+        }
+    }
+
+    fn described(self) -> &'static str {
+        match self {
+            Self::Peer => "bare axum, nothing beside it",
+            Self::Idle => "tidemill, nothing beside it",
+            Self::Busy => "tidemill, events streaming in and a model in training",
+        }
+    }
+}
+
+/// Writes a history that ends yesterday and imports it, before the server starts.
+fn import_history(server: &Server, settings: &Settings) -> anyhow::Result<u64> {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
+    let end = i64::try_from(now.as_secs())? - 24 * 3_600;
+    let path = server.folder().join("history.csv");
+    let mut file = BufWriter::new(std::fs::File::create(&path)?);
+    let count = write_history(&mut file, end, settings.days)?;
+    file.into_inner()?.sync_all()?;
+    server.run(&[
+        "import",
+        &path.to_string_lossy(),
+        "--project",
+        &server.project_file().to_string_lossy(),
+        "--data",
+        &server.data().to_string_lossy(),
+        "--source",
+        "history",
+    ])?;
+    Ok(count)
+}
+
+fn once(
+    server: &Server,
+    binary: &Path,
+    peer: &Running,
+    keys: &Keys,
+    phase: Phase,
+    round: u32,
+    settings: &Settings,
+) -> anyhow::Result<Measured> {
+    let (running, key) = match phase {
+        Phase::Peer => (peer, ""),
+        Phase::Idle | Phase::Busy => (server.running()?, keys.read.as_str()),
+    };
+    let before = running.processor_seconds()?;
+    let ended = AtomicBool::new(false);
+    let (outcome, streamed, trainings) = std::thread::scope(|scope| {
+        let beside = (phase == Phase::Busy).then(|| {
+            let streaming =
+                scope.spawn(|| stream(running.address, &keys.write, round, settings, &ended));
+            let training = scope.spawn(|| train_until(server, binary, &ended));
+            (streaming, training)
+        });
+        let outcome = ask(running.address, key, settings);
+        ended.store(true, Ordering::Relaxed);
+        let Some((streaming, training)) = beside else {
+            return Ok((outcome, 0, 0));
+        };
+        let streamed = streaming
+            .join()
+            .expect("the thread of the stream does not panic");
+        let trainings = training
+            .join()
+            .expect("the thread of the training does not panic")?;
+        must_be_whole(&streamed, "the stream")?;
+        anyhow::Ok((outcome, streamed.answered * STREAM_BATCH, trainings))
+    })?;
+    must_be_whole(&outcome, phase.name())?;
+    Ok(Measured {
+        phase,
+        round,
+        latency: Latencies::of(outcome.latencies).context("nothing was asked")?,
+        streamed_events: streamed,
+        trainings,
+        processor_seconds: running.processor_seconds()? - before,
+    })
+}
+
+fn must_be_whole(outcome: &Outcome, what: &str) -> anyhow::Result<()> {
+    ensure!(
+        outcome.failed == 0,
+        "{what}: {} requests failed, the first with: {}",
+        outcome.failed,
+        outcome.failure.as_deref().unwrap_or("nothing")
+    );
+    Ok(())
+}
+
+/// Asks about people at the fixed rate.
+fn ask(server: SocketAddr, key: &str, settings: &Settings) -> Outcome {
+    let route = Route::new("POST", &format!("/v1/predict/{MODEL}"), server, key);
+    open(
+        server,
+        &route,
+        settings.connections,
+        settings.rate,
+        Duration::from_secs_f64(settings.seconds),
+        None,
+        |number, body| {
+            body.clear();
+            body.extend_from_slice(b"{\"user\":\"user-");
+            body.extend_from_slice((mix(number) % USERS).to_string().as_bytes());
+            body.extend_from_slice(b"\"}");
+        },
+    )
+}
+
+/// Streams events in until the phase has ended.
+fn stream(
+    server: SocketAddr,
+    key: &str,
+    round: u32,
+    settings: &Settings,
+    ended: &AtomicBool,
+) -> Outcome {
+    let route = Route::new("POST", "/v1/batch", server, key);
+    let events = Events::new(format!("stream-{round}"));
+    open(
+        server,
+        &route,
+        STREAM_CONNECTIONS,
+        settings.stream / STREAM_BATCH as f64,
+        // the flag ends it; this is its limit
+        Duration::from_secs_f64(settings.seconds * 10.0),
+        Some(ended),
+        |number, body| events.batch(number * STREAM_BATCH, STREAM_BATCH, body),
+    )
+}
+
+/// A training in a process of its own. Dropping it ends the process that asked for it.
+struct Training(Child);
+
+impl Training {
+    fn wait_for_success(&mut self) -> anyhow::Result<()> {
+        let status = self.0.wait()?;
+        ensure!(status.success(), "tidemill train ended with {status}");
+        Ok(())
+    }
+
+    fn has_ended(&mut self) -> anyhow::Result<bool> {
+        match self.0.try_wait()? {
+            None => Ok(false),
+            Some(status) => {
+                ensure!(status.success(), "tidemill train ended with {status}");
+                Ok(true)
+            }
+        }
+    }
+}
+
+impl Drop for Training {
+    fn drop(&mut self) {
+        // it has usually ended
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Asks the running server for a training, by the command that a person would use.
+fn train(server: &Server, binary: &Path) -> anyhow::Result<Training> {
+    let child = Command::new(binary)
+        .args(["train", MODEL, "--project"])
+        .arg(server.project_file())
+        .arg("--data")
+        .arg(server.data())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .context("start tidemill train")?;
+    Ok(Training(child))
+}
+
+/// Trains again and again until the phase has ended; how often it was begun.
+fn train_until(server: &Server, binary: &Path, ended: &AtomicBool) -> anyhow::Result<u64> {
+    let mut begun = 0;
+    while !ended.load(Ordering::Relaxed) {
+        begun += 1;
+        let mut training = train(server, binary)?;
+        // to the end, even when the phase has ended: the next phase must not be disturbed by it
+        while !training.has_ended()? {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+    Ok(begun)
+}
+
+/// Medians over the rounds.
+fn report(
+    machine: Machine,
+    settings: &Settings,
+    raw: &[Measured],
+    training_seconds: f64,
+    memory_peak_mib: f64,
+) -> anyhow::Result<Report> {
+    let mut rows = Vec::new();
+    let mut summary = serde_json::Map::new();
+    for phase in [Phase::Peer, Phase::Idle, Phase::Busy] {
+        let of = |field: fn(&Latencies) -> u64| {
+            median(
+                raw.iter()
+                    .filter(|one| one.round > 0 && one.phase == phase)
+                    .map(|one| field(&one.latency) as f64),
+            )
+        };
+        let p50 = of(|latency| latency.p50_us);
+        let p99 = of(|latency| latency.p99_us);
+        let p999 = of(|latency| latency.p999_us);
+        let max = of(|latency| latency.max_us);
+        rows.push(vec![
+            phase.described().to_owned(),
+            grouped(p50),
+            grouped(p99),
+            grouped(p999),
+            grouped(max),
+        ]);
+        summary.insert(
+            phase.name().to_owned(),
+            json!({ "p50_us": p50, "p99_us": p99, "p999_us": p999, "max_us": max }),
+        );
+    }
+    summary.insert("training_seconds".to_owned(), json!(training_seconds));
+    summary.insert("memory_peak_mib".to_owned(), json!(memory_peak_mib));
+    Ok(Report {
+        name: "predict",
+        about: format!(
+            "Latency of `POST /v1/predict/{MODEL}` at {} requests a second over {} connections, each counted from when it was \
+             due, in microseconds. Beside the busy phase {} events a second stream in, and the model is trained again and \
+             again (one training of an idle server takes {training_seconds:.1} s). The generator shares the machine with what it \
+             measures. Medians of {} rounds of {} s in which the phases took turns; no request failed. Peak memory of the \
+             server: {memory_peak_mib:.0} MiB.",
+            settings.rate, settings.connections, settings.stream, settings.rounds, settings.seconds
+        ),
+        command: command_line(),
+        machine,
+        settings: serde_json::to_value(settings)?,
+        raw: raw
+            .iter()
+            .map(serde_json::to_value)
+            .collect::<Result<_, _>>()?,
+        table: Table {
+            columns: vec!["", "p50", "p99", "p99.9", "max"],
+            rows,
+        },
+        summary: summary.into(),
+    })
+}

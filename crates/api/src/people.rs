@@ -1,0 +1,187 @@
+//! One person: what they did, what is known about them, and what the models would say now.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use tidemill_core::decision::{Answer, ClassProbability, Fallback};
+use tidemill_core::event::PersonKey;
+use tidemill_core::feature::{FeatureColumn, FeatureValue};
+use tidemill_core::{Event, ModelName, Offset, Timestamp};
+use tidemill_cycle::ProjectLoop;
+use tidemill_features::FeatureError;
+use tidemill_learn::{Reason, Task};
+use tidemill_serve::answer::REASONS_DEFAULT;
+use tidemill_serve::registry::Slot;
+
+use crate::app::App;
+use crate::gate::Caller;
+use crate::page::{InPath, InQuery};
+use crate::problem::{ErrorCode, Problem};
+
+/// How many events are shown where nobody says.
+const EVENTS_DEFAULT: usize = 50;
+/// The most events that are shown.
+const EVENTS_MAX: usize = 500;
+
+/// How a person is looked at.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Look {
+    /// Whether the id is an anonymous one.
+    #[serde(default)]
+    anonymous: bool,
+    /// How many of the newest events.
+    #[serde(default)]
+    events: Option<usize>,
+}
+
+/// A person at a moment.
+#[derive(Debug, Serialize)]
+pub(crate) struct Person {
+    /// The key after joining identities.
+    person: PersonKey,
+    /// Whether anything is known.
+    known: bool,
+    /// When this was true.
+    moment: Timestamp,
+    /// The last event that the features had seen.
+    offset: Offset,
+    features: Vec<Feature>,
+    predictions: Vec<Guess>,
+    /// Newest first.
+    timeline: Vec<TimelineEvent>,
+}
+
+#[derive(Debug, Serialize)]
+struct Feature {
+    #[serde(flatten)]
+    column: FeatureColumn,
+    value: FeatureValue,
+}
+
+#[derive(Debug, Serialize)]
+struct TimelineEvent {
+    offset: Offset,
+    #[serde(flatten)]
+    event: Event,
+}
+
+/// What a model would say now. It is not a decision: nobody acts on it, so it is not logged.
+#[derive(Debug, Serialize)]
+struct Guess {
+    model: ModelName,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    question: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fallback: Option<Fallback>,
+    score: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    probability: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    label: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    probabilities: Vec<ClassProbability>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    reasons: Vec<Reason>,
+}
+
+/// The page about one person.
+pub(crate) async fn get(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    InPath(id): InPath<String>,
+    InQuery(look): InQuery<Look>,
+) -> Result<Json<Person>, Problem> {
+    let events = look.events.unwrap_or(EVENTS_DEFAULT);
+    if events > EVENTS_MAX {
+        let detail = format!("events is {events}, at most {EVENTS_MAX} are shown");
+        return Err(Problem::new(ErrorCode::BadQuery, detail).field("events"));
+    }
+    let person = if look.anonymous {
+        PersonKey::anonymous(&id)
+    } else {
+        PersonKey::user(&id)
+    };
+    app.admission
+        .heavy(move || Ok(read(&caller.project, &person, events)?))
+        .await
+        .map(Json)
+}
+
+fn read(project: &ProjectLoop, person: &PersonKey, events: usize) -> Result<Person, FeatureError> {
+    let moment = project.clock.now();
+    let engine = project.engine();
+    let row = engine.read_all(person, moment)?;
+    let columns = engine.set().columns();
+    let features = columns
+        .iter()
+        .cloned()
+        .zip(row.values)
+        .map(|(column, value)| Feature { column, value });
+    let timeline = engine.timeline(person, events)?;
+    let predictions = project
+        .registry
+        .slots()
+        .map(|slot| guess(slot, person, moment));
+    Ok(Person {
+        known: row.known,
+        moment,
+        offset: row.offset,
+        features: features.collect(),
+        predictions: predictions.collect::<Result<_, _>>()?,
+        timeline: timeline
+            .into_iter()
+            .map(|logged| TimelineEvent {
+                offset: logged.offset,
+                event: logged.event,
+            })
+            .collect(),
+        person: row.person,
+    })
+}
+
+fn guess(slot: &Slot, person: &PersonKey, moment: Timestamp) -> Result<Guess, FeatureError> {
+    let mut guess = from_answer(slot, (*slot.fallback()).clone());
+    let Some(champion) = slot.champion() else {
+        guess.fallback = Some(Fallback::NoVersion);
+        return Ok(guess);
+    };
+    let row = champion.engine.read(person, moment, &champion.features)?;
+    if !row.known {
+        guess.fallback = Some(Fallback::UnknownEntity);
+        return Ok(guess);
+    }
+    let scores = champion.package.scores(&row.values);
+    if !scores.iter().all(|score| score.is_finite()) {
+        guess.fallback = Some(Fallback::VersionFailed);
+        return Ok(guess);
+    }
+    Ok(Guess {
+        version: Some(format!("{}@{}", slot.model.name, champion.number)),
+        reasons: champion.package.reasons(&row.values, REASONS_DEFAULT),
+        ..from_answer(slot, champion.package.answer(&scores))
+    })
+}
+
+fn from_answer(slot: &Slot, answer: Answer) -> Guess {
+    let Answer {
+        score,
+        label,
+        probabilities,
+    } = answer;
+    Guess {
+        model: slot.model.name.clone(),
+        question: slot.model.question.clone(),
+        version: None,
+        fallback: None,
+        score,
+        probability: (slot.task != Task::Regression).then_some(score),
+        label,
+        probabilities,
+        reasons: Vec::new(),
+    }
+}

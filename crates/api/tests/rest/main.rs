@@ -1,0 +1,9 @@
+//! The routes from outside, on the real embedded stores: every test builds a world of two projects in a folder of its
+//! own and talks to the router as the server does.
+
+mod access;
+mod administration;
+mod answers;
+mod events;
+mod operation;
+mod world;

@@ -1,0 +1,103 @@
+//! The consumer: every event of the log goes through the feature engine and the outcome joiner, once and in
+//! order.
+
+use std::sync::Arc;
+
+use tidemill_core::{Offset, Span};
+use tidemill_monitor::MonitorError;
+use tidemill_store::{LoggedEvent, StoreError};
+
+use crate::project_loop::{CONSUME_EVENTS, CycleError, Feeding, ProjectLoop};
+
+/// How many decisions are opened at a time.
+const OPEN_DECISIONS: usize = 1_000;
+/// How often horizons are looked at.
+const EXPIRE_EVERY: Span = Span::from_seconds(60);
+
+impl ProjectLoop {
+    /// Applies everything that is in the log now.
+    ///
+    /// # Errors
+    /// When a store or the engine fails; what was applied stays applied.
+    pub async fn catch_up(self: &Arc<Self>) -> Result<(), CycleError> {
+        let this = self.clone();
+        tokio::task::spawn_blocking(move || {
+            while this.step()? > 0 {}
+            Ok(())
+        })
+        .await
+        .map_err(|_| CycleError::Ended("the consumer"))?
+    }
+
+    /// Applies the next events and returns how many there were; 0 at the end of the log.
+    pub(crate) fn step(&self) -> Result<usize, CycleError> {
+        let mut feeding = self.feeding.lock();
+        let engine = self.engine();
+        let after = engine.applied().min(self.joiner.cursor().offset);
+        let events = self.stores.log.read(&self.project.name, after, CONSUME_EVENTS)?;
+        engine.apply(&events)?;
+        self.join(&events)?;
+        self.applied.send_replace(engine.applied());
+        feeding.uncommitted += events.len();
+        if feeding.uncommitted >= self.options.commit_events {
+            engine.commit()?;
+            feeding.uncommitted = 0;
+        }
+        if events.is_empty() {
+            self.idle(&mut feeding)?;
+        }
+        Ok(events.len())
+    }
+
+    /// Opens new decisions and joins them with events.
+    fn join(&self, events: &[LoggedEvent]) -> Result<(), MonitorError> {
+        let engine = self.engine();
+        let between = |after: Offset, up_to: Offset| self.logged_between(after, up_to);
+        loop {
+            let cursor = self.joiner.cursor();
+            if cursor.decision >= self.decisions.last() {
+                break;
+            }
+            let decisions = self.decisions.read(cursor.decision, OPEN_DECISIONS)?;
+            if decisions.is_empty() {
+                break;
+            }
+            self.joiner.advance(&decisions, &[], &engine, &between)?;
+        }
+        if events.is_empty() {
+            return Ok(());
+        }
+        self.joiner.advance(&[], events, &engine, &between)
+    }
+
+    fn logged_between(&self, after: Offset, up_to: Offset) -> Result<Vec<LoggedEvent>, StoreError> {
+        let count = usize::try_from(up_to.0.saturating_sub(after.0)).unwrap_or(usize::MAX);
+        self.stores.log.read(&self.project.name, after, count.min(100_000))
+    }
+
+    /// At the end of the log: what only passing time brings about.
+    fn idle(&self, feeding: &mut Feeding) -> Result<(), CycleError> {
+        let now = self.clock.now();
+        if now.since(feeding.expired_at) >= EXPIRE_EVERY || self.clock.is_virtual() {
+            self.joiner.expire(now)?;
+            feeding.expired_at = now;
+        }
+        if feeding.uncommitted > 0 && !self.clock.is_virtual() {
+            self.engine().commit()?;
+            feeding.uncommitted = 0;
+        }
+        Ok(())
+    }
+
+    /// Commits what was applied and makes it durable: before the process ends, and before the log forgets.
+    ///
+    /// # Errors
+    /// When the state store fails.
+    pub fn commit(&self) -> Result<Offset, CycleError> {
+        let mut feeding = self.feeding.lock();
+        let committed = self.engine().commit()?;
+        feeding.uncommitted = 0;
+        self.stores.state.flush()?;
+        Ok(committed)
+    }
+}

@@ -1,0 +1,233 @@
+//! Examines a challenger on the newest rows, which neither it nor the champion was trained on.
+
+use serde::{Deserialize, Serialize};
+use tidemill_core::project::{PredictModel, Problem, ProjectError};
+use tidemill_evaluate::gate::{Gate, Strictness};
+use tidemill_evaluate::slices::{Slice, SliceQuality, SliceSearch, slices};
+use tidemill_evaluate::{
+    Bootstrap, Check, Estimate, EvaluateError, Metric, Report, Rows, ScoresView, TaskKind, Verdict,
+};
+use tidemill_learn::{Model, Task, TrainingSet};
+use tidemill_serve::Package;
+
+use crate::project_loop::CycleError;
+
+/// Into how many groups numbers are cut for slices.
+const NUMBER_GROUPS: usize = 4;
+
+/// How good something was on the examined rows, by the metric that the gate compares.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Compared {
+    /// A baseline's name, or the champion's version.
+    pub name: String,
+    /// The metric.
+    pub value: Option<f64>,
+    /// Its 95 % interval.
+    pub interval: Option<(f64, f64)>,
+}
+
+/// What the examination found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Examination {
+    /// The metric that the gate compares.
+    pub metric: Metric,
+    /// The challenger.
+    pub challenger: Report,
+    /// The champion on the same rows.
+    pub champion: Option<Compared>,
+    /// The baselines on the same rows.
+    pub baselines: Vec<Compared>,
+    /// Where the challenger is worst.
+    pub worst_slices: Vec<SliceQuality>,
+    /// The gate's decision with all its checks.
+    pub verdict: Verdict,
+}
+
+impl Examination {
+    /// The challenger by the metric that the gate compares.
+    pub fn value(&self) -> Option<f64> {
+        self.challenger.value(self.metric)
+    }
+
+    /// Its 95 % interval.
+    pub fn interval(&self) -> Option<(f64, f64)> {
+        self.challenger.metrics.iter().find(|value| value.metric == self.metric).and_then(|value| value.interval)
+    }
+}
+
+/// The kind of question, as evaluation sees it.
+pub fn task_kind(task: &Task) -> TaskKind {
+    match task {
+        Task::Binary => TaskKind::Binary,
+        Task::Regression => TaskKind::Regression,
+        Task::Multiclass { classes } => TaskKind::Multiclass { classes: classes.len() },
+    }
+}
+
+/// The metric that a model is judged by.
+///
+/// # Errors
+/// When the project file names one that there is not, or one for another kind of question.
+pub fn metric_of(model: &PredictModel, task: &Task) -> Result<Metric, ProjectError> {
+    let Some(named) = &model.metric else {
+        return Ok(Metric::primary(task_kind(task)));
+    };
+    let place = format!("models.{}.metric", model.name);
+    parse_metric(&named.text, named.line, &place, task)
+}
+
+/// The minimums that a model must reach.
+///
+/// # Errors
+/// Every metric that there is not.
+pub fn minimums_of(model: &PredictModel, task: &Task) -> Result<Vec<(Metric, f64)>, ProjectError> {
+    let place = format!("models.{}.gate.min", model.name);
+    let minimums = model.gate.min.iter();
+    minimums.map(|(name, value)| Ok((parse_metric(name, model.line, &place, task)?, *value))).collect()
+}
+
+fn parse_metric(name: &str, line: usize, place: &str, task: &Task) -> Result<Metric, ProjectError> {
+    let problem = |message: String| ProjectError {
+        problems: vec![Problem { line, place: place.to_owned(), message, hint: None }],
+    };
+    let metric: Metric = name.parse().map_err(|error: EvaluateError| problem(error.to_string()))?;
+    if metric.fits(task_kind(task)) {
+        return Ok(metric);
+    }
+    let names: Vec<&str> = Metric::of(task_kind(task)).into_iter().map(Metric::name).collect();
+    Err(problem(format!("'{name}' does not fit this kind of question; these do: {}", names.join(", "))))
+}
+
+/// What is examined, and by what rules.
+pub(crate) struct Candidates<'a> {
+    pub(crate) model: &'a PredictModel,
+    pub(crate) challenger: &'a Package,
+    pub(crate) champion: Option<(String, &'a Package)>,
+    /// The rows of the newest period with the challenger's columns.
+    pub(crate) rows: &'a TrainingSet,
+    pub(crate) resamples: usize,
+}
+
+/// Examines a challenger.
+pub(crate) fn examine(candidates: &Candidates<'_>) -> Result<Examination, CycleError> {
+    let Candidates { model, challenger, rows, .. } = candidates;
+    let kind = task_kind(&challenger.task);
+    let metric = metric_of(model, &challenger.task)?;
+    let minimums = minimums_of(model, &challenger.task)?;
+    let bootstrap = Bootstrap { resamples: candidates.resamples, seed: model.training.seed, ..Bootstrap::default() };
+    let joined = Rows::new(kind, &rows.targets, &rows.weights, &rows.entities)?;
+
+    let ours = package_scores(challenger, rows);
+    let ours = ScoresView::new(kind.width(), &ours)?;
+    let theirs: Vec<Vec<f64>> =
+        challenger.baselines.iter().map(|baseline| model_scores(&baseline.fitted, rows)).collect();
+    let theirs: Vec<ScoresView<'_>> =
+        theirs.iter().map(|scores| ScoresView::new(kind.width(), scores)).collect::<Result<_, _>>()?;
+    let reigning = candidates.champion.as_ref().map(|(_, package)| champion_scores(package, rows));
+    let reigning = reigning.as_deref().map(|scores| ScoresView::new(kind.width(), scores)).transpose()?;
+
+    let slices = declared_slices(model, rows)?;
+    let strictness = Strictness { bootstrap, ..strictness(model) };
+    let baselines = challenger.baselines.iter().zip(&theirs);
+    let verdict = Gate {
+        rows: joined,
+        metric,
+        challenger: ours,
+        baselines: baselines.clone().map(|(b, scores)| (b.name.as_str(), called(&b.name), *scores)).collect(),
+        champion: candidates.champion.as_ref().zip(reigning).map(|((name, _), scores)| (name.as_str(), scores)),
+        slices: &slices,
+        minimums: &minimums,
+        further: vec![packaged(challenger)],
+        strictness,
+    }
+    .decide()?;
+
+    let compare = |name: &str, scores: &ScoresView<'_>| -> Result<Compared, EvaluateError> {
+        let Estimate { value, interval, .. } = bootstrap.estimate(&joined, metric, scores)?;
+        Ok(Compared { name: name.to_owned(), value, interval })
+    };
+    Ok(Examination {
+        metric,
+        challenger: Report::new(&joined, &ours, &bootstrap)?,
+        champion: match (&candidates.champion, &reigning) {
+            (Some((name, _)), Some(scores)) => Some(compare(name, scores)?),
+            _ => None,
+        },
+        baselines: baselines.map(|(b, scores)| compare(&b.name, scores)).collect::<Result<_, _>>()?,
+        worst_slices: SliceSearch::default().worst(&rows.features, &joined, &ours, metric)?,
+        verdict,
+    })
+}
+
+fn strictness(model: &PredictModel) -> Strictness {
+    let default = Strictness::default();
+    match model.gate.tolerance {
+        // a person's tolerance is in the metric's own unit
+        Some(tolerance) => Strictness { tolerance, tolerance_share: tolerance, ..default },
+        None => default,
+    }
+}
+
+/// What a baseline is called in a sentence.
+pub fn called(baseline: &str) -> &'static str {
+    match baseline {
+        "constant" => "the constant",
+        "recency_frequency" => "the recency/frequency rule",
+        _ => "linear regression",
+    }
+}
+
+/// The packaged bytes must read back and answer every golden row to the bit.
+fn packaged(package: &Package) -> Check {
+    let rows = package.golden.len() as f64;
+    let result = package.to_bytes().and_then(|bytes| Package::from_bytes(&bytes));
+    let sentence = match &result {
+        Ok(_) => format!("the packaged model answers all {rows} golden rows as the trainer did"),
+        Err(error) => format!("the packaged model is not the trained one: {error}"),
+    };
+    let value = if result.is_ok() { rows } else { 0.0 };
+    Check { name: "packaged".to_owned(), value, threshold: rows, interval: None, passed: result.is_ok(), sentence }
+}
+
+fn package_scores(package: &Package, rows: &TrainingSet) -> Vec<f64> {
+    let mut scores = Vec::with_capacity(rows.rows() * package.task.width());
+    for row in 0..rows.rows() {
+        scores.extend(package.scores(&rows.features.row(row)));
+    }
+    scores
+}
+
+/// The champion may know fewer or other columns; by name, what it does not find is missing.
+fn champion_scores(package: &Package, rows: &TrainingSet) -> Vec<f64> {
+    let places: Vec<Option<usize>> =
+        package.columns.iter().map(|column| rows.features.index_of(&column.name)).collect();
+    let mut scores = Vec::with_capacity(rows.rows() * package.task.width());
+    for row in 0..rows.rows() {
+        let value = |place: &Option<usize>| place.map_or_else(Default::default, |place| rows.features.value(row, place));
+        let features: Vec<_> = places.iter().map(value).collect();
+        scores.extend(package.scores(&features));
+    }
+    scores
+}
+
+fn model_scores(model: &Model, rows: &TrainingSet) -> Vec<f64> {
+    model.predict(&rows.features).values().to_vec()
+}
+
+fn declared_slices(model: &PredictModel, rows: &TrainingSet) -> Result<Vec<Slice>, ProjectError> {
+    let mut found = Vec::new();
+    let mut problems = Vec::new();
+    for name in &model.gate.slices {
+        match rows.features.index_of(name) {
+            Some(column) => found.extend(slices(&rows.features, column, NUMBER_GROUPS)),
+            None => problems.push(Problem {
+                line: model.line,
+                place: format!("models.{}.gate.slices", model.name),
+                message: format!("'{name}' is not a feature of this model"),
+                hint: None,
+            }),
+        }
+    }
+    ProjectError::check(problems)?;
+    Ok(found)
+}

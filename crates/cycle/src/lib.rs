@@ -1,0 +1,25 @@
+//! The loop: what makes the stages turn by themselves.
+//!
+//! A [`ProjectLoop`] is one project at work. Its *consumer* follows the log: every event goes through the feature
+//! engine and the outcome joiner, once and in order. Its *lander* moves what was logged into the lake. Its
+//! *runs* train, examine and promote versions when a schedule, enough new targets or a person asks for it.
+//! [`spawn`] drives all three on the real clock; on a virtual clock the driver calls
+//! [`ProjectLoop::tick`].
+//!
+//! This crate is *not* a face: it knows no HTTP and prints nothing.
+
+pub mod consume;
+pub mod examine;
+pub mod fit;
+pub mod land;
+pub mod project_loop;
+pub mod promote;
+pub mod quality;
+pub mod run;
+pub mod schedule;
+pub mod service;
+pub mod version;
+
+pub use project_loop::{CycleError, LoopOptions, ProjectLoop};
+pub use quality::ModelStatus;
+pub use service::spawn;

@@ -1,0 +1,403 @@
+//! One project at work: its stores, its engine, its models, and where each part of the loop stands.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use parking_lot::Mutex;
+use tidemill_core::project::{FeatureDefinition, Project, ProjectError};
+use tidemill_core::{Clock, ModelName, Offset, Span, Timestamp};
+use tidemill_features::{Engine, EngineOptions, FeatureError, FeatureSet, Rebuild, suggest};
+use tidemill_monitor::{Metrics, MonitorError, OutcomeJoiner};
+use tidemill_serve::{Answerer, DecisionLog, PackageError, Registry};
+use tidemill_store::{LoggedEvent, StoreError, Stores};
+use tokio::sync::watch;
+
+/// How many events the consumer applies at a time.
+pub(crate) const CONSUME_EVENTS: usize = 2_000;
+
+/// How many batches of events are read ahead of the thread that folds them.
+const BATCHES_AHEAD: usize = 4;
+
+/// What can go wrong in the loop. Background steps that fail are counted, logged and tried again.
+#[derive(Debug, thiserror::Error)]
+pub enum CycleError {
+    /// A store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The feature engine failed.
+    #[error(transparent)]
+    Features(#[from] FeatureError),
+    /// The project file does not fit the feature engine: everything that is wrong, with lines.
+    #[error(transparent)]
+    Project(#[from] ProjectError),
+    /// Joining outcomes failed.
+    #[error(transparent)]
+    Monitor(#[from] MonitorError),
+    /// A packaged model was refused.
+    #[error("activate {version}")]
+    Package {
+        /// Which.
+        version: String,
+        /// Why.
+        #[source]
+        source: PackageError,
+    },
+    /// Fitting failed.
+    #[error("fit {what}")]
+    Learn {
+        /// Which learner.
+        what: String,
+        /// Why.
+        #[source]
+        source: tidemill_learn::LearnError,
+    },
+    /// Evaluating failed.
+    #[error("evaluate")]
+    Evaluate(#[from] tidemill_evaluate::EvaluateError),
+    /// There is no such model in the project.
+    #[error("there is no model '{0}'")]
+    UnknownModel(String),
+    /// There is no such version.
+    #[error("there is no version {0}")]
+    UnknownVersion(String),
+    /// A person asked for something that the state of the model does not allow.
+    #[error("{0}")]
+    NotAllowed(String),
+    /// A thread of the loop ended unexpectedly.
+    #[error("{0} ended unexpectedly")]
+    Ended(&'static str),
+}
+
+/// The limits and rhythms of a project's loop.
+#[derive(Debug, Clone)]
+pub struct LoopOptions {
+    /// Events that have waited this long land in the lake.
+    pub landing_age: Span,
+    /// That many waiting events land at once.
+    pub landing_events: usize,
+    /// Applied events are committed at least after so many.
+    pub commit_events: usize,
+    /// Events that stay in the log after they have landed, for readers that come a little late.
+    pub log_keep_events: u64,
+    /// Decisions that stay at hand after they have landed.
+    pub decisions_keep: u64,
+    /// Threads of training.
+    pub training_threads: usize,
+    /// Entities whose features are held in memory.
+    pub cache_entries: usize,
+    /// Resamples of bootstrap intervals.
+    pub resamples: usize,
+}
+
+impl Default for LoopOptions {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self {
+            landing_age: Span::from_seconds(60),
+            landing_events: 50_000,
+            commit_events: 10_000,
+            log_keep_events: 20_000,
+            decisions_keep: 200_000,
+            training_threads: (cores / 2).max(1),
+            cache_entries: EngineOptions::default().cache_entries,
+            resamples: 500,
+        }
+    }
+}
+
+/// One project at work.
+pub struct ProjectLoop {
+    /// The project file.
+    pub project: Project,
+    /// One backend of every port.
+    pub stores: Stores,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// Answers questions.
+    pub answerer: Answerer,
+    /// Versions in memory.
+    pub registry: Arc<Registry>,
+    /// Every answer.
+    pub decisions: Arc<DecisionLog>,
+    /// Joins outcomes.
+    pub joiner: OutcomeJoiner,
+    /// The process's metrics.
+    pub metrics: Arc<Metrics>,
+    pub(crate) options: LoopOptions,
+    pub(crate) engine: Arc<ArcSwap<Engine>>,
+    pub(crate) applied: watch::Sender<Offset>,
+    /// Held by whoever applies events: the consumer, or a rebuild that replaces the engine.
+    pub(crate) feeding: Mutex<Feeding>,
+    /// One run at a time per project, so that training stays within its budget.
+    pub(crate) running: tokio::sync::Mutex<()>,
+    /// One landing at a time.
+    pub(crate) landing: tokio::sync::Mutex<()>,
+    pub(crate) training: rayon::ThreadPool,
+}
+
+/// What the consumer remembers between steps.
+#[derive(Debug, Default)]
+pub(crate) struct Feeding {
+    pub(crate) uncommitted: usize,
+    pub(crate) expired_at: Timestamp,
+}
+
+impl ProjectLoop {
+    /// Opens a project: its feature engine (rebuilt where the definitions have changed), the decision log, the
+    /// open decisions, and the champions of its models.
+    ///
+    /// # Errors
+    /// When the project file does not compile, or a store fails.
+    pub async fn open(
+        project: Project,
+        stores: Stores,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+        options: LoopOptions,
+        random: Box<dyn Fn() -> [u8; 10] + Send + Sync>,
+    ) -> Result<Arc<Self>, CycleError> {
+        stores.catalog.put_project(&project.name, &project.text, clock.now()).await?;
+        let engine = open_engine(&project, &stores, &options).await?;
+        let engine = Arc::new(ArcSwap::from_pointee(engine));
+        let registry = Arc::new(Registry::new(&project));
+        let decisions = Arc::new(DecisionLog::open(project.name.clone(), stores.state.clone())?);
+        let joiner = OutcomeJoiner::open(&project, stores.state.clone())?;
+        let answerer =
+            Answerer::new(engine.clone(), registry.clone(), decisions.clone(), clock.clone(), random);
+        let applied = watch::Sender::new(engine.load().applied());
+        let training = training_pool(options.training_threads)?;
+        let project_loop = Arc::new(Self {
+            project,
+            stores,
+            clock,
+            answerer,
+            registry,
+            decisions,
+            joiner,
+            metrics,
+            options,
+            engine,
+            applied,
+            feeding: Mutex::default(),
+            running: tokio::sync::Mutex::default(),
+            landing: tokio::sync::Mutex::default(),
+            training,
+        });
+        project_loop.check_models()?;
+        project_loop.finish_broken_runs().await?;
+        project_loop.activate_all().await?;
+        Ok(project_loop)
+    }
+
+    /// The engine that is fed at the moment.
+    pub fn engine(&self) -> Arc<Engine> {
+        self.engine.load_full()
+    }
+
+    /// Waits until the features have seen an event.
+    ///
+    /// # Errors
+    /// When the loop has ended.
+    pub async fn applied(&self, offset: Offset) -> Result<(), CycleError> {
+        let mut applied = self.applied.subscribe();
+        applied.wait_for(|at| *at >= offset).await.map_err(|_| CycleError::Ended("the consumer"))?;
+        Ok(())
+    }
+
+    /// Moves the loop on by as much as the clock says is due, and returns the runs that it set off. This is what the
+    /// driver of a virtual clock calls; on the real clock [`spawn`](crate::spawn) does.
+    ///
+    /// # Errors
+    /// The first step that failed.
+    pub async fn tick(self: &Arc<Self>) -> Result<Vec<tidemill_store::catalog::Run>, CycleError> {
+        self.catch_up().await?;
+        self.land(false).await?;
+        self.run_due().await
+    }
+
+    /// How far the parts of the loop are, for `/metrics`.
+    ///
+    /// # Errors
+    /// When a store fails.
+    pub async fn progress(&self) -> Result<tidemill_monitor::metrics::Progress, CycleError> {
+        let last = self.stores.log.last(&self.project.name)?;
+        let landed = self.stores.lake.events_snapshot(&self.project.name).await?.last;
+        Ok(tidemill_monitor::metrics::Progress {
+            log_offset: last.0,
+            features_lag: last.0.saturating_sub(self.engine().applied().0),
+            landing_lag: last.0.saturating_sub(landed.0),
+            outcomes_waiting: self.joiner.waiting(),
+        })
+    }
+
+    /// A model of the project.
+    ///
+    /// # Errors
+    /// When there is none with that name.
+    pub fn slot(&self, model: &ModelName) -> Result<&tidemill_serve::registry::Slot, CycleError> {
+        self.registry.slot(model).ok_or_else(|| CycleError::UnknownModel(model.to_string()))
+    }
+
+    /// Makes the features follow what is suggested from the events that were seen, where the project file names
+    /// none. Returns whether they changed.
+    ///
+    /// # Errors
+    /// When rebuilding fails; the features then stay as they were.
+    pub(crate) async fn follow_suggestions(self: &Arc<Self>) -> Result<bool, CycleError> {
+        if !self.project.features.is_empty() {
+            return Ok(false);
+        }
+        let engine = self.engine();
+        let set = FeatureSet::compile(&self.project, &suggest::suggest(&engine.seen(), &self.project))?;
+        if set.hash() == engine.set().hash() {
+            return Ok(false);
+        }
+        drop(engine);
+        self.rebuild(set).await?;
+        Ok(true)
+    }
+
+    /// Builds the state of other definitions beside the present one, then lets it take over.
+    async fn rebuild(self: &Arc<Self>, set: FeatureSet) -> Result<(), CycleError> {
+        self.land(true).await?;
+        let rebuild = begin_rebuild(&self.project, set, &self.stores, &self.options)?;
+        let rebuild = replay_lake(&self.project, &self.stores, rebuild).await?;
+        let this = self.clone();
+        tokio::task::spawn_blocking(move || this.take_over(rebuild))
+            .await
+            .map_err(|_| CycleError::Ended("the rebuild"))??;
+        self.activate_all().await
+    }
+
+    /// The last steps of a rebuild, while nobody else feeds the engine.
+    fn take_over(&self, mut rebuild: Rebuild) -> Result<(), CycleError> {
+        let mut feeding = self.feeding.lock();
+        let old = self.engine();
+        loop {
+            let events = self.stores.log.read(&self.project.name, rebuild.applied(), CONSUME_EVENTS)?;
+            if rebuild.applied() >= old.applied() || events.is_empty() {
+                break;
+            }
+            let until = events.partition_point(|event| event.offset <= old.applied());
+            rebuild.apply(&events[..until])?;
+        }
+        old.commit()?;
+        let engine = rebuild.finish()?;
+        feeding.uncommitted = 0;
+        self.engine.store(Arc::new(engine));
+        Ok(())
+    }
+}
+
+/// Opens the feature engine; where the definitions have changed since it was last open, its state is built anew
+/// from the lake and the log first.
+async fn open_engine(
+    project: &Project,
+    stores: &Stores,
+    options: &LoopOptions,
+) -> Result<Engine, CycleError> {
+    let definitions = definitions(project, stores)?;
+    let set = FeatureSet::compile(project, &definitions)?;
+    for model in project.models.values() {
+        set.select(model)?;
+    }
+    let engine_options = engine_options(options);
+    match Engine::open(project, set.clone(), stores.state.clone(), engine_options) {
+        Err(FeatureError::NeedsRebuild { .. }) => {
+            tracing::info!(project = %project.name, "the definitions of features have changed: building their state anew");
+            let rebuild = begin_rebuild(project, set, stores, options)?;
+            let mut rebuild = replay_lake(project, stores, rebuild).await?;
+            loop {
+                let events = stores.log.read(&project.name, rebuild.applied(), CONSUME_EVENTS)?;
+                if events.is_empty() {
+                    break;
+                }
+                rebuild.apply(&events)?;
+            }
+            Ok(rebuild.finish()?)
+        }
+        other => Ok(other?),
+    }
+}
+
+/// The definitions of the project file, or what is suggested from the events that were seen so far.
+fn definitions(project: &Project, stores: &Stores) -> Result<Vec<FeatureDefinition>, CycleError> {
+    if project.features.is_empty() {
+        let seen = tidemill_features::read_seen(&project.name, stores.state.as_ref())?;
+        return Ok(suggest::suggest(&seen, project));
+    }
+    Ok(project.features.clone())
+}
+
+fn engine_options(options: &LoopOptions) -> EngineOptions {
+    EngineOptions { cache_entries: options.cache_entries, ..EngineOptions::default() }
+}
+
+fn begin_rebuild(
+    project: &Project,
+    set: FeatureSet,
+    stores: &Stores,
+    options: &LoopOptions,
+) -> Result<Rebuild, CycleError> {
+    Ok(Rebuild::begin(project, set, stores.state.clone(), engine_options(options))?)
+}
+
+/// Applies everything that has landed.
+async fn replay_lake(project: &Project, stores: &Stores, mut rebuild: Rebuild) -> Result<Rebuild, CycleError> {
+    let snapshot = stores.lake.events_snapshot(&project.name).await?;
+    let events = stores.lake.read_events(&project.name, snapshot).await?;
+    fold_batches(events, move |batches| {
+        for events in batches {
+            rebuild.apply(&events)?;
+        }
+        Ok(rebuild)
+    })
+    .await
+}
+
+/// Folds batches of events on a thread that may block, while the next batches are read.
+pub(crate) async fn fold_batches<T: Send + 'static>(
+    mut events: BoxStream<'static, Result<Vec<LoggedEvent>, StoreError>>,
+    fold: impl FnOnce(&mut (dyn Iterator<Item = Vec<LoggedEvent>> + Send)) -> Result<T, CycleError> + Send + 'static,
+) -> Result<T, CycleError> {
+    let (sender, mut receiver) = tokio::sync::mpsc::channel(BATCHES_AHEAD);
+    let folding =
+        tokio::task::spawn_blocking(move || fold(&mut std::iter::from_fn(|| receiver.blocking_recv())));
+    let mut broken = None;
+    while let Some(batch) = events.next().await {
+        match batch {
+            // where the receiver is gone, folding has failed and says why below
+            Ok(batch) if sender.send(batch).await.is_ok() => {}
+            Ok(_) => break,
+            Err(error) => {
+                broken = Some(error);
+                break;
+            }
+        }
+    }
+    drop(sender);
+    let folded = folding.await.map_err(|_| CycleError::Ended("reading events"))?;
+    match broken {
+        Some(error) => Err(error.into()),
+        None => folded,
+    }
+}
+
+/// Threads for training that give way to those that serve.
+fn training_pool(threads: usize) -> Result<rayon::ThreadPool, CycleError> {
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .thread_name(|index| format!("training-{index}"))
+        .start_handler(|_| give_way())
+        .build()
+        .map_err(|source| StoreError::Backend { action: "start the training threads", source: source.into() }.into())
+}
+
+/// Lowers the priority of the calling thread: serving never waits for training.
+fn give_way() {
+    if let Err(error) = thread_priority::set_current_thread_priority(thread_priority::ThreadPriority::Min) {
+        tracing::warn!(?error, "training threads keep their normal priority");
+    }
+}

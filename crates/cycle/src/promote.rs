@@ -1,0 +1,90 @@
+//! Changing which version answers: by the gate, or by a person, always with an entry in the audit log.
+
+use tidemill_core::ModelName;
+use tidemill_store::catalog::AuditEntry;
+
+use crate::project_loop::{CycleError, ProjectLoop};
+
+/// Who acts when nobody does.
+pub const SYSTEM: &str = "system";
+/// How far back a rollback looks for a version that answered before.
+const CHAMPIONS_MAX: u32 = 100;
+
+impl ProjectLoop {
+    /// Makes a version the champion.
+    ///
+    /// # Errors
+    /// When there is no such version; when the gate refused it and `override_gate` is not set or no reason is given;
+    /// when its artifact cannot be activated (the present champion then stays).
+    pub async fn promote(
+        &self,
+        model: &ModelName,
+        number: u32,
+        actor: &str,
+        reason: &str,
+        override_gate: bool,
+    ) -> Result<(), CycleError> {
+        self.slot(model)?;
+        let version = self.version(model, number).await?;
+        if !version.passed && !override_gate {
+            return Err(CycleError::NotAllowed(format!(
+                "the gate refused {model}@{number}; to promote it all the same, override the gate and give a reason"
+            )));
+        }
+        if !version.passed && reason.trim().is_empty() {
+            return Err(CycleError::NotAllowed(format!(
+                "overriding the gate for {model}@{number} needs a reason"
+            )));
+        }
+        let action = if version.passed { "promote" } else { "promote against the gate" };
+        self.change_champion(model, Some(number), actor, action, reason).await
+    }
+
+    /// Returns to the version that answered before the present one; to the fallback where there was none.
+    ///
+    /// # Errors
+    /// When the model answers with its fallback already, or the earlier version cannot be activated.
+    pub async fn rollback(
+        &self,
+        model: &ModelName,
+        actor: &str,
+        reason: &str,
+    ) -> Result<Option<u32>, CycleError> {
+        self.slot(model)?;
+        let history = self.stores.catalog.champions(&self.project.name, model, CHAMPIONS_MAX).await?;
+        let Some(present) = history.first().and_then(|(_, number)| *number) else {
+            return Err(CycleError::NotAllowed(format!("{model} has no champion to roll back")));
+        };
+        // versions that were rolled back themselves are younger than what they were rolled back to
+        let earlier = history.iter().filter_map(|(_, number)| *number).find(|number| *number < present);
+        self.change_champion(model, earlier, actor, "rollback", reason).await?;
+        Ok(earlier)
+    }
+
+    pub(crate) async fn change_champion(
+        &self,
+        model: &ModelName,
+        number: Option<u32>,
+        actor: &str,
+        action: &str,
+        reason: &str,
+    ) -> Result<(), CycleError> {
+        let before = self.slot(model)?.champion();
+        // activating proves the artifact first: the catalog never names a champion that cannot answer
+        self.activate(model, number).await?;
+        let subject = number.map_or_else(|| format!("{model} fallback"), |number| format!("{model}@{number}"));
+        let audit = AuditEntry {
+            at: self.clock.now(),
+            project: Some(self.project.name.clone()),
+            actor: actor.to_owned(),
+            action: action.to_owned(),
+            subject,
+            reason: reason.to_owned(),
+        };
+        let recorded = self.stores.catalog.set_champion(&self.project.name, model, number, audit).await;
+        if recorded.is_err() {
+            self.slot(model)?.set_champion(before);
+        }
+        Ok(recorded?)
+    }
+}

@@ -1,0 +1,194 @@
+//! How a model does in life, next to what its examination promised.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde::Serialize;
+use tidemill_core::decision::Answer;
+use tidemill_core::{Decision, ModelName, Span, Timestamp};
+use tidemill_evaluate::Bootstrap;
+use tidemill_evaluate::report::MetricValue;
+use tidemill_learn::Task;
+use tidemill_monitor::quality::{LiveQuality, LiveRows, Period, live_quality};
+use tidemill_serve::Package;
+use tidemill_store::catalog::Run;
+
+use crate::examine::{metric_of, task_kind};
+use crate::fit::entity_hash;
+use crate::project_loop::{CycleError, ProjectLoop};
+use crate::run::RunDetail;
+
+/// The period over which a model's status shows its live quality.
+const RECENT: Span = Span::from_days(30);
+/// How many outcomes are looked at, at most; newer periods are shorter where there are more.
+const OUTCOMES_MAX: usize = 50_000;
+
+/// A model at a glance.
+#[derive(Debug, Clone, Serialize)]
+pub struct ModelStatus {
+    /// The model.
+    pub model: ModelName,
+    /// The question in words.
+    pub question: Option<String>,
+    /// `binary`, `regression` or `multiclass`.
+    pub kind: &'static str,
+    /// The version that answers.
+    pub champion: Option<u32>,
+    /// What answers where no version does.
+    pub fallback: Answer,
+    /// The metric that versions are compared by.
+    pub metric: String,
+    /// What the champion's examination promised.
+    pub promised: Option<MetricValue>,
+    /// What the newest answers with certain outcomes were worth: those of 30 days.
+    pub live: Option<LiveQuality>,
+    /// The newest run.
+    pub last_run: Option<Run>,
+    /// When its schedule trains it next.
+    pub next_run: Option<Timestamp>,
+}
+
+impl ProjectLoop {
+    /// The quality of a model's answers in `[from, until)`, as far as their whole horizon has passed: an answer that
+    /// came true early would otherwise count before one that did not.
+    ///
+    /// # Errors
+    /// When there is no such model or a store fails.
+    pub async fn live_quality(
+        &self,
+        model: &ModelName,
+        from: Timestamp,
+        until: Timestamp,
+    ) -> Result<LiveQuality, CycleError> {
+        let slot = self.slot(model)?;
+        let until = until.min(self.clock.now() - slot.model.target.within());
+        let outcomes = self.joiner.outcomes(model, from, until, OUTCOMES_MAX)?;
+        let mut packages: BTreeMap<u32, Arc<Package>> = BTreeMap::new();
+        let mut rows = Gathered::new(&slot.task);
+        for outcome in outcomes {
+            let (Some(number), Some(decision)) = (outcome.version, self.decision(outcome.decision).await?) else {
+                rows.fallbacks += 1;
+                continue;
+            };
+            if !packages.contains_key(&number) {
+                packages.insert(number, Arc::new(self.package(model, number).await?));
+            }
+            if let Some(package) = packages.get(&number) {
+                rows.push(package, &decision, outcome.value, outcome.class.as_deref());
+            }
+        }
+        let versions: BTreeSet<u32> = packages.keys().copied().collect();
+        let period = Period { from, until, fallbacks: rows.fallbacks, versions: versions.into_iter().collect() };
+        let metric = metric_of(&slot.model, &slot.task)?;
+        let bootstrap = Bootstrap { resamples: self.options.resamples, ..Bootstrap::default() };
+        Ok(live_quality(&rows.finish(), period, metric, &bootstrap)?)
+    }
+
+    /// A model at a glance.
+    ///
+    /// # Errors
+    /// When there is no such model or a store fails.
+    pub async fn model_status(&self, model: &ModelName) -> Result<ModelStatus, CycleError> {
+        let slot = self.slot(model)?;
+        let metric = metric_of(&slot.model, &slot.task)?;
+        let champion = slot.champion().map(|champion| champion.number);
+        let promised = match champion {
+            Some(number) => self.promised(model, number).await?,
+            None => None,
+        };
+        let until = self.clock.now() - slot.model.target.within();
+        let live = self.live_quality(model, until - RECENT, until).await?;
+        let runs = self.stores.catalog.runs(&self.project.name, Some(model), None, 1).await?;
+        Ok(ModelStatus {
+            model: model.clone(),
+            question: slot.model.question.clone(),
+            kind: match slot.task {
+                Task::Binary => "binary",
+                Task::Regression => "regression",
+                Task::Multiclass { .. } => "multiclass",
+            },
+            champion,
+            fallback: (*slot.fallback()).clone(),
+            metric: metric.name().to_owned(),
+            promised,
+            live: (live.answers + live.fallbacks > 0).then_some(live),
+            last_run: runs.into_iter().next(),
+            next_run: self.next_run(model)?,
+        })
+    }
+
+    /// What the examination of a version found by the metric that versions are compared by.
+    ///
+    /// # Errors
+    /// When there is no such version or the catalog fails.
+    pub async fn promised(&self, model: &ModelName, number: u32) -> Result<Option<MetricValue>, CycleError> {
+        let version = self.version(model, number).await?;
+        let detail: Option<RunDetail> = serde_json::from_value(version.detail).ok();
+        let examination = detail.and_then(|detail| detail.examination);
+        Ok(examination.map(|examination| MetricValue {
+            metric: examination.metric,
+            value: examination.value(),
+            interval: examination.interval(),
+        }))
+    }
+}
+
+/// Decisions with their outcomes, gathered row by row.
+struct Gathered<'t> {
+    task: &'t Task,
+    targets: Vec<f64>,
+    scores: Vec<f64>,
+    entities: Vec<u64>,
+    baselines: BTreeMap<String, Vec<f64>>,
+    fallbacks: usize,
+}
+
+impl<'t> Gathered<'t> {
+    fn new(task: &'t Task) -> Self {
+        Self {
+            task,
+            targets: Vec::new(),
+            scores: Vec::new(),
+            entities: Vec::new(),
+            baselines: BTreeMap::new(),
+            fallbacks: 0,
+        }
+    }
+
+    fn push(&mut self, package: &Package, decision: &Decision, value: f64, class: Option<&str>) {
+        let (target, scores) = match self.task {
+            Task::Binary | Task::Regression => (value, vec![decision.answer.score]),
+            Task::Multiclass { classes } => {
+                let Some(place) = classes.iter().position(|known| Some(known.as_str()) == class) else {
+                    self.fallbacks += 1; // the classes were declared otherwise when this was answered
+                    return;
+                };
+                let said = |class: &String| {
+                    let answer = decision.answer.probabilities.iter().find(|p| p.class == *class);
+                    answer.map_or(0.0, |answer| answer.probability)
+                };
+                (place as f64, classes.iter().map(said).collect())
+            }
+        };
+        self.targets.push(target);
+        self.scores.extend(scores);
+        self.entities.push(entity_hash(&decision.entity));
+        for baseline in &package.baselines {
+            let scores = self.baselines.entry(baseline.name.clone()).or_default();
+            scores.extend(baseline.fitted.predict_row(&decision.features));
+        }
+    }
+
+    fn finish(self) -> LiveRows {
+        let full = self.scores.len();
+        // a baseline that one of the versions did not have cannot be compared over all rows
+        let baselines = self.baselines.into_iter().filter(|(_, scores)| scores.len() == full).collect();
+        LiveRows {
+            task: task_kind(self.task),
+            targets: self.targets,
+            scores: self.scores,
+            entities: self.entities,
+            baselines,
+        }
+    }
+}

@@ -1,0 +1,438 @@
+//! A run: snapshot, dataset, fit, examination, registration, and promotion if the gate lets it pass.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use tidemill_core::clock::Stopwatch;
+use tidemill_core::project::{Formula, Operation, PredictModel, Target};
+use tidemill_core::{ModelName, RunId, Timestamp};
+use tidemill_evaluate::split::SplitByTime;
+use tidemill_features::dataset::{Dataset, DatasetBuilder, DatasetRecord, DatasetRequest, Drop};
+use tidemill_serve::Package;
+use tidemill_store::{LoggedEvent, StoreError};
+use tidemill_store::catalog::{Run, RunState, Version};
+use tidemill_store::lake::{EventsSnapshot, TableVersion};
+
+use crate::examine::{Candidates, Examination, examine, metric_of, minimums_of, task_kind};
+use crate::fit::{Order, fit, training_set};
+use crate::project_loop::{CycleError, ProjectLoop, fold_batches};
+use crate::schedule::targets;
+
+/// The newest share of the rows is examined on …
+const EXAMINED_SHARE: f64 = 0.2;
+/// … but not more than this: beyond it intervals hardly narrow, and training rows grow old.
+const EXAMINED_ROWS_MAX: f64 = 3_000.0;
+/// How many runs are looked through for broken ones after a start.
+const RUNS_LOOKED_AT: u32 = 100;
+
+/// Everything about a run that a person may want to see later.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct RunDetail {
+    /// Which events it saw.
+    pub snapshot: Option<EventsSnapshot>,
+    /// How its rows came about, with every dropped one and the reason.
+    pub dataset: Option<DatasetRecord>,
+    /// Where the rows are in the lake.
+    pub dataset_version: Option<TableVersion>,
+    /// How the rows were divided.
+    pub parts: Option<Parts>,
+    /// What the examination found.
+    pub examination: Option<Examination>,
+    /// How long each stage took.
+    pub seconds: Seconds,
+}
+
+/// How the rows of a dataset were divided in time.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Parts {
+    /// Rows for fitting and calibrating.
+    pub known: usize,
+    /// Rows left out because their horizon reaches into the examined period.
+    pub gap: usize,
+    /// Rows that were examined on.
+    pub examined: usize,
+    /// When the examined period begins.
+    pub examined_from: Timestamp,
+}
+
+/// How long each stage of a run took, in seconds of real time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Seconds {
+    /// Building the rows; shared by the models of one pass.
+    pub dataset: f64,
+    /// Fitting the model and its baselines.
+    pub fit: f64,
+    /// Examining.
+    pub examine: f64,
+}
+
+/// What the working thread of a run brings back.
+struct Made {
+    package: Package,
+    examination: Examination,
+    parts: Parts,
+    seconds: Seconds,
+}
+
+/// Why a run stops without a version although nothing broke.
+enum Stopped {
+    TooLittle(String),
+    Failed(CycleError),
+}
+
+impl From<CycleError> for Stopped {
+    fn from(error: CycleError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<StoreError> for Stopped {
+    fn from(error: StoreError) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl ProjectLoop {
+    /// Trains models in one pass over the events, and promotes what passes the gate.
+    ///
+    /// # Errors
+    /// When there is no such model, or a store fails before the runs have begun. What goes wrong in one model's run
+    /// is written into that run.
+    pub async fn train(
+        self: &Arc<Self>,
+        models: &[ModelName],
+        trigger: &str,
+        actor: &str,
+    ) -> Result<Vec<Run>, CycleError> {
+        for model in models {
+            self.slot(model)?;
+        }
+        let _one_at_a_time = self.running.lock().await;
+        let now = self.clock.now();
+        let mut runs = Vec::new();
+        for model in models {
+            runs.push(self.begin(model, trigger, now).await?);
+        }
+        let mut details = vec![RunDetail::default(); runs.len()];
+        match self.datasets(models, now, &mut details).await {
+            Ok(datasets) => {
+                for ((run, detail), dataset) in runs.iter_mut().zip(&mut details).zip(datasets) {
+                    let result = self.work(run, detail, dataset, actor).await;
+                    self.end(run, detail, result).await?;
+                }
+            }
+            Err(error) => {
+                let reason = describe(&error);
+                for (run, detail) in runs.iter_mut().zip(&mut details) {
+                    let failed = CycleError::NotAllowed(reason.clone());
+                    self.end(run, detail, Err(Stopped::Failed(failed))).await?;
+                }
+            }
+        }
+        Ok(runs)
+    }
+
+    /// Runs that were under way when the process ended are written down as failed; their schedule tries again.
+    pub(crate) async fn finish_broken_runs(&self) -> Result<(), CycleError> {
+        for mut run in self.stores.catalog.runs(&self.project.name, None, None, RUNS_LOOKED_AT).await? {
+            if run.state == RunState::Running {
+                run.state = RunState::Failed;
+                run.finished_at = Some(self.clock.now());
+                run.summary = "the process ended during this run".to_owned();
+                self.stores.catalog.put_run(&run).await?;
+                let mut state = self.model_state(&run.model)?;
+                state.last_run = None;
+                self.put_model_state(&run.model, &state)?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn begin(&self, model: &ModelName, trigger: &str, now: Timestamp) -> Result<Run, CycleError> {
+        let run = Run {
+            id: RunId::new(now, self.answerer.random()),
+            project: self.project.name.clone(),
+            model: model.clone(),
+            trigger: trigger.to_owned(),
+            state: RunState::Running,
+            started_at: now,
+            finished_at: None,
+            version: None,
+            summary: "under way".to_owned(),
+            detail: serde_json::Value::Null,
+        };
+        self.stores.catalog.put_run(&run).await?;
+        let mut state = self.model_state(model)?;
+        state.last_run = Some(now);
+        state.last_targets = targets(&self.slot(model)?.model, &state, now);
+        self.put_model_state(model, &state)?;
+        Ok(run)
+    }
+
+    /// Lands everything, then builds the rows of all models in one pass.
+    async fn datasets(
+        self: &Arc<Self>,
+        models: &[ModelName],
+        now: Timestamp,
+        details: &mut [RunDetail],
+    ) -> Result<Vec<Dataset>, CycleError> {
+        let stopwatch = Stopwatch::start();
+        self.catch_up().await?;
+        self.land(true).await?;
+        self.follow_suggestions().await?;
+        let snapshot = self.stores.lake.events_snapshot(&self.project.name).await?;
+        let events = self.stores.lake.read_events(&self.project.name, snapshot).await?;
+        let (this, models) = (self.clone(), models.to_vec());
+        let build = move |batches: &mut (dyn Iterator<Item = Vec<LoggedEvent>> + Send)| {
+            this.training.install(|| this.build(&models, now, batches))
+        };
+        let mut datasets = fold_batches(events, build).await?;
+        let seconds = stopwatch.seconds();
+        for (dataset, detail) in datasets.iter_mut().zip(details) {
+            dataset.record.events = Some(snapshot);
+            detail.snapshot = Some(snapshot);
+            detail.dataset = Some(dataset.record.clone());
+            detail.seconds.dataset = seconds;
+        }
+        Ok(datasets)
+    }
+
+    /// The rows of several models from one pass over the events; it runs on the training threads.
+    fn build(
+        &self,
+        models: &[ModelName],
+        now: Timestamp,
+        batches: &mut (dyn Iterator<Item = Vec<LoggedEvent>> + Send),
+    ) -> Result<Vec<Dataset>, CycleError> {
+        let engine = self.engine();
+        let set = engine.set();
+        let mut requests = Vec::new();
+        for name in models {
+            let model = &self.slot(name)?.model;
+            let from = model.training.history.map(|history| now - history);
+            requests.push(DatasetRequest { model, features: set.select(model)?, from });
+        }
+        let mut builder = DatasetBuilder::new(set, &requests, now)?;
+        for events in batches {
+            builder.push(&events)?;
+        }
+        Ok(builder.finish()?)
+    }
+
+    /// Fits, examines, registers, promotes.
+    async fn work(
+        self: &Arc<Self>,
+        run: &mut Run,
+        detail: &mut RunDetail,
+        dataset: Dataset,
+        actor: &str,
+    ) -> Result<(), Stopped> {
+        let model = run.model.clone();
+        let wanted = self.slot(&model)?.model.training.min_rows;
+        if (dataset.rows() as u64) < wanted {
+            return Err(Stopped::TooLittle(too_little(&dataset, wanted)));
+        }
+        let batches = dataset.to_batches().map_err(CycleError::from)?;
+        let written = self.stores.lake.write_dataset(&self.project.name, &model, batches).await?;
+        detail.dataset_version = Some(written);
+
+        let champion = match self.slot(&model)?.champion() {
+            Some(champion) => Some((format!("{model}@{}", champion.number), champion)),
+            None => None,
+        };
+        let this = self.clone();
+        let name = model.clone();
+        let made = tokio::task::spawn_blocking(move || {
+            this.training.install(|| {
+                let champion = champion.as_ref().map(|(called, champion)| (called.clone(), &champion.package));
+                this.make(&name, &dataset, champion)
+            })
+        })
+        .await
+        .map_err(|_| CycleError::Ended("training"))??;
+        detail.parts = Some(made.parts);
+        detail.seconds.fit = made.seconds.fit;
+        detail.seconds.examine = made.seconds.examine;
+        detail.examination = Some(made.examination.clone());
+        self.register(run, detail, made, actor).await
+    }
+
+    /// The part of a run that computes; it runs on the training threads.
+    fn make(
+        &self,
+        model: &ModelName,
+        dataset: &Dataset,
+        champion: Option<(String, &Package)>,
+    ) -> Result<Made, Stopped> {
+        let slot = self.slot(model)?;
+        let (known, examined, parts) = divide(&slot.model, dataset, task_kind(&slot.task))?;
+        let stopwatch = Stopwatch::start();
+        let counts = self.count_columns(&slot.model, dataset);
+        let order = Order {
+            project: &self.project.name,
+            model,
+            task: &slot.task,
+            training: &slot.model.training,
+            counts: &counts,
+            definition_hash: &dataset.record.definition_hash,
+            threads: self.options.training_threads,
+        };
+        let package = fit(&order, &training_set(dataset, &known))?;
+        let fitted = stopwatch.seconds();
+        let examination = examine(&Candidates {
+            model: &slot.model,
+            challenger: &package,
+            champion,
+            rows: &training_set(dataset, &examined),
+            resamples: self.options.resamples,
+        })?;
+        let examine = stopwatch.seconds() - fitted;
+        Ok(Made { package, examination, parts, seconds: Seconds { dataset: 0.0, fit: fitted, examine } })
+    }
+
+    /// The columns that count the events that the target is about: frequency, for the recency/frequency rule.
+    fn count_columns(&self, model: &PredictModel, dataset: &Dataset) -> Vec<String> {
+        let about: Vec<&str> = match &model.target {
+            Target::Event { event, .. } | Target::NoEvent { event, .. } | Target::Sum { event, .. } => vec![event],
+            Target::Next { events, .. } => events.iter().map(String::as_str).collect(),
+        };
+        let engine = self.engine();
+        let counting = engine.set().definitions().iter().filter(|definition| match &definition.formula {
+            Formula::Aggregate(aggregate) => {
+                let counts = matches!(aggregate.operation, Operation::Count | Operation::Decayed { .. });
+                counts && aggregate.events.iter().any(|event| about.contains(&event.as_str()))
+            }
+            Formula::Expression(_) => false,
+        });
+        let prefixes: Vec<String> =
+            counting.map(|definition| format!("{}.{}", definition.entity.as_str(), definition.name)).collect();
+        let is_count = |name: &str| {
+            prefixes.iter().any(|prefix| {
+                let rest = name.strip_prefix(prefix.as_str());
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
+            })
+        };
+        let columns = dataset.features.columns().iter();
+        columns.map(|column| column.name.clone()).filter(|name| is_count(name)).collect()
+    }
+
+    /// Stores the version with its examination; the gate's verdict decides whether it answers from now on.
+    async fn register(
+        &self,
+        run: &mut Run,
+        detail: &RunDetail,
+        made: Made,
+        actor: &str,
+    ) -> Result<(), Stopped> {
+        let Made { package, examination, .. } = made;
+        let model = &run.model;
+        let bytes = package.to_bytes().map_err(|source| CycleError::Package { version: model.to_string(), source })?;
+        let artifact = self.stores.artifacts.put(bytes).await?;
+        let passed = examination.verdict.promoted;
+        let summary = examination.verdict.summary();
+        let mut state = self.model_state(model)?;
+        state.fallback = Some(package.fallback.clone());
+        self.put_model_state(model, &state)?;
+        self.slot(model)?.set_fallback(package.fallback.clone());
+        let version = Version {
+            project: self.project.name.clone(),
+            model: model.clone(),
+            number: 0,
+            run: run.id,
+            created_at: self.clock.now(),
+            artifact,
+            passed,
+            detail: to_json(detail)?,
+        };
+        let number = self.stores.catalog.add_version(&version).await?;
+        run.version = Some(number);
+        run.state = if passed { RunState::Passed } else { RunState::Refused };
+        run.summary = summary.clone();
+        if passed {
+            self.change_champion(model, Some(number), actor, "promote", &summary).await?;
+        }
+        Ok(())
+    }
+
+    async fn end(&self, run: &mut Run, detail: &RunDetail, result: Result<(), Stopped>) -> Result<(), CycleError> {
+        match result {
+            Ok(()) => {}
+            Err(Stopped::TooLittle(reason)) => {
+                run.state = RunState::Skipped;
+                run.summary = reason;
+            }
+            Err(Stopped::Failed(error)) => {
+                run.state = RunState::Failed;
+                run.summary = describe(&error);
+                tracing::error!(model = %run.model, error = run.summary, "the run failed");
+            }
+        }
+        run.finished_at = Some(self.clock.now());
+        run.detail = to_json(detail)?;
+        self.stores.catalog.put_run(run).await?;
+        let state = serde_json::to_value(run.state).ok();
+        let state = state.as_ref().and_then(|state| state.as_str()).unwrap_or("ended");
+        self.metrics.run_ended(self.project.name.as_str(), run.model.as_str(), state);
+        Ok(())
+    }
+
+    /// Finds what a project file asks of evaluation that there is not.
+    pub(crate) fn check_models(&self) -> Result<(), CycleError> {
+        for slot in self.registry.slots() {
+            metric_of(&slot.model, &slot.task)?;
+            minimums_of(&slot.model, &slot.task)?;
+        }
+        Ok(())
+    }
+}
+
+/// Cuts the rows in time: what was certain before the examined period began, and the examined period.
+fn divide(
+    model: &PredictModel,
+    dataset: &Dataset,
+    task: tidemill_evaluate::TaskKind,
+) -> Result<(Vec<usize>, Vec<usize>, Parts), Stopped> {
+    let rows = dataset.rows() as f64;
+    let examined = EXAMINED_SHARE.min(EXAMINED_ROWS_MAX / rows);
+    let moments: Vec<i64> = dataset.moments.iter().map(|moment| moment.micros()).collect();
+    let cut = SplitByTime { train: 1.0 - examined, validation: 0.0, ..SplitByTime::default() };
+    let split = cut
+        .split(&moments, model.target.within().micros(), task, &dataset.targets)
+        .map_err(|error| Stopped::TooLittle(format!("there is too little to learn from yet: {error}")))?;
+    let parts = Parts {
+        known: split.train.len(),
+        gap: split.gap,
+        examined: split.test.len(),
+        examined_from: Timestamp::from_micros(split.test_from),
+    };
+    Ok((split.train, split.test, parts))
+}
+
+fn too_little(dataset: &Dataset, wanted: u64) -> String {
+    let censored = dataset.record.dropped.get(&Drop::Censored).copied().unwrap_or(0);
+    format!(
+        "there is too little to learn from yet: {} observations have a certain outcome and {wanted} are needed \
+         (training.min_rows); the horizon of {censored} more has not passed",
+        dataset.rows()
+    )
+}
+
+fn to_json(detail: &RunDetail) -> Result<serde_json::Value, CycleError> {
+    serde_json::to_value(detail)
+        .map_err(|source| StoreError::Backend { action: "encode the record of a run", source: source.into() }.into())
+}
+
+/// An error with everything that caused it, in one line.
+pub(crate) fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        // transparent errors repeat their source
+        if !text.ends_with(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}

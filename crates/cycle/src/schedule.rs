@@ -1,0 +1,169 @@
+//! When a model is trained again.
+
+use std::sync::Arc;
+
+use tidemill_core::project::{Observe, PredictModel, Target};
+use tidemill_core::{ModelName, Span, Timestamp};
+use tidemill_features::SeenEvents;
+use tidemill_store::catalog::Run;
+
+use crate::project_loop::{CycleError, ProjectLoop};
+use crate::promote::SYSTEM;
+use crate::version::ModelState;
+
+/// How long a model without a schedule rests between runs, however many targets come.
+const COOL_DOWN: Span = Span::from_seconds(3_600);
+
+impl ProjectLoop {
+    /// Trains every model that is due, in one pass over the events.
+    ///
+    /// # Errors
+    /// When a store fails. A run that fails is a row in the catalog, not an error here.
+    pub async fn run_due(self: &Arc<Self>) -> Result<Vec<Run>, CycleError> {
+        let now = self.clock.now();
+        let seen = self.engine().seen();
+        let mut on_schedule = Vec::new();
+        let mut on_targets = Vec::new();
+        for (name, model) in &self.project.models {
+            let mut state = self.model_state(name)?;
+            if note_observations(model, &seen, now, &mut state) {
+                self.put_model_state(name, &state)?;
+            }
+            match due(model, &state, now, seen.events.is_empty()) {
+                Some("schedule") => on_schedule.push(name.clone()),
+                Some(_) => on_targets.push(name.clone()),
+                None => {}
+            }
+        }
+        let mut runs = Vec::new();
+        for (models, trigger) in [(on_schedule, "schedule"), (on_targets, "new_targets")] {
+            if !models.is_empty() {
+                runs.extend(self.train(&models, trigger, SYSTEM).await?);
+            }
+        }
+        Ok(runs)
+    }
+
+    /// When a model is trained next by its schedule.
+    ///
+    /// # Errors
+    /// When there is no such model or the state store fails.
+    pub fn next_run(&self, model: &ModelName) -> Result<Option<Timestamp>, CycleError> {
+        let retrain = &self.slot(model)?.model.retrain;
+        let last = self.model_state(model)?.last_run;
+        Ok(retrain.every.map(|every| last.map_or(self.clock.now(), |last| last + every)))
+    }
+}
+
+/// Which trigger is due, if any. With a schedule *and* a number of new targets, both must hold: train that
+/// often, but only if there is that much to learn from.
+fn due(model: &PredictModel, state: &ModelState, now: Timestamp, empty: bool) -> Option<&'static str> {
+    if empty {
+        return None;
+    }
+    let Some(last) = state.last_run else {
+        return Some("schedule");
+    };
+    let new_targets = targets(model, state, now).saturating_sub(state.last_targets);
+    let enough = model.retrain.min_new_targets.is_none_or(|min| new_targets >= min);
+    match model.retrain.every {
+        Some(every) => (now >= last + every && enough).then_some("schedule"),
+        None => (now >= last + COOL_DOWN && enough).then_some("new_targets"),
+    }
+}
+
+/// How many targets are certain at `now`: the observations that were made a horizon ago, to the day.
+pub(crate) fn targets(model: &PredictModel, state: &ModelState, now: Timestamp) -> u64 {
+    let certain_day = (now - model.target.within()).day();
+    let certain = state.observed.iter().take_while(|(day, _)| *day < certain_day).last();
+    certain.map_or(0, |(_, count)| *count)
+}
+
+/// Notes how many observations there were up to today; returns whether that is news.
+fn note_observations(model: &PredictModel, seen: &SeenEvents, now: Timestamp, state: &mut ModelState) -> bool {
+    let counted = |name: &str| seen.events.get(name).map_or(0, |event| event.count);
+    let everything = || seen.events.values().map(|event| event.count).sum::<u64>() + seen.other_events;
+    let count = match (&model.observe, &model.target) {
+        (Observe::Event { event, .. }, _) => counted(event),
+        // periodic observations are not events: what is counted is what they could learn from
+        (Observe::Every { .. }, Target::Event { event, .. } | Target::Sum { event, .. }) => counted(event),
+        (Observe::Every { .. }, Target::NoEvent { event, .. }) if event == "*" => everything(),
+        (Observe::Every { .. }, Target::NoEvent { event, .. }) => counted(event),
+        (Observe::Every { .. }, Target::Next { events, .. }) => events.iter().map(|event| counted(event)).sum(),
+    };
+    let today = now.day();
+    let changed = match state.observed.last_mut() {
+        Some((day, known)) if *day == today => {
+            let changed = *known != count;
+            *known = count;
+            changed
+        }
+        _ => {
+            state.observed.push((today, count));
+            true
+        }
+    };
+    // one entry before the horizon is enough to know what is certain
+    let certain_day = (now - model.target.within()).day();
+    let before = state.observed.iter().take_while(|(day, _)| *day < certain_day).count();
+    state.observed.drain(..before.saturating_sub(1));
+    changed
+}
+
+#[cfg(test)]
+mod tests {
+    use tidemill_core::Project;
+
+    use super::*;
+
+    fn model(retrain: &str) -> PredictModel {
+        let text = format!(
+            "[project]\nname = \"shop\"\n[models.m]\nkind = \"predict\"\nobserve = {{ event = \"A\" }}\n\
+             target = {{ event = \"A\", within = \"30d\" }}\nretrain = {retrain}\n"
+        );
+        let project = Project::parse(&text).unwrap();
+        project.models.into_values().next().unwrap()
+    }
+
+    fn at(day: i64) -> Timestamp {
+        Timestamp::EPOCH + Span::from_days(day)
+    }
+
+    fn seen(count: u64) -> SeenEvents {
+        let mut seen = SeenEvents::default();
+        seen.events.entry("A".to_owned()).or_default().count = count;
+        seen
+    }
+
+    #[test]
+    fn a_schedule_waits_for_its_period() {
+        let model = model("{ every = \"7d\" }");
+        let mut state = ModelState::default();
+        assert_eq!(due(&model, &state, at(100), true), None);
+        assert_eq!(due(&model, &state, at(100), false), Some("schedule"));
+        state.last_run = Some(at(100));
+        assert_eq!(due(&model, &state, at(106), false), None);
+        assert_eq!(due(&model, &state, at(107), false), Some("schedule"));
+    }
+
+    #[test]
+    fn new_targets_count_when_their_horizon_has_passed() {
+        let model = model("{ min_new_targets = 50 }");
+        let mut state = ModelState { last_run: Some(at(100)), ..ModelState::default() };
+        note_observations(&model, &seen(60), at(101), &mut state);
+        assert_eq!(due(&model, &state, at(102), false), None);
+        assert_eq!(due(&model, &state, at(131), false), None);
+        assert_eq!(due(&model, &state, at(132), false), Some("new_targets"));
+        assert_eq!(targets(&model, &state, at(132)), 60);
+    }
+
+    #[test]
+    fn memory_of_observations_is_bounded_by_the_horizon() {
+        let model = model("{ every = \"7d\" }");
+        let mut state = ModelState::default();
+        for day in 0..1_000 {
+            note_observations(&model, &seen(day as u64), at(day), &mut state);
+        }
+        assert!(state.observed.len() <= 32, "{}", state.observed.len());
+    }
+}

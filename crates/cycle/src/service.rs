@@ -1,0 +1,126 @@
+//! Drives the loops on the real clock, until told to stop.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidemill_core::Span;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::project_loop::{CycleError, ProjectLoop};
+
+/// How often time alone is looked at: landing by age, horizons, schedules.
+const TICK: Duration = Duration::from_secs(1);
+/// How long a failed step waits before it is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+/// How long message ids are remembered.
+pub const DEDUPLICATION: Span = Span::from_days(7);
+/// How often old message ids are forgotten and small files merged.
+const MAINTENANCE: Duration = Duration::from_secs(3_600);
+
+/// Starts the background tasks of a project. They end, with everything committed, soon after `stop` turns true.
+pub fn spawn(project_loop: Arc<ProjectLoop>, stop: watch::Receiver<bool>) -> Vec<JoinHandle<()>> {
+    vec![
+        tokio::spawn(consume(project_loop.clone(), stop.clone())),
+        tokio::spawn(land(project_loop.clone(), stop.clone())),
+        tokio::spawn(run(project_loop.clone(), stop.clone())),
+        tokio::spawn(maintain(project_loop, stop)),
+    ]
+}
+
+async fn consume(project_loop: Arc<ProjectLoop>, mut stop: watch::Receiver<bool>) {
+    let mut tail = match project_loop.stores.log.watch(&project_loop.project.name) {
+        Ok(tail) => tail,
+        Err(error) => return tracing::error!(%error, "cannot follow the log"),
+    };
+    while !*stop.borrow() {
+        tail.borrow_and_update();
+        if let Err(error) = project_loop.catch_up().await {
+            failed(&project_loop, "apply events", &error);
+            tokio::time::sleep(RETRY).await;
+            continue;
+        }
+        tokio::select! {
+            changed = tail.changed() => if changed.is_err() { break },
+            () = tokio::time::sleep(TICK) => {}
+            _ = stop.changed() => break,
+        }
+    }
+    if let Err(error) = project_loop.commit() {
+        failed(&project_loop, "commit the features", &error);
+    }
+}
+
+async fn land(project_loop: Arc<ProjectLoop>, stop: watch::Receiver<bool>) {
+    every(TICK, stop, async || {
+        if let Err(error) = project_loop.land(false).await {
+            failed(&project_loop, "land events", &error);
+        }
+    })
+    .await;
+}
+
+async fn run(project_loop: Arc<ProjectLoop>, stop: watch::Receiver<bool>) {
+    every(TICK, stop, async || {
+        if let Err(error) = project_loop.run_due().await {
+            failed(&project_loop, "train", &error);
+        }
+    })
+    .await;
+}
+
+async fn maintain(project_loop: Arc<ProjectLoop>, stop: watch::Receiver<bool>) {
+    every(MAINTENANCE, stop, async || {
+        if let Err(error) = project_loop.maintain().await {
+            failed(&project_loop, "tidy up", &error);
+        }
+    })
+    .await;
+}
+
+impl ProjectLoop {
+    /// Forgets old message ids, removes the state of replaced definitions and merges small files of the lake.
+    ///
+    /// # Errors
+    /// When a store fails.
+    pub async fn maintain(self: &Arc<Self>) -> Result<(), CycleError> {
+        let importing = tidemill_collect::import::unfinished(self.stores.state.as_ref(), &self.project.name);
+        if importing.is_ok_and(|imports| imports.is_empty()) {
+            let log = self.stores.log.clone();
+            let before = self.clock.now() - DEDUPLICATION;
+            tokio::task::spawn_blocking(move || log.forget_message_ids(before))
+                .await
+                .map_err(|_| CycleError::Ended("forgetting message ids"))??;
+        }
+        let engine = self.engine();
+        tokio::task::spawn_blocking(move || {
+            while engine.sweep(10_000)? > 0 {}
+            Ok::<_, CycleError>(())
+        })
+        .await
+        .map_err(|_| CycleError::Ended("removing old features"))??;
+        self.stores.lake.compact(&self.project.name).await?;
+        Ok(())
+    }
+}
+
+async fn every(period: Duration, mut stop: watch::Receiver<bool>, mut step: impl AsyncFnMut()) {
+    while !*stop.borrow() {
+        tokio::select! {
+            () = tokio::time::sleep(period) => step().await,
+            _ = stop.changed() => break,
+        }
+    }
+}
+
+fn failed(project_loop: &ProjectLoop, action: &str, error: &CycleError) {
+    use std::error::Error;
+    let mut chain = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        chain = format!("{chain}: {cause}");
+        source = cause.source();
+    }
+    project_loop.metrics.loop_failed(project_loop.project.name.as_str());
+    tracing::error!(project = %project_loop.project.name, error = chain, "cannot {action}; it is tried again");
+}

@@ -1,0 +1,492 @@
+//! The state of one entity: its accumulators, and events stamped in the future that wait for their time.
+
+use tidemill_core::project::Operation;
+use tidemill_core::{FeatureValue, Span, Timestamp};
+
+use super::cell::{self, Cell, Place};
+use super::tiles::{Tile, Windows};
+use crate::codec::{DecodeError, Reader, Writer};
+use crate::value::Value;
+
+/// The most future events that wait in one state. Further ones count at once, as of now; how many is counted.
+pub const PENDING_MAX: usize = 256;
+
+/// The version of the bytes of a state.
+const FORMAT: u8 = 1;
+
+/// One aggregate: its operation and its windows, `None` for "since the beginning".
+#[derive(Debug, Clone, PartialEq)]
+pub struct AggregatePlan {
+    /// The operation.
+    pub operation: Operation,
+    /// The windows.
+    pub windows: Option<Windows>,
+}
+
+/// What an event does to one aggregate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Step {
+    /// Which aggregate.
+    pub aggregate: usize,
+    /// The bit of [`Extracted::passed`] that must be set.
+    pub condition: Option<u32>,
+    /// Which of [`Extracted::values`] it takes.
+    pub value: Option<usize>,
+}
+
+/// What is needed to update and read the states of one kind of entity.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct StatePlan {
+    /// The aggregates, in the order of a state's accumulators.
+    pub aggregates: Vec<AggregatePlan>,
+    /// What to do, for each kind of event that the definitions tell apart.
+    pub steps: Vec<Vec<Step>>,
+}
+
+/// What one kind of entity needs of an event: all that is kept of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Extracted {
+    /// When it happened, in microseconds.
+    pub timestamp: i64,
+    /// Its place in the log.
+    pub offset: u64,
+    /// Which of [`StatePlan::steps`] to take.
+    pub steps: u32,
+    /// The conditions that hold, a bit each.
+    pub passed: u64,
+    /// The values.
+    pub values: Box<[Value]>,
+}
+
+/// What is remembered for one aggregate.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Accumulator {
+    /// For windows: cells by time.
+    Tiles(Vec<Tile>),
+    /// Everything since the beginning; `None` before the first event.
+    Total(Option<Cell>),
+    /// A number that decays, and the time in microseconds at which it had that value; zero before the first event.
+    Decayed(f64, i64),
+}
+
+/// All that is remembered of one entity.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EntityState {
+    now: i64,
+    events: u64,
+    accumulators: Vec<Accumulator>,
+    /// In the order of timestamps, then offsets; all later than `now`.
+    pending: Vec<Extracted>,
+}
+
+impl AggregatePlan {
+    fn start(&self) -> Accumulator {
+        match (self.operation, &self.windows) {
+            (Operation::Decayed { .. }, _) => Accumulator::Decayed(0.0, 0),
+            (_, Some(_)) => Accumulator::Tiles(Vec::new()),
+            (_, None) => Accumulator::Total(None),
+        }
+    }
+
+    fn add(&self, accumulator: &mut Accumulator, place: Place, value: &Value, now: i64) {
+        match accumulator {
+            Accumulator::Tiles(tiles) => {
+                if let Some(windows) = &self.windows {
+                    windows.add(tiles, self.operation, place, value, now);
+                }
+            }
+            Accumulator::Total(Some(cell)) => cell.add(self.operation, place, value),
+            Accumulator::Total(empty) => *empty = Cell::of(self.operation, place, value),
+            Accumulator::Decayed(amount, at) => {
+                let weight = match value {
+                    Value::Number(number) => *number,
+                    Value::Missing | Value::Category(_) => return,
+                };
+                (*amount, *at) = decay_to_newer(self.operation, (*amount, *at), (weight, place.timestamp));
+            }
+        }
+    }
+
+    fn merge(&self, ours: &mut Accumulator, theirs: Accumulator, now: i64) {
+        match (ours, theirs) {
+            (Accumulator::Tiles(ours), Accumulator::Tiles(theirs)) => {
+                if let Some(windows) = &self.windows {
+                    windows.merge(ours, theirs, now);
+                }
+            }
+            (Accumulator::Total(Some(ours)), Accumulator::Total(Some(theirs))) => ours.merge(&theirs),
+            (Accumulator::Total(ours @ None), Accumulator::Total(theirs)) => *ours = theirs,
+            (Accumulator::Decayed(amount, at), Accumulator::Decayed(b_amount, b_at)) => {
+                (*amount, *at) = decay_to_newer(self.operation, (*amount, *at), (b_amount, b_at));
+            }
+            _ => {}
+        }
+    }
+
+    /// Appends what the accumulator says at `moment`: one value, for `top` its `k`.
+    fn read(&self, accumulator: &Accumulator, window: usize, moment: i64, row: &mut Vec<FeatureValue>) {
+        match accumulator {
+            Accumulator::Tiles(tiles) => {
+                if let Some(windows) = &self.windows {
+                    cell::read(self.operation, windows.cells(tiles, window, moment), moment, row);
+                }
+            }
+            Accumulator::Total(cell) => cell::read(self.operation, cell.iter(), moment, row),
+            Accumulator::Decayed(amount, at) => {
+                row.push(FeatureValue::number(decayed(self.operation, (*amount, *at), moment)));
+            }
+        }
+    }
+}
+
+/// An amount with its time, as it is at a later time: amount · 2^(−elapsed / half-life).
+fn decayed(operation: Operation, (amount, at): (f64, i64), moment: i64) -> f64 {
+    let Operation::Decayed { half_life } = operation else { return amount };
+    if amount == 0.0 {
+        return 0.0;
+    }
+    let elapsed = moment.saturating_sub(at).max(0) as f64;
+    amount * (-elapsed / half_life.micros() as f64).exp2()
+}
+
+fn decay_to_newer(operation: Operation, a: (f64, i64), b: (f64, i64)) -> (f64, i64) {
+    let newer = a.1.max(b.1);
+    (cell::add(decayed(operation, a, newer), decayed(operation, b, newer)), newer)
+}
+
+impl EntityState {
+    /// The state of an entity of which nothing has been seen.
+    pub fn new(plan: &StatePlan) -> Self {
+        let accumulators = plan.aggregates.iter().map(AggregatePlan::start).collect();
+        Self { now: 0, events: 0, accumulators, pending: Vec::new() }
+    }
+
+    /// How many events it has seen.
+    pub fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// Takes an event; `now` is the engine's time at its place in the log and never goes back. Returns whether the event
+    /// was stamped in the future and, since too many such events wait already, counted at once instead.
+    pub fn update(&mut self, plan: &StatePlan, event: &Extracted, now: Timestamp) -> bool {
+        self.advance(plan, now.micros());
+        self.events += 1;
+        if event.timestamp <= self.now {
+            self.add(plan, event, event.timestamp);
+            return false;
+        }
+        if self.pending.len() >= PENDING_MAX {
+            self.add(plan, event, self.now);
+            return true;
+        }
+        self.wait(event.clone());
+        false
+    }
+
+    fn wait(&mut self, event: Extracted) {
+        let key = |event: &Extracted| (event.timestamp, event.offset);
+        let index = self.pending.partition_point(|other| key(other) <= key(&event));
+        self.pending.insert(index, event);
+    }
+
+    fn add(&mut self, plan: &StatePlan, event: &Extracted, timestamp: i64) {
+        let place = Place { timestamp, offset: event.offset };
+        let Some(steps) = plan.steps.get(event.steps as usize) else { return };
+        for step in steps {
+            if step.condition.is_some_and(|bit| event.passed & (1 << bit) == 0) {
+                continue;
+            }
+            // Without a value every event weighs one.
+            let one = Value::Number(1.0);
+            let value = step.value.map_or(&one, |index| &event.values[index]);
+            plan.aggregates[step.aggregate].add(&mut self.accumulators[step.aggregate], place, value, self.now);
+        }
+    }
+
+    /// Moves the state's time on; future events whose time has come are counted.
+    fn advance(&mut self, plan: &StatePlan, now: i64) {
+        self.now = self.now.max(now);
+        let due = self.pending.partition_point(|event| event.timestamp <= self.now);
+        if due > 0 {
+            for event in self.pending.drain(..due).collect::<Vec<_>>() {
+                self.add(plan, &event, event.timestamp);
+            }
+        }
+    }
+
+    /// Takes over what another entity, which turned out to be the same, has seen.
+    pub fn merge(&mut self, plan: &StatePlan, mut other: Self, now: Timestamp) {
+        self.advance(plan, now.micros());
+        other.advance(plan, now.micros());
+        self.events += other.events;
+        for ((aggregate, ours), theirs) in plan.aggregates.iter().zip(&mut self.accumulators).zip(other.accumulators) {
+            aggregate.merge(ours, theirs, self.now);
+        }
+        for event in other.pending {
+            self.wait(event);
+        }
+    }
+
+    /// Appends what each `(aggregate, window)` says at `moment`, which is not before the newest update.
+    pub fn read(&self, plan: &StatePlan, slots: &[(usize, usize)], moment: Timestamp, row: &mut Vec<FeatureValue>) {
+        let moment = moment.micros().max(self.now);
+        if self.pending.first().is_some_and(|event| event.timestamp <= moment) {
+            let mut later = self.clone();
+            later.advance(plan, moment);
+            return later.read(plan, slots, Timestamp::from_micros(moment), row);
+        }
+        for &(aggregate, window) in slots {
+            plan.aggregates[aggregate].read(&self.accumulators[aggregate], window, moment, row);
+        }
+    }
+
+    /// The bytes that are stored.
+    pub fn encode(&self, plan: &StatePlan) -> Vec<u8> {
+        let mut writer = Writer::default();
+        writer.byte(FORMAT);
+        writer.signed(-self.now);
+        writer.unsigned(self.events);
+        writer.unsigned(self.accumulators.len() as u64);
+        for (aggregate, accumulator) in plan.aggregates.iter().zip(&self.accumulators) {
+            match accumulator {
+                Accumulator::Tiles(tiles) => {
+                    if let Some(windows) = &aggregate.windows {
+                        windows.encode(tiles, &mut writer, self.now);
+                    }
+                }
+                Accumulator::Total(cell) => {
+                    writer.byte(u8::from(cell.is_some()));
+                    if let Some(cell) = cell {
+                        cell.encode(&mut writer, self.now);
+                    }
+                }
+                Accumulator::Decayed(amount, at) => {
+                    writer.float(*amount);
+                    writer.signed(self.now.wrapping_sub(*at));
+                }
+            }
+        }
+        writer.unsigned(self.pending.len() as u64);
+        self.pending.iter().for_each(|event| event.encode(&mut writer));
+        writer.finish()
+    }
+
+    /// Reads what [`encode`](Self::encode) wrote with the same plan.
+    ///
+    /// # Errors
+    /// When the bytes are damaged or belong to another plan.
+    pub fn decode(plan: &StatePlan, bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(bytes);
+        if reader.byte()? != FORMAT {
+            return Err(DecodeError("the state has an unknown format"));
+        }
+        let (now, events) = (reader.time(0)?, reader.amount()?);
+        if reader.count()? != plan.aggregates.len() {
+            return Err(DecodeError("the state has another number of aggregates"));
+        }
+        let mut accumulators = Vec::with_capacity(plan.aggregates.len());
+        for aggregate in &plan.aggregates {
+            accumulators.push(aggregate.decode(&mut reader, now)?);
+        }
+        let pending = (0..reader.count()?).map(|_| Extracted::decode(&mut reader)).collect::<Result<Vec<_>, _>>()?;
+        let in_order = pending.is_sorted_by_key(|event| (event.timestamp, event.offset));
+        let fits = |event: &Extracted| {
+            let steps = plan.steps.get(event.steps as usize);
+            steps.is_some_and(|steps| {
+                steps.iter().all(|step| step.value.is_none_or(|index| index < event.values.len()))
+            })
+        };
+        if !in_order || !pending.iter().all(fits) {
+            return Err(DecodeError("waiting events do not fit"));
+        }
+        reader.end()?;
+        Ok(Self { now, events, accumulators, pending })
+    }
+}
+
+impl AggregatePlan {
+    fn decode(&self, reader: &mut Reader<'_>, now: i64) -> Result<Accumulator, DecodeError> {
+        Ok(match self.start() {
+            Accumulator::Tiles(_) => Accumulator::Tiles(match &self.windows {
+                Some(windows) => windows.decode(self.operation, reader, now)?,
+                None => Vec::new(),
+            }),
+            Accumulator::Total(_) => Accumulator::Total(match reader.byte()? {
+                0 => None,
+                1 => Some(Cell::decode(self.operation, reader, now)?),
+                _ => return Err(DecodeError("a total has an unknown form")),
+            }),
+            Accumulator::Decayed(..) => {
+                let amount = reader.float()?;
+                Accumulator::Decayed(amount, reader.time(now)?)
+            }
+        })
+    }
+}
+
+impl Extracted {
+    fn encode(&self, writer: &mut Writer) {
+        writer.signed(-self.timestamp);
+        writer.unsigned(self.offset);
+        writer.unsigned(u64::from(self.steps));
+        writer.unsigned(self.passed);
+        writer.unsigned(self.values.len() as u64);
+        self.values.iter().for_each(|value| cell::encode_value(value, writer));
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            timestamp: reader.time(0)?,
+            offset: reader.unsigned()?,
+            steps: u32::try_from(reader.unsigned()?).map_err(|_| DecodeError("a step is unknown"))?,
+            passed: reader.unsigned()?,
+            values: (0..reader.count()?).map(|_| cell::decode_value(reader)).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+/// The label of a window: `30 days`.
+pub(crate) fn in_words(span: Span) -> String {
+    const UNITS: [(&str, i64); 4] = [("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1)];
+    let seconds = span.micros() / 1_000_000;
+    let (unit, size) = UNITS.iter().find(|(_, size)| seconds % size == 0).unwrap_or(&UNITS[3]);
+    let count = seconds / size;
+    if count == 1 { format!("1 {unit}") } else { format!("{count} {unit}s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tidemill_core::FeatureType;
+
+    use super::*;
+
+    /// All operations, with and without windows, each on every event; the second half on a condition.
+    fn plan() -> StatePlan {
+        let operations = [
+            (Operation::Count, None),
+            (Operation::Sum, Some(0)),
+            (Operation::Mean, Some(0)),
+            (Operation::Min, Some(0)),
+            (Operation::Max, Some(0)),
+            (Operation::Last(FeatureType::Number), Some(0)),
+            (Operation::Last(FeatureType::Category), Some(1)),
+            (Operation::SinceLast, None),
+            (Operation::Distinct, Some(1)),
+            (Operation::Top { k: 2 }, Some(1)),
+        ];
+        let spans = ["45s", "1h", "1d", "90d"].map(|span| span.parse().unwrap());
+        let (mut aggregates, mut steps) = (Vec::new(), Vec::new());
+        for windows in [None, Some(Windows::new(&spans)), Some(Windows::new(&spans[1..3]))] {
+            for (operation, value) in operations {
+                let condition = windows.is_some().then_some(0);
+                steps.push(Step { aggregate: aggregates.len(), condition, value });
+                aggregates.push(AggregatePlan { operation, windows: windows.clone() });
+            }
+        }
+        for value in [None, Some(0)] {
+            steps.push(Step { aggregate: aggregates.len(), condition: None, value });
+            let half_life = Span::from_days(1);
+            aggregates.push(AggregatePlan { operation: Operation::Decayed { half_life }, windows: None });
+        }
+        StatePlan { aggregates, steps: vec![steps] }
+    }
+
+    prop_compose! {
+        fn state()(draws in prop::collection::vec((0i64..90_000, -200_000i64..50_000, 0u8..6, -3.0..1e6f64), 0..60)) -> EntityState {
+            let plan = plan();
+            let mut state = EntityState::new(&plan);
+            let mut now = 1_300_000_000_000_000;
+            for (offset, (step, happened, category, number)) in draws.into_iter().enumerate() {
+                now += step * 1_000_000;
+                let number = if category % 2 == 0 { Value::Number(number) } else { Value::Number(number.round()) };
+                let text = if category == 0 { Value::Missing } else { Value::Category(format!("c{category}").into()) };
+                let event = Extracted {
+                    timestamp: now + happened * 1_000_000,
+                    offset: offset as u64,
+                    steps: 0,
+                    passed: u64::from(category % 3),
+                    values: Box::new([number, text]),
+                };
+                state.update(&plan, &event, Timestamp::from_micros(now));
+            }
+            state
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn states_are_stored_without_loss(state in state()) {
+            let plan = plan();
+            prop_assert_eq!(EntityState::decode(&plan, &state.encode(&plan)), Ok(state));
+        }
+
+        #[test]
+        fn damaged_states_are_errors_or_states_but_never_panics(
+            state in state(), flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4), cut: prop::sample::Index,
+        ) {
+            let plan = plan();
+            let mut bytes = state.encode(&plan);
+            prop_assert!(EntityState::decode(&plan, &bytes[..cut.index(bytes.len())]).is_err());
+            for (index, flip) in flips {
+                let index = index.index(bytes.len());
+                bytes[index] ^= flip;
+            }
+            if let Ok(mut state) = EntityState::decode(&plan, &bytes) {
+                let slots: Vec<(usize, usize)> = (0..plan.aggregates.len()).map(|aggregate| (aggregate, 0)).collect();
+                let mut row = Vec::new();
+                let moment = Timestamp::from_micros(1_400_000_000_000_000);
+                state.read(&plan, &slots, moment, &mut row);
+                state.merge(&plan, EntityState::new(&plan), moment);
+            }
+        }
+
+        /// Merging with nothing changes no answer, and the order of three merges does not change what is counted.
+        #[test]
+        fn states_merge(a in state(), b in state()) {
+            let plan = plan();
+            let moment = Timestamp::from_micros(1_400_000_000_000_000);
+            let read = |state: &EntityState| {
+                let counts: Vec<(usize, usize)> = (0..plan.aggregates.len())
+                    .filter(|aggregate| plan.aggregates[*aggregate].operation == Operation::Count)
+                    .map(|aggregate| (aggregate, 0))
+                    .collect();
+                let mut row = Vec::new();
+                state.read(&plan, &counts, moment, &mut row);
+                row.iter().map(FeatureValue::as_number).collect::<Vec<_>>()
+            };
+            let mut both = a.clone();
+            both.merge(&plan, b.clone(), moment);
+            let mut reversed = b.clone();
+            reversed.merge(&plan, a.clone(), moment);
+            prop_assert_eq!(read(&both), read(&reversed));
+            let sums: Vec<f64> = read(&a).iter().zip(read(&b)).map(|(a, b)| a + b).collect();
+            prop_assert_eq!(read(&both), sums);
+            prop_assert_eq!(both.events(), a.events() + b.events());
+        }
+    }
+
+    #[test]
+    fn events_of_the_future_wait_for_their_time() {
+        let plan = StatePlan {
+            aggregates: vec![AggregatePlan { operation: Operation::Count, windows: None }],
+            steps: vec![vec![Step { aggregate: 0, condition: None, value: None }]],
+        };
+        let mut state = EntityState::new(&plan);
+        let read = |state: &EntityState, moment: i64| {
+            let mut row = Vec::new();
+            state.read(&plan, &[(0, 0)], Timestamp::from_micros(moment), &mut row);
+            row[0].as_number()
+        };
+        let event = |timestamp: i64, offset: u64| Extracted { timestamp, offset, steps: 0, passed: 0, values: Box::new([]) };
+        assert!(!state.update(&plan, &event(500, 1), Timestamp::from_micros(100)));
+        assert_eq!([read(&state, 100), read(&state, 499), read(&state, 500)], [0.0, 0.0, 1.0]);
+        assert!(!state.update(&plan, &event(600, 2), Timestamp::from_micros(600)));
+        assert_eq!(read(&state, 600), 2.0);
+        for offset in 0..PENDING_MAX as u64 {
+            assert!(!state.update(&plan, &event(900, 3 + offset), Timestamp::from_micros(600)));
+        }
+        assert!(state.update(&plan, &event(900, 1_000), Timestamp::from_micros(600)));
+        assert_eq!(read(&state, 600), 3.0);
+    }
+}

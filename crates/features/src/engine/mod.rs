@@ -1,0 +1,661 @@
+//! The online engine: it follows the log, keeps the states, and answers what is known about somebody now.
+//!
+//! One consumer calls [`Engine::apply`] and [`Engine::commit`]; any number of request threads read. What was applied is visible at
+//! once; what was committed survives, together with its place in the log, in one atomic write.
+
+mod cache;
+mod items;
+mod rebuild;
+mod timeline;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+use serde::{Deserialize, Serialize};
+use tidemill_core::event::PersonKey;
+use tidemill_core::{Event, FeatureValue, Item, Offset, Project, ProjectName, Timestamp};
+use tidemill_store::{LoggedEvent, StateBatch, StateStore};
+
+use crate::accumulate::{EntityState, Extracted};
+use crate::identity::{self, Links};
+use crate::seen::{SeenEvent, SeenEvents};
+use crate::set::{Conditions, USER};
+use crate::{FeatureError, FeatureSet, ModelFeatures};
+use cache::{STATES, Slot, StateCache};
+use items::Items;
+pub use rebuild::Rebuild;
+use timeline::Timelines;
+
+/// The table of checkpoints, and its keys.
+const CHECKPOINTS: &str = "feature_checkpoints";
+const CURRENT: &[u8] = b"current";
+const REBUILD: &[u8] = b"rebuild";
+/// The table of what has been seen: the event's name → JSON of [`SeenEvent`].
+const SEEN: &str = "seen_events";
+
+/// Events that are looked at together: conditions are evaluated on that many at once.
+const BATCH_EVENTS: usize = 1_024;
+/// Events that are applied between two chances for readers: a reader never waits for more than these.
+const STEP_EVENTS: usize = 32;
+
+/// How the engine behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EngineOptions {
+    /// The most states in memory; those that changed since the last commit stay beyond that.
+    pub cache_entries: usize,
+    /// The newest events that are kept per person for their timeline; 0 for none.
+    pub timeline_events: usize,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        Self { cache_entries: 200_000, timeline_events: 200 }
+    }
+}
+
+/// What was known about somebody at a moment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FeatureRow {
+    /// The person after joining identities.
+    pub person: PersonKey,
+    /// Whether anything has been seen of them.
+    pub known: bool,
+    /// The last event that the values have seen.
+    pub offset: Offset,
+    /// The moment at which the values hold: the one that was asked for, or the engine's time if that is later.
+    pub moment: Timestamp,
+    /// One value per column of the selection.
+    pub values: Vec<FeatureValue>,
+}
+
+/// Counts since the engine was opened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct EngineStats {
+    /// Events applied.
+    pub events: u64,
+    /// Of these, events that are about nobody (items aside).
+    pub no_person: u64,
+    /// Persons that became part of another.
+    pub merges: u64,
+    /// Conditions and expressions that failed on a row, which counts as not fulfilled or missing.
+    pub expression_failures: u64,
+    /// Events stamped in the future that counted at once because too many waited.
+    pub future_events_clamped: u64,
+    /// Changes of items that do not say which item.
+    pub items_without_id: u64,
+    /// States found in memory.
+    pub cache_hits: u64,
+    /// States looked up in the store.
+    pub cache_misses: u64,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    events: AtomicU64,
+    no_person: AtomicU64,
+    merges: AtomicU64,
+    expression_failures: AtomicU64,
+    future_events_clamped: AtomicU64,
+    items_without_id: AtomicU64,
+}
+
+fn count(counter: &AtomicU64, by: u64) {
+    counter.fetch_add(by, Ordering::Relaxed);
+}
+
+/// What is stored about a generation of states.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Checkpoint {
+    generation: u32,
+    /// The hash of the definitions.
+    hash: String,
+    /// The last event in the states.
+    applied: Offset,
+    /// The engine's time there.
+    now: Timestamp,
+    /// The last event in what does not depend on the definitions: items, timelines, what has been seen.
+    shared: Offset,
+    /// Older generations that have not been deleted completely.
+    #[serde(default)]
+    retired: Vec<u32>,
+}
+
+/// How far the states are.
+#[derive(Debug, Clone, Copy)]
+struct Position {
+    applied: Offset,
+    now: Timestamp,
+}
+
+/// What does not depend on the definitions.
+struct Shared {
+    items: Items,
+    timelines: Timelines,
+    seen: SeenEvents,
+    /// Names whose entry in `seen` has changed since the last commit.
+    seen_changed: BTreeSet<String>,
+}
+
+/// What the consumer holds while it works.
+struct Writer {
+    checkpoint: Checkpoint,
+    /// The last event in `Shared`.
+    shared: Offset,
+    /// Set when an event was applied in part: only the last commit is right then.
+    broken: bool,
+}
+
+/// The states of one project, kept up with its log.
+pub struct Engine {
+    project: ProjectName,
+    set: FeatureSet,
+    store: Arc<dyn StateStore>,
+    states: StateCache,
+    /// Held while events are applied, so that a reader sees all states at one place of the log.
+    position: RwLock<Position>,
+    writer: Mutex<Writer>,
+    /// `None` while rebuilding: the current generation keeps it.
+    shared: Option<RwLock<Shared>>,
+    checkpoint_key: &'static [u8],
+    all: ModelFeatures,
+    counters: Counters,
+}
+
+impl Engine {
+    /// Opens the states of a project.
+    ///
+    /// # Errors
+    /// [`FeatureError::NeedsRebuild`] when the stored states belong to other definitions.
+    pub fn open(
+        project: &Project,
+        set: FeatureSet,
+        state: Arc<dyn StateStore>,
+        options: EngineOptions,
+    ) -> Result<Self, FeatureError> {
+        let checkpoint = match read_checkpoint(&project.name, &*state, CURRENT)? {
+            Some(checkpoint) if checkpoint.hash != set.hash() => {
+                let (stored, wanted) = (checkpoint.hash, set.hash().to_owned());
+                return Err(FeatureError::NeedsRebuild { stored, wanted });
+            }
+            Some(checkpoint) => checkpoint,
+            None => Checkpoint::start(1, &set),
+        };
+        let shared = Shared::open(&project.name, &state, options)?;
+        Ok(Self::new(project, set, state, options, checkpoint, Some(shared), CURRENT))
+    }
+
+    fn new(
+        project: &Project,
+        set: FeatureSet,
+        store: Arc<dyn StateStore>,
+        options: EngineOptions,
+        checkpoint: Checkpoint,
+        shared: Option<Shared>,
+        checkpoint_key: &'static [u8],
+    ) -> Self {
+        let states = StateCache::new(
+            project.name.clone(),
+            store.clone(),
+            set.clone(),
+            checkpoint.generation,
+            options.cache_entries,
+        );
+        let position = Position { applied: checkpoint.applied, now: checkpoint.now };
+        Self {
+            project: project.name.clone(),
+            all: set.select_all(),
+            set,
+            store,
+            states,
+            position: RwLock::new(position),
+            writer: Mutex::new(Writer { shared: checkpoint.shared, checkpoint, broken: false }),
+            shared: shared.map(RwLock::new),
+            checkpoint_key,
+            counters: Counters::default(),
+        }
+    }
+
+    /// The definitions.
+    pub fn set(&self) -> &FeatureSet {
+        &self.set
+    }
+
+    /// The last event that reads see.
+    pub fn applied(&self) -> Offset {
+        self.position.read().applied
+    }
+
+    /// The last event that would not be lost: the consumer goes on after it when the engine is opened, and the log is needed
+    /// from there on.
+    pub fn committed(&self) -> Offset {
+        let writer = self.writer.lock();
+        match self.shared {
+            Some(_) => writer.checkpoint.applied.min(writer.checkpoint.shared),
+            None => writer.checkpoint.applied,
+        }
+    }
+
+    /// The engine's time: the newest `received_at` of the events applied. It never goes back.
+    pub fn now(&self) -> Timestamp {
+        self.position.read().now
+    }
+
+    /// Counts since the engine was opened.
+    pub fn stats(&self) -> EngineStats {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        EngineStats {
+            events: read(&self.counters.events),
+            no_person: read(&self.counters.no_person),
+            merges: read(&self.counters.merges),
+            expression_failures: read(&self.counters.expression_failures),
+            future_events_clamped: read(&self.counters.future_events_clamped),
+            items_without_id: read(&self.counters.items_without_id),
+            cache_hits: read(&self.states.counts.hits),
+            cache_misses: read(&self.states.counts.misses),
+        }
+    }
+}
+
+/// Following the log: by one consumer.
+impl Engine {
+    /// Applies events in the order of the log; those that were applied before are skipped.
+    ///
+    /// # Errors
+    /// When the store fails. After [`FeatureError::Broken`] the engine must be opened again; it goes on from its last commit.
+    pub fn apply(&self, events: &[LoggedEvent]) -> Result<(), FeatureError> {
+        let mut writer = self.writer.lock();
+        if writer.broken {
+            return Err(FeatureError::Broken);
+        }
+        for batch in events.chunks(BATCH_EVENTS) {
+            let conditions = self.set.conditions(batch);
+            count(&self.counters.expression_failures, conditions.failures);
+            for step in (0..batch.len()).step_by(STEP_EVENTS) {
+                let end = (step + STEP_EVENTS).min(batch.len());
+                let applied = self.apply_step(&mut writer, batch, step..end, &conditions);
+                writer.broken |= applied.is_err();
+                applied?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Applies some events of a batch while readers wait.
+    fn apply_step(
+        &self,
+        writer: &mut Writer,
+        batch: &[LoggedEvent],
+        step: std::ops::Range<usize>,
+        conditions: &Conditions,
+    ) -> Result<(), FeatureError> {
+        let extracted: Vec<Vec<Change>> =
+            step.clone().map(|index| self.extract(&batch[index], index, conditions)).collect();
+        let mut shared = self.shared.as_ref().map(RwLock::write);
+        let mut position = self.position.write();
+        for (index, changes) in step.zip(extracted) {
+            let logged = &batch[index];
+            let is_new = logged.offset > position.applied;
+            let mut links = CacheLinks { engine: self, now: position.now, merges: Vec::new() };
+            if is_new {
+                links.now = position.now.max(logged.event.received_at);
+                identity::learn(&mut links, &logged.event)?;
+                self.change(&mut links, &logged.event, changes)?;
+                *position = Position { applied: logged.offset, now: links.now };
+                count(&self.counters.events, 1);
+            }
+            let mut merges = std::mem::take(&mut links.merges);
+            if let (Some(shared), true) = (&mut shared, logged.offset > writer.shared) {
+                if !is_new {
+                    merges = joined_earlier(&mut links, &logged.event)?;
+                }
+                for (from, into) in &merges {
+                    shared.timelines.merge(from, into);
+                }
+                let person = logged.event.person().map(|person| identity::canonical(&mut links, &person)).transpose()?;
+                let without_id = shared.apply(logged, person.as_ref())?;
+                count(&self.counters.items_without_id, u64::from(without_id));
+                writer.shared = logged.offset;
+            }
+        }
+        Ok(())
+    }
+
+    /// What the event changes, for each entity that it is about; persons are found when it is applied.
+    fn extract(&self, logged: &LoggedEvent, index: usize, conditions: &Conditions) -> Vec<Change> {
+        let mut changes = Vec::new();
+        for (entity, definition) in self.set.entities().iter().enumerate() {
+            if entity == USER {
+                changes.push(Change { entity, key: None, extracted: definition.extract(logged, index, conditions) });
+            } else if definition.reads(&logged.event) {
+                if let Some(key) = definition.key_of(&logged.event) {
+                    let extracted = definition.extract(logged, index, conditions);
+                    changes.push(Change { entity, key: Some(key), extracted });
+                }
+            }
+        }
+        changes
+    }
+
+    fn change(&self, links: &mut CacheLinks<'_>, event: &Event, changes: Vec<Change>) -> Result<(), FeatureError> {
+        for Change { entity, key, extracted } in changes {
+            let key = match (key, event.person()) {
+                (Some(key), _) => key,
+                (None, Some(person)) => Arc::from(identity::canonical(links, &person)?.as_str()),
+                (None, None) => {
+                    count(&self.counters.no_person, u64::from(!items::is_about_items(event)));
+                    continue;
+                }
+            };
+            let plan = &self.set.entities()[entity].plan;
+            let clamped = self.states.update(entity, &key, |state| state.update(plan, &extracted, links.now))?;
+            count(&self.counters.future_events_clamped, u64::from(clamped));
+        }
+        Ok(())
+    }
+
+    /// Writes everything that changed and its place in the log, in one atomic batch. Returns [`committed`](Self::committed).
+    ///
+    /// # Errors
+    /// When the store fails: then nothing was committed, and a later commit tries again.
+    pub fn commit(&self) -> Result<Offset, FeatureError> {
+        let mut writer = self.writer.lock();
+        if writer.broken {
+            return Err(FeatureError::Broken);
+        }
+        let mut batch = StateBatch::default();
+        let position = *self.position.read();
+        let checkpoint = Checkpoint {
+            applied: position.applied,
+            now: position.now,
+            shared: writer.shared,
+            ..writer.checkpoint.clone()
+        };
+        if checkpoint != writer.checkpoint {
+            self.states.collect(&mut batch);
+            if let Some(shared) = &self.shared {
+                shared.read().collect(&mut batch)?;
+            }
+            write_checkpoint(&mut batch, self.checkpoint_key, &checkpoint)?;
+            self.store.commit(&self.project, batch)?;
+            self.states.committed();
+            if let Some(shared) = &self.shared {
+                shared.write().committed();
+            }
+            writer.checkpoint = checkpoint;
+        }
+        drop(writer);
+        Ok(self.committed())
+    }
+
+    /// Deletes up to `limit` states of older generations; returns how many. Nothing is left when it returns 0.
+    pub fn sweep(&self, limit: usize) -> Result<usize, FeatureError> {
+        let mut writer = self.writer.lock();
+        let Some(generation) = writer.checkpoint.retired.first().copied() else { return Ok(0) };
+        let rows = self.store.scan(&self.project, STATES, &generation.to_be_bytes(), None, limit.max(1))?;
+        let mut batch = StateBatch::default();
+        for (key, _) in &rows {
+            batch.remove(STATES, key.as_slice());
+        }
+        let mut checkpoint = writer.checkpoint.clone();
+        if rows.len() < limit.max(1) {
+            checkpoint.retired.remove(0);
+        }
+        write_checkpoint(&mut batch, self.checkpoint_key, &checkpoint)?;
+        self.store.commit(&self.project, batch)?;
+        writer.checkpoint = checkpoint;
+        // Something was done, so the caller asks again and reaches the next generation.
+        Ok(rows.len().max(1))
+    }
+}
+
+/// Who became part of whom by an event that the states have seen already.
+fn joined_earlier(links: &mut CacheLinks<'_>, event: &Event) -> Result<Vec<(PersonKey, PersonKey)>, FeatureError> {
+    let mut merges = Vec::new();
+    for from in identity::keys_joined(event) {
+        let into = identity::canonical(links, &from)?;
+        if into != from {
+            merges.push((from, into));
+        }
+    }
+    Ok(merges)
+}
+
+/// What an event does to one entity.
+struct Change {
+    entity: usize,
+    /// `None` for the person of the event.
+    key: Option<Arc<str>>,
+    extracted: Extracted,
+}
+
+/// Who is who, as the user's slots in the cache say it.
+struct CacheLinks<'e> {
+    engine: &'e Engine,
+    now: Timestamp,
+    /// Who became part of whom.
+    merges: Vec<(PersonKey, PersonKey)>,
+}
+
+impl Links for CacheLinks<'_> {
+    type Error = FeatureError;
+
+    fn parent(&mut self, key: &PersonKey) -> Result<Option<PersonKey>, FeatureError> {
+        Ok(match self.engine.states.get(USER, key.as_str())? {
+            Some(Slot::Link(parent)) => Some(parent),
+            Some(Slot::State(_)) | None => None,
+        })
+    }
+
+    fn point(&mut self, key: &PersonKey, parent: &PersonKey, merge: bool) -> Result<(), FeatureError> {
+        let states = &self.engine.states;
+        let own = states.get(USER, key.as_str())?;
+        states.put(USER, &Arc::from(key.as_str()), Slot::Link(parent.clone()));
+        if !merge {
+            return Ok(());
+        }
+        if let Some(Slot::State(own)) = own {
+            let plan = &self.engine.set.entities()[USER].plan;
+            let (own, now) = (EntityState::clone(&own), self.now);
+            states.update(USER, &Arc::from(parent.as_str()), |state| state.merge(plan, own, now))?;
+            count(&self.engine.counters.merges, 1);
+            self.merges.push((key.clone(), parent.clone()));
+        }
+        Ok(())
+    }
+}
+
+/// Reading: from any thread.
+impl Engine {
+    /// What is known about somebody. Values hold at `moment`, or at the engine's time if that is later.
+    ///
+    /// # Errors
+    /// When the store fails, or the features were selected from other definitions.
+    pub fn read(
+        &self,
+        person: &PersonKey,
+        moment: Timestamp,
+        features: &ModelFeatures,
+    ) -> Result<FeatureRow, FeatureError> {
+        if features.set().hash() != self.set.hash() {
+            return Err(FeatureError::OtherSet);
+        }
+        // The states of all entities are taken at one place of the log; computing goes on without the lock.
+        let position = self.position.read();
+        let moment = moment.max(position.now);
+        let offset = position.applied;
+        let person = self.canonical(person)?;
+        let user = self.state(USER, person.as_str())?;
+        let known = user.is_some();
+        let user = user.unwrap_or_else(|| Arc::new(EntityState::new(&self.set.entities()[USER].plan)));
+        let mut states = Vec::with_capacity(features.reads().len());
+        for read in features.reads() {
+            states.push(if read.entity == USER {
+                Some(user.clone())
+            } else {
+                match crate::set::key_last_had(&self.set, read.entity, &user, moment) {
+                    None => None,
+                    Some(key) => {
+                        let plan = &self.set.entities()[read.entity].plan;
+                        let state = self.state(read.entity, &key)?;
+                        Some(state.unwrap_or_else(|| Arc::new(EntityState::new(plan))))
+                    }
+                }
+            });
+        }
+        drop(position);
+        let mut columns = Vec::with_capacity(states.len());
+        for (read, state) in features.reads().iter().zip(states) {
+            let entity = &self.set.entities()[read.entity];
+            let (row, failures) = read.read_row(entity, state.as_deref(), moment);
+            count(&self.counters.expression_failures, failures);
+            columns.push(row);
+        }
+        Ok(FeatureRow { person, known, offset, moment, values: features.arrange(&columns) })
+    }
+
+    /// All features of somebody, in the order of the set's columns.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn read_all(&self, person: &PersonKey, moment: Timestamp) -> Result<FeatureRow, FeatureError> {
+        self.read(person, moment, &self.all)
+    }
+
+    fn state(&self, entity: usize, key: &str) -> Result<Option<Arc<EntityState>>, FeatureError> {
+        Ok(match self.states.get(entity, key)? {
+            Some(Slot::State(state)) => Some(state),
+            Some(Slot::Link(_)) | None => None,
+        })
+    }
+
+    /// The person that a key stands for after joining identities; a key that was never seen stands for itself.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn canonical(&self, person: &PersonKey) -> Result<PersonKey, FeatureError> {
+        identity::canonical(&mut CacheLinks { engine: self, now: Timestamp::EPOCH, merges: Vec::new() }, person)
+    }
+
+    /// An item as it is now.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn item(&self, id: &str) -> Result<Option<Item>, FeatureError> {
+        self.shared.as_ref().map_or(Ok(None), |shared| shared.read().items.get(id))
+    }
+
+    /// The newest events of somebody, newest first; at most those that are kept.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn timeline(&self, person: &PersonKey, limit: usize) -> Result<Vec<LoggedEvent>, FeatureError> {
+        let Some(shared) = &self.shared else { return Ok(Vec::new()) };
+        let shared = shared.read();
+        let person = self.canonical(person)?;
+        shared.timelines.read(&person, limit)
+    }
+
+    /// What has been seen of each kind of event.
+    pub fn seen(&self) -> SeenEvents {
+        self.shared.as_ref().map_or_else(SeenEvents::default, |shared| shared.read().seen.clone())
+    }
+}
+
+impl Checkpoint {
+    fn start(generation: u32, set: &FeatureSet) -> Self {
+        Self {
+            generation,
+            hash: set.hash().to_owned(),
+            applied: Offset::ZERO,
+            now: Timestamp::EPOCH,
+            shared: Offset::ZERO,
+            retired: Vec::new(),
+        }
+    }
+}
+
+fn read_checkpoint(
+    project: &ProjectName,
+    store: &dyn StateStore,
+    key: &[u8],
+) -> Result<Option<Checkpoint>, FeatureError> {
+    let Some(bytes) = store.get(project, CHECKPOINTS, key)? else { return Ok(None) };
+    let checkpoint = serde_json::from_slice(&bytes);
+    checkpoint.map(Some).map_err(|error| FeatureError::damaged("the checkpoint of the feature engine", error.to_string()))
+}
+
+fn write_checkpoint(batch: &mut StateBatch, key: &[u8], checkpoint: &Checkpoint) -> Result<(), FeatureError> {
+    let json = serde_json::to_vec(checkpoint).map_err(|error| FeatureError::damaged("a checkpoint", error.to_string()))?;
+    batch.put(CHECKPOINTS, key, json);
+    Ok(())
+}
+
+/// What has been seen of each kind of event, as it was committed last: readable before an engine is open.
+///
+/// # Errors
+/// When the store fails or an entry is damaged.
+pub fn read_seen(project: &ProjectName, store: &dyn StateStore) -> Result<SeenEvents, FeatureError> {
+    let mut seen = SeenEvents::default();
+    for (name, bytes) in store.scan(project, SEEN, b"", None, usize::MAX)? {
+        let name = String::from_utf8_lossy(&name).into_owned();
+        let damaged = |error: serde_json::Error| FeatureError::damaged(format!("what was seen of {name}"), error.to_string());
+        if name.is_empty() {
+            seen.other_events = serde_json::from_slice(&bytes).map_err(damaged)?;
+        } else {
+            let event: SeenEvent = serde_json::from_slice(&bytes).map_err(damaged)?;
+            // The key has a mark in front, so that no name is empty.
+            seen.events.insert(name[1..].to_owned(), event);
+        }
+    }
+    Ok(seen)
+}
+
+impl Shared {
+    fn open(
+        project: &ProjectName,
+        store: &Arc<dyn StateStore>,
+        options: EngineOptions,
+    ) -> Result<Self, FeatureError> {
+        Ok(Self {
+            items: Items::new(project.clone(), store.clone()),
+            timelines: Timelines::new(project.clone(), store.clone(), options.timeline_events),
+            seen: read_seen(project, &**store)?,
+            seen_changed: BTreeSet::new(),
+        })
+    }
+
+    /// Takes an event; returns whether it changes an item that it does not name.
+    fn apply(&mut self, logged: &LoggedEvent, person: Option<&PersonKey>) -> Result<bool, FeatureError> {
+        let without_id = self.items.apply(&logged.event)?;
+        if let Some(person) = person {
+            self.timelines.add(person, logged);
+        }
+        if self.seen.add(&logged.event) && !self.seen_changed.contains(&logged.event.name) {
+            self.seen_changed.insert(logged.event.name.clone());
+        }
+        Ok(without_id)
+    }
+
+    fn collect(&self, batch: &mut StateBatch) -> Result<(), FeatureError> {
+        self.items.collect(batch)?;
+        self.timelines.collect(batch)?;
+        let damaged = |error: serde_json::Error| FeatureError::damaged("what was seen", error.to_string());
+        for name in &self.seen_changed {
+            if let Some(seen) = self.seen.events.get(name) {
+                batch.put(SEEN, format!(".{name}"), serde_json::to_vec(seen).map_err(damaged)?);
+            }
+        }
+        if self.seen.other_events > 0 {
+            batch.put(SEEN, "", self.seen.other_events.to_string());
+        }
+        Ok(())
+    }
+
+    fn committed(&mut self) {
+        self.items.committed();
+        self.timelines.committed();
+        self.seen_changed.clear();
+    }
+}

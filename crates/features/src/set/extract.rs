@@ -1,0 +1,97 @@
+//! What the definitions need of events, taken out of them once.
+
+use std::sync::Arc;
+
+use tidemill_core::{Event, FeatureType, FeatureValue, Timestamp};
+use tidemill_store::LoggedEvent;
+
+use super::{Entity, EntityKey, FeatureSet, OTHER_EVENTS, SYSTEM_EVENTS, USER};
+use crate::accumulate::{EntityState, Extracted};
+use crate::value::{self, Value};
+
+/// Which conditions hold for which events of a batch.
+pub(crate) struct Conditions {
+    /// For each condition of the set, for each event of the batch.
+    fulfilled: Vec<Vec<bool>>,
+    /// How often a condition could not be evaluated, which counts as not fulfilled.
+    pub(crate) failures: u64,
+}
+
+impl FeatureSet {
+    /// Evaluates all conditions on a batch.
+    pub(crate) fn conditions(&self, events: &[LoggedEvent]) -> Conditions {
+        let mut conditions = Conditions { fulfilled: Vec::with_capacity(self.0.conditions.len()), failures: 0 };
+        for condition in &self.0.conditions {
+            let asked: Vec<usize> = (0..events.len())
+                .filter(|&index| condition.events.is_empty() || condition.events.contains(&events[index].event.name))
+                .collect();
+            let mut fulfilled = vec![false; events.len()];
+            if !asked.is_empty() {
+                let of: Vec<&Event> = asked.iter().map(|&index| &events[index].event).collect();
+                let (answers, failures) = condition.compiled.evaluate(&of);
+                conditions.failures += failures;
+                for (index, answer) in asked.into_iter().zip(answers) {
+                    fulfilled[index] = answer;
+                }
+            }
+            conditions.fulfilled.push(fulfilled);
+        }
+        conditions
+    }
+}
+
+/// The key of another entity that a user last had at a moment; for "everything" there is only one.
+pub(crate) fn key_last_had(set: &FeatureSet, entity: usize, user: &EntityState, moment: Timestamp) -> Option<Arc<str>> {
+    let Some(hidden) = set.entities()[entity].last_key else { return Some(Arc::from("")) };
+    let mut value = Vec::with_capacity(1);
+    user.read(&set.entities()[USER].plan, &[(hidden, 0)], moment, &mut value);
+    match value.pop() {
+        Some(FeatureValue::Category(key)) => Some(key),
+        _ => None,
+    }
+}
+
+impl Entity {
+    fn steps_of(&self, event: &Event) -> usize {
+        match self.by_name.get(&event.name) {
+            Some(steps) => *steps,
+            None if event.name.starts_with('$') => SYSTEM_EVENTS,
+            None => OTHER_EVENTS,
+        }
+    }
+
+    /// Whether the event does anything to entities of this kind.
+    pub(crate) fn reads(&self, event: &Event) -> bool {
+        !self.plan.steps[self.steps_of(event)].is_empty()
+    }
+
+    /// The key of the entity that the event is about; persons are resolved elsewhere.
+    pub(crate) fn key_of(&self, event: &Event) -> Option<Arc<str>> {
+        match &self.key {
+            EntityKey::Person => None,
+            EntityKey::Everything => Some(Arc::from("")),
+            EntityKey::Field(field) => event.field(field).and_then(|json| value::category(&json).map(|text| Arc::from(text.as_ref()))),
+        }
+    }
+
+    /// What the entity needs of the event at `index` of the batch that `conditions` were evaluated on.
+    pub(crate) fn extract(&self, logged: &LoggedEvent, index: usize, conditions: &Conditions) -> Extracted {
+        let event = &logged.event;
+        let steps = self.steps_of(event);
+        let inputs = &self.inputs[steps];
+        let mut passed = 0;
+        for (bit, condition) in inputs.conditions.iter().enumerate() {
+            passed |= u64::from(conditions.fulfilled[*condition][index]) << bit;
+        }
+        let read = |(field, kind): &(tidemill_core::event::Field, FeatureType)| {
+            event.field(field).map_or(Value::Missing, |json| Value::read(&json, *kind))
+        };
+        Extracted {
+            timestamp: event.timestamp.micros(),
+            offset: logged.offset.0,
+            steps: u32::try_from(steps).expect("definitions name fewer than 2^32 events"),
+            passed,
+            values: inputs.values.iter().map(read).collect(),
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! The compiled definitions of a project: which columns there are, and what each event does to which state.
+
+mod compile;
+mod extract;
+mod label;
+mod select;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tidemill_core::event::Field;
+use tidemill_core::project::{FeatureDefinition, PredictModel, Project, ProjectError};
+use tidemill_core::{FeatureColumn, FeatureType};
+
+use crate::FeatureError;
+use crate::accumulate::StatePlan;
+use crate::expression::{Declared, EventCondition, RowExpression};
+
+pub(crate) use extract::{Conditions, key_last_had};
+pub use select::ModelFeatures;
+pub(crate) use select::EntityRead;
+
+/// The compiled feature definitions of a project. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct FeatureSet(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    definitions: Vec<FeatureDefinition>,
+    hash: String,
+    columns: Vec<FeatureColumn>,
+    /// For each column its entity and its place among the entity's columns.
+    places: Vec<(usize, usize)>,
+    /// The first is the user, always.
+    entities: Vec<Entity>,
+    conditions: Vec<Condition>,
+    declared: Declared,
+}
+
+/// A condition and the events that it is asked about; none means all.
+#[derive(Debug)]
+pub(crate) struct Condition {
+    pub(crate) events: Vec<String>,
+    pub(crate) compiled: EventCondition,
+}
+
+/// One kind of entity.
+#[derive(Debug)]
+pub(crate) struct Entity {
+    pub(crate) key: EntityKey,
+    pub(crate) plan: StatePlan,
+    pub(crate) columns: Vec<EntityColumn>,
+    /// By event name, which of [`StatePlan::steps`]; others have [`OTHER_EVENTS`] or [`SYSTEM_EVENTS`].
+    pub(crate) by_name: HashMap<String, usize>,
+    /// What to extract of an event, beside [`StatePlan::steps`].
+    pub(crate) inputs: Vec<Inputs>,
+    /// For other entities than the user: the user's hidden aggregate that holds the key that the user last had.
+    pub(crate) last_key: Option<usize>,
+}
+
+/// The steps of events that no definition names.
+pub(crate) const OTHER_EVENTS: usize = 0;
+/// The steps of events of the system (`$identify`, …) that no definition names: they do nothing, so that "all events" are things
+/// that people did.
+pub(crate) const SYSTEM_EVENTS: usize = 1;
+
+/// Where an event says which entity it is about.
+#[derive(Debug, Clone)]
+pub(crate) enum EntityKey {
+    Person,
+    Everything,
+    Field(Field),
+}
+
+/// What is extracted of an event of one name.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Inputs {
+    pub(crate) values: Vec<(Field, FeatureType)>,
+    /// Indices of conditions, in the order of the bits.
+    pub(crate) conditions: Vec<usize>,
+}
+
+/// A column of an entity.
+#[derive(Debug, Clone)]
+pub(crate) struct EntityColumn {
+    pub(crate) feature_type: FeatureType,
+    pub(crate) source: Source,
+}
+
+/// Where a column's values come from.
+#[derive(Debug, Clone)]
+pub(crate) enum Source {
+    /// An aggregate's window; for `top` which of its values.
+    Aggregate { aggregate: usize, window: usize, rank: usize },
+    /// An expression over earlier-computed columns of the same entity.
+    Expression { expression: Arc<RowExpression>, inputs: Vec<usize> },
+}
+
+/// The user's place among the entities.
+pub(crate) const USER: usize = 0;
+
+impl FeatureSet {
+    /// Compiles definitions: those of the project file or suggested ones.
+    ///
+    /// # Errors
+    /// All that is wrong, each with its line: names that collide, properties that declared events do not have, SQL that does not
+    /// compile or is not allowed, aggregates without what they need.
+    pub fn compile(project: &Project, definitions: &[FeatureDefinition]) -> Result<Self, ProjectError> {
+        compile::compile(project, definitions).map(|inner| Self(Arc::new(inner)))
+    }
+
+    /// What it was compiled from.
+    pub fn definitions(&self) -> &[FeatureDefinition] {
+        &self.0.definitions
+    }
+
+    /// A hash of all that decides what is in the states: SHA-256 in hexadecimal. Equal hashes read each other's states.
+    pub fn hash(&self) -> &str {
+        &self.0.hash
+    }
+
+    /// All columns, in the order of the definitions.
+    pub fn columns(&self) -> &[FeatureColumn] {
+        &self.0.columns
+    }
+
+    /// The features that a model names, in the order of the columns; without names all of them. Its observe condition is checked
+    /// with them.
+    ///
+    /// # Errors
+    /// Names that match nothing, and a condition that does not compile, each with its line.
+    pub fn select(&self, model: &PredictModel) -> Result<ModelFeatures, ProjectError> {
+        select::select(self, model)
+    }
+
+    /// The columns with these names, in this order: what a stored version was trained with.
+    ///
+    /// # Errors
+    /// The names that these definitions do not have.
+    pub fn select_columns<S: AsRef<str>>(&self, names: &[S]) -> Result<ModelFeatures, FeatureError> {
+        select::select_columns(self, names)
+    }
+
+    /// All columns.
+    pub fn select_all(&self) -> ModelFeatures {
+        ModelFeatures::new(self, &(0..self.0.columns.len()).collect::<Vec<_>>())
+    }
+
+    pub(crate) fn entities(&self) -> &[Entity] {
+        &self.0.entities
+    }
+
+    pub(crate) fn declared(&self) -> &Declared {
+        &self.0.declared
+    }
+}

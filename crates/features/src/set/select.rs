@@ -1,0 +1,268 @@
+//! Selections of features, and how they are read from states.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::ArrayRef;
+use tidemill_core::feature::ColumnValues;
+use tidemill_core::project::{Observe, PredictModel, Problem, ProjectError, did_you_mean};
+use tidemill_core::{FeatureColumn, FeatureType, FeatureValue, Timestamp};
+
+use super::{Entity, FeatureSet, Source};
+use crate::FeatureError;
+use crate::accumulate::EntityState;
+use crate::expression::{EventCondition, to_array};
+
+/// Some columns of a [`FeatureSet`] in a fixed order: what a model reads. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct ModelFeatures(Arc<Selection>);
+
+#[derive(Debug)]
+struct Selection {
+    set: FeatureSet,
+    columns: Vec<FeatureColumn>,
+    reads: Vec<EntityRead>,
+    /// For each column which of `reads` has it, and where.
+    layout: Vec<(usize, usize)>,
+}
+
+/// What is read of one entity: first the columns that come from aggregates, then those made of them.
+#[derive(Debug, Clone)]
+pub(crate) struct EntityRead {
+    /// Which entity of the set.
+    pub(crate) entity: usize,
+    /// The windows that are read, one after the other.
+    slots: Vec<(usize, usize)>,
+    /// For each column from an aggregate its place in the values of all slots.
+    raw: Vec<usize>,
+    /// The types of those columns.
+    types: Vec<FeatureType>,
+    /// Expressions and the columns (of this read) that they take, in an order in which they can be computed.
+    derived: Vec<(Arc<crate::expression::RowExpression>, Vec<usize>)>,
+}
+
+impl ModelFeatures {
+    pub(super) fn new(set: &FeatureSet, selected: &[usize]) -> Self {
+        let places: Vec<(usize, usize)> = selected.iter().map(|&column| set.0.places[column]).collect();
+        let mut reads = Vec::new();
+        let mut layout = vec![(0, 0); selected.len()];
+        for entity in 0..set.entities().len() {
+            let of_entity: Vec<usize> =
+                places.iter().filter(|(of, _)| *of == entity).map(|(_, column)| *column).collect();
+            if of_entity.is_empty() {
+                continue;
+            }
+            let (read, local) = EntityRead::new(entity, &set.entities()[entity], &of_entity);
+            for (index, _) in places.iter().enumerate().filter(|(_, (of, _))| *of == entity) {
+                let column = places[index].1;
+                layout[index] = (reads.len(), local[&column]);
+            }
+            reads.push(read);
+        }
+        let columns = selected.iter().map(|&column| set.0.columns[column].clone()).collect();
+        Self(Arc::new(Selection { set: set.clone(), columns, reads, layout }))
+    }
+
+    /// What the columns are, in order.
+    pub fn columns(&self) -> &[FeatureColumn] {
+        &self.0.columns
+    }
+
+    /// The names of the columns, in order.
+    pub fn names(&self) -> Vec<String> {
+        self.0.columns.iter().map(|column| column.name.clone()).collect()
+    }
+
+    /// The definitions that they were selected from.
+    pub fn set(&self) -> &FeatureSet {
+        &self.0.set
+    }
+
+    pub(crate) fn reads(&self) -> &[EntityRead] {
+        &self.0.reads
+    }
+
+    /// The columns in their order, out of the columns of all reads.
+    pub(crate) fn arrange<T: Clone>(&self, columns: &[Vec<T>]) -> Vec<T> {
+        self.0.layout.iter().map(|&(read, column)| columns[read][column].clone()).collect()
+    }
+}
+
+type Local = std::collections::HashMap<usize, usize>;
+
+impl EntityRead {
+    fn new(index: usize, entity: &Entity, columns: &[usize]) -> (Self, Local) {
+        let mut order: Vec<usize> = Vec::new();
+        for column in columns {
+            visit(entity, *column, &mut order);
+        }
+        let is_raw = |column: &usize| matches!(entity.columns[*column].source, Source::Aggregate { .. });
+        let (raw_columns, derived_columns): (Vec<usize>, Vec<usize>) = order.into_iter().partition(is_raw);
+        let mut read =
+            Self { entity: index, slots: Vec::new(), raw: Vec::new(), types: Vec::new(), derived: Vec::new() };
+        let mut starts = Vec::new();
+        let mut width = 0;
+        for &column in &raw_columns {
+            let Source::Aggregate { aggregate, window, rank } = entity.columns[column].source else { continue };
+            let slot = read.slots.iter().position(|slot| *slot == (aggregate, window)).unwrap_or_else(|| {
+                read.slots.push((aggregate, window));
+                starts.push(width);
+                width += match entity.plan.aggregates[aggregate].operation {
+                    tidemill_core::project::Operation::Top { k } => k,
+                    _ => 1,
+                };
+                read.slots.len() - 1
+            });
+            read.raw.push(starts[slot] + rank);
+            read.types.push(entity.columns[column].feature_type);
+        }
+        let local: Local = raw_columns.iter().chain(&derived_columns).copied().zip(0..).collect();
+        for column in derived_columns {
+            if let Source::Expression { expression, inputs } = &entity.columns[column].source {
+                read.derived.push((expression.clone(), inputs.iter().map(|input| local[input]).collect()));
+            }
+        }
+        (read, local)
+    }
+
+    /// How many columns come from aggregates.
+    pub(crate) fn raw_types(&self) -> &[FeatureType] {
+        &self.types
+    }
+
+    /// The aggregates' columns of one entity at a moment; all missing where it is not known which entity.
+    pub(crate) fn read(&self, entity: &Entity, state: Option<&EntityState>, moment: Timestamp) -> Vec<FeatureValue> {
+        let Some(state) = state else { return vec![FeatureValue::Missing; self.raw.len()] };
+        let mut values = Vec::with_capacity(self.raw.len());
+        state.read(&entity.plan, &self.slots, moment, &mut values);
+        if self.raw.iter().copied().eq(0..values.len()) {
+            return values;
+        }
+        self.raw.iter().map(|&place| values[place].clone()).collect()
+    }
+
+    /// Adds the columns that are made of others; returns how often an expression failed on a row.
+    pub(crate) fn derive(&self, columns: &mut Vec<ColumnValues>, rows: usize) -> u64 {
+        let mut arrays: Vec<Option<ArrayRef>> = vec![None; columns.len() + self.derived.len()];
+        let mut failures = 0;
+        for (expression, inputs) in &self.derived {
+            let inputs = inputs
+                .iter()
+                .map(|&input| arrays[input].get_or_insert_with(|| to_array(&columns[input])).clone())
+                .collect();
+            let (values, failed) = expression.evaluate(inputs, rows);
+            columns.push(values);
+            failures += failed;
+        }
+        failures
+    }
+
+    /// The columns of one row: [`read`](Self::read) and [`derive`](Self::derive).
+    pub(crate) fn read_row(
+        &self,
+        entity: &Entity,
+        state: Option<&EntityState>,
+        moment: Timestamp,
+    ) -> (Vec<FeatureValue>, u64) {
+        let mut row = self.read(entity, state, moment);
+        if self.derived.is_empty() {
+            return (row, 0);
+        }
+        let column = |value: &FeatureValue, kind: &FeatureType| match kind {
+            FeatureType::Number => ColumnValues::Number(vec![value.as_number()]),
+            FeatureType::Category => ColumnValues::Category(vec![value.as_category().map(Arc::from)]),
+        };
+        let mut columns: Vec<ColumnValues> = row.iter().zip(&self.types).map(|(value, kind)| column(value, kind)).collect();
+        let failures = self.derive(&mut columns, 1);
+        row.extend(columns.drain(self.raw.len()..).map(|column| match column {
+            ColumnValues::Number(numbers) => FeatureValue::number(numbers[0]),
+            ColumnValues::Category(mut texts) => texts.remove(0).map_or(FeatureValue::Missing, FeatureValue::Category),
+        }));
+        (row, failures)
+    }
+}
+
+/// Adds a column after all that it is made of.
+fn visit(entity: &Entity, column: usize, order: &mut Vec<usize>) {
+    if order.contains(&column) {
+        return;
+    }
+    if let Source::Expression { inputs, .. } = &entity.columns[column].source {
+        for input in inputs {
+            visit(entity, *input, order);
+        }
+    }
+    order.push(column);
+}
+
+pub(super) fn select(set: &FeatureSet, model: &PredictModel) -> Result<ModelFeatures, ProjectError> {
+    let columns = set.columns();
+    let mut problems = Vec::new();
+    let mut chosen = vec![model.features.is_empty(); columns.len()];
+    for pattern in &model.features {
+        let mut found = false;
+        for (index, column) in columns.iter().enumerate() {
+            if matches(&pattern.text, &column.name) {
+                (chosen[index], found) = (true, true);
+            }
+        }
+        if !found {
+            problems.push(Problem {
+                line: pattern.line,
+                place: format!("models.{}.features", model.name),
+                message: format!("no feature matches '{}'", pattern.text),
+                hint: did_you_mean(&pattern.text, columns.iter().map(|column| column.name.as_str())),
+            });
+        }
+    }
+    if let Observe::Event { event, condition: Some(condition) } = &model.observe {
+        if let Err(fault) = EventCondition::compile(&condition.text, std::slice::from_ref(event), set.declared()) {
+            problems.push(Problem {
+                line: condition.line,
+                place: format!("models.{}.observe", model.name),
+                message: fault.message,
+                hint: fault.hint,
+            });
+        }
+    }
+    ProjectError::check(problems)?;
+    let selected: Vec<usize> = (0..columns.len()).filter(|&index| chosen[index]).collect();
+    Ok(ModelFeatures::new(set, &selected))
+}
+
+pub(super) fn select_columns<S: AsRef<str>>(set: &FeatureSet, names: &[S]) -> Result<ModelFeatures, FeatureError> {
+    let place = |name: &S| set.columns().iter().position(|column| column.name == name.as_ref());
+    let unknown: Vec<String> =
+        names.iter().filter(|name| place(name).is_none()).map(|name| name.as_ref().to_owned()).collect();
+    if !unknown.is_empty() {
+        return Err(FeatureError::UnknownFeatures(unknown));
+    }
+    Ok(ModelFeatures::new(set, &names.iter().filter_map(place).collect::<Vec<_>>()))
+}
+
+/// Whether a name fits a pattern in which `*` stands for any text.
+fn matches(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == name,
+        Some((head, rest)) => name.strip_prefix(head).is_some_and(|tail| {
+            (0..=tail.len()).filter(|&at| tail.is_char_boundary(at)).any(|at| matches(rest, &tail[at..]))
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::matches;
+
+    #[test]
+    fn patterns_have_stars() {
+        for (pattern, name, expected) in [
+            ("user.*", "user.opens_1d", true),
+            ("user.*_30d", "user.opens_30d", true),
+            ("user.*_30d", "user.opens_7d", false),
+            ("*", "item.x", true),
+            ("user.opens", "user.opens_30d", false),
+        ] {
+            assert_eq!(matches(pattern, name), expected, "{pattern} {name}");
+        }
+    }
+}

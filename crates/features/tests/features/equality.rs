@@ -1,0 +1,376 @@
+//! The proof of the feature engine: what is read online after any prefix of the log is, to the bit, what a dataset has.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::memory::{MemoryStore, START, at, event, project, store};
+use proptest::prelude::*;
+use serde_json::json;
+use tidemill_core::event::PersonKey;
+use tidemill_core::{FeatureValue, Offset, Project, Span, Timestamp};
+use tidemill_features::dataset::{Dataset, DatasetRequest, build};
+use tidemill_features::{Engine, EngineOptions, FeatureSet};
+use tidemill_store::LoggedEvent;
+
+const PROJECT: &str = r#"
+[project]
+name = "equality"
+
+[items]
+id = "properties.item"
+
+[[features.user]]
+name = "opens"
+aggregate = "count"
+event = "Open"
+windows = ["30s", "1h", "1d", "7d"]
+
+[[features.user]]
+name = "long_opens"
+aggregate = "count"
+event = "Open"
+where = "properties.seconds > 5.0"
+windows = ["1d"]
+
+[[features.user]]
+name = "all"
+aggregate = "count"
+
+[[features.user]]
+name = "spent"
+aggregate = "sum"
+value = "properties.seconds"
+windows = ["1h", "1d", "30d"]
+
+[[features.user]]
+name = "spent_ever"
+aggregate = "sum"
+event = ["Open", "Buy"]
+value = "properties.seconds"
+
+[[features.user]]
+name = "mean"
+aggregate = "mean"
+value = "properties.seconds"
+windows = ["1d", "7d"]
+
+[[features.user]]
+name = "min"
+aggregate = "min"
+value = "properties.seconds"
+windows = ["1d", "7d"]
+
+[[features.user]]
+name = "max"
+aggregate = "max"
+value = "properties.seconds"
+
+[[features.user]]
+name = "last_item"
+aggregate = "last"
+type = "category"
+value = "properties.item"
+windows = ["1h", "7d"]
+
+[[features.user]]
+name = "last_seconds"
+aggregate = "last"
+type = "number"
+value = "properties.seconds"
+
+[[features.user]]
+name = "since_open"
+aggregate = "since_last"
+event = "Open"
+
+[[features.user]]
+name = "items"
+aggregate = "distinct"
+value = "properties.item"
+windows = ["1d", "30d"]
+
+[[features.user]]
+name = "recent"
+aggregate = "decayed"
+half_life = "6h"
+
+[[features.user]]
+name = "recent_spent"
+aggregate = "decayed"
+half_life = "1d"
+value = "properties.seconds"
+
+[[features.user]]
+name = "favourite"
+aggregate = "top"
+k = 2
+value = "properties.item"
+windows = ["1d", "7d"]
+
+[[features.user]]
+name = "per_open"
+expression = "spent_30d / opens_7d"
+
+[[features.user]]
+name = "kind"
+expression = "CASE WHEN per_open > 5 THEN 'long' WHEN last_item_7d = 'i1' THEN upper(last_item_7d) END"
+
+[[features.item]]
+name = "opens"
+aggregate = "count"
+event = "Open"
+windows = ["1h", "7d"]
+
+[[features.item]]
+name = "spent"
+aggregate = "sum"
+value = "properties.seconds"
+where = "user_id IS NOT NULL"
+
+[[features.item]]
+name = "share"
+expression = "coalesce(spent, -1) / opens_7d"
+
+[[features.country]]
+name = "mean"
+aggregate = "mean"
+value = "properties.seconds"
+windows = ["7d"]
+
+[[features.global]]
+name = "all"
+aggregate = "count"
+windows = ["1h"]
+
+[models.at_event]
+kind = "predict"
+entity = "user"
+observe = { event = "Open" }
+target = { event = "Buy", within = "1d" }
+
+[models.every]
+kind = "predict"
+entity = "user"
+observe = { every = "12h", active_within = "3d" }
+target = { sum = "Buy.properties.seconds", within = "2d" }
+features = ["user.spent*", "item.*", "country.*"]
+"#;
+
+/// One random event: who (0–3 a user, 4–7 an anonymous id, 8 both, 9 nobody), what, how much later it is received, how much earlier
+/// or later than that it happened, with which values.
+type Draw = (u8, u8, i64, i64, u8, u8, f64);
+
+fn draws() -> impl Strategy<Value = Vec<Draw>> {
+    let happened = prop_oneof![5 => Just(0i64), 2 => -20_000i64..0, 1 => -900_000i64..0, 1 => 0i64..80_000];
+    let received = prop_oneof![3 => 0i64..100, 2 => 0i64..10_000, 1 => 0i64..200_000, 1 => -5_000i64..0];
+    let draw = (0..10u8, 0..10u8, received, happened, 0..6u8, 0..4u8, prop_oneof![Just(0.1), 0.0..20.0f64]);
+    prop::collection::vec(draw, 1..90)
+}
+
+fn events(draws: &[Draw]) -> Vec<LoggedEvent> {
+    let mut received = 0;
+    let events = draws.iter().enumerate().map(|(index, &(who, what, later, happened, item, country, seconds))| {
+        received += later;
+        let (kind, name) = match what {
+            0 => ("identify", "$identify"),
+            1 => ("alias", "$alias"),
+            2..4 => ("track", "Buy"),
+            4 => ("track", "Look"),
+            _ => ("track", "Open"),
+        };
+        let user = format!("u{}", who % 4);
+        let anonymous = format!("a{}", item % 4);
+        let mut fields = json!({
+            "kind": kind, "name": name, "received_at": at(received), "timestamp": at(received + happened), "properties": {}
+        });
+        match who {
+            _ if what == 0 => {
+                fields["user_id"] = json!(user);
+                fields["anonymous_id"] = json!(anonymous);
+            }
+            _ if what == 1 => {
+                fields["user_id"] = json!(user);
+                fields["previous_id"] = if country < 2 { json!(format!("u{}", item % 4)) } else { json!(anonymous) };
+            }
+            0..4 => fields["user_id"] = json!(user),
+            4..8 => fields["anonymous_id"] = json!(anonymous),
+            8 => {
+                fields["user_id"] = json!(user);
+                fields["anonymous_id"] = json!(anonymous);
+            }
+            _ => {}
+        }
+        if item < 4 {
+            fields["properties"]["item"] = json!(format!("i{item}"));
+        }
+        if country < 3 {
+            fields["properties"]["country"] = json!(country);
+            fields["properties"]["seconds"] = json!(seconds);
+        }
+        event(index as u64 + 1, 0, fields)
+    });
+    events.collect()
+}
+
+/// What was read online: by person and moment (for events by offset).
+type Rows = BTreeMap<(String, u64, Timestamp), Vec<FeatureValue>>;
+
+struct Online {
+    project: Project,
+    set: FeatureSet,
+    store: Arc<MemoryStore>,
+    options: EngineOptions,
+    engine: Engine,
+}
+
+impl Online {
+    fn new(project: &Project, options: EngineOptions) -> Self {
+        let set = FeatureSet::compile(project, &project.features).unwrap();
+        let store = store();
+        let engine = Engine::open(project, set.clone(), store.clone(), options).unwrap();
+        Self { project: project.clone(), set, store, options, engine }
+    }
+
+    fn reopen(&mut self) {
+        self.engine = Engine::open(&self.project, self.set.clone(), self.store.clone(), self.options).unwrap();
+    }
+}
+
+/// Applies events one by one and reads after each what datasets should have, with commits and restarts in between.
+fn online_rows(project: &Project, events: &[LoggedEvent], restarts: &[bool], known_until: Timestamp) -> (Rows, Rows) {
+    let mut online = Online::new(project, EngineOptions { cache_entries: 1, timeline_events: 3 });
+    let at_event = online.set.select(&project.models[&"at_event".parse().unwrap()]).unwrap();
+    let every = online.set.select(&project.models[&"every".parse().unwrap()]).unwrap();
+    let period = Span::from_seconds(43_200);
+    let (mut event_rows, mut period_rows) = (Rows::new(), Rows::new());
+    let mut next: Option<Timestamp> = None;
+    let mut people: Vec<PersonKey> = Vec::new();
+    let mut read_periods = |online: &Online, until: Timestamp, people: &[PersonKey]| {
+        let mut moment = match next {
+            Some(next) => next,
+            None if until.floor(period) == until => until,
+            None => until.floor(period) + period,
+        };
+        while moment < until {
+            for person in people {
+                let row = online.engine.read(person, moment, &every).unwrap();
+                assert_eq!(row.moment, moment);
+                period_rows.insert((row.person.to_string(), 0, moment), row.values);
+            }
+            moment = moment + period;
+        }
+        next = Some(moment);
+    };
+    for (index, logged) in events.iter().enumerate() {
+        let now = if index == 0 { logged.event.received_at } else { online.engine.now().max(logged.event.received_at) };
+        read_periods(&online, now, &people);
+        online.engine.apply(std::slice::from_ref(logged)).unwrap();
+        assert_eq!((online.engine.applied(), online.engine.now()), (logged.offset, now));
+        if let Some(person) = logged.event.person() {
+            if !people.contains(&person) {
+                people.push(person.clone());
+            }
+            let row = online.engine.read(&person, Timestamp::EPOCH, &at_event).unwrap();
+            assert!(row.known);
+            event_rows.insert((row.person.to_string(), logged.offset.0, row.moment), row.values);
+        }
+        match restarts.get(index % restarts.len().max(1)) {
+            Some(true) => {
+                assert_eq!(online.engine.commit().unwrap(), logged.offset);
+                online.reopen();
+            }
+            // Without a commit everything since the last one is lost, and applied again.
+            Some(false) if index % 7 == 3 => {
+                online.reopen();
+                online.engine.apply(&events[..=index]).unwrap();
+            }
+            _ => {}
+        }
+    }
+    read_periods(&online, known_until + Span::from_micros(1), &people);
+    (event_rows, period_rows)
+}
+
+fn datasets(project: &Project, events: &[LoggedEvent], batch: usize, known_until: Timestamp) -> Vec<Dataset> {
+    let set = FeatureSet::compile(project, &project.features).unwrap();
+    let requests: Vec<DatasetRequest<'_>> = ["at_event", "every"]
+        .into_iter()
+        .map(|name| {
+            let model = &project.models[&name.parse().unwrap()];
+            DatasetRequest { model, features: set.select(model).unwrap(), from: None }
+        })
+        .collect();
+    build(&set, &requests, events.chunks(batch).map(|batch| Ok(batch.to_vec())), known_until).unwrap()
+}
+
+fn assert_same(dataset: &Dataset, online: &Rows, by_offset: bool) {
+    for row in 0..dataset.rows() {
+        let offset = if by_offset { dataset.offsets[row].0 } else { 0 };
+        let key = (dataset.entities[row].to_string(), offset, dataset.moments[row]);
+        let expected = online.get(&key).unwrap_or_else(|| panic!("{key:?} was not read online"));
+        for (column, expected) in expected.iter().enumerate() {
+            let found = dataset.features.value(row, column);
+            let name = &dataset.features.columns()[column].name;
+            assert!(found.same_bits(expected), "{key:?} {name}: {found:?} in the dataset, {expected:?} online");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
+
+    #[test]
+    fn online_equals_offline(draws in draws(), restarts in prop::collection::vec(any::<bool>(), 0..12), batch in 1..40usize) {
+        let project = project(PROJECT);
+        let events = events(&draws);
+        let newest = events.iter().map(|logged| logged.event.received_at).max().unwrap();
+        let known_until = newest + Span::from_days(3);
+        let (event_rows, period_rows) = online_rows(&project, &events, &restarts, known_until);
+        let datasets = datasets(&project, &events, batch, known_until);
+        assert_same(&datasets[0], &event_rows, true);
+        assert_same(&datasets[1], &period_rows, false);
+        for dataset in &datasets {
+            let dropped: u64 = dataset.record.dropped.values().sum();
+            prop_assert_eq!(dataset.record.observed, dropped + dataset.rows() as u64);
+        }
+        let opens = events.iter().filter(|logged| logged.event.name == "Open").count();
+        prop_assert_eq!(datasets[0].record.observed, opens as u64);
+    }
+
+    #[test]
+    fn what_arrives_later_changes_no_earlier_row(draws in draws(), cut in 0.0..1.0f64) {
+        let project = project(PROJECT);
+        let events = events(&draws);
+        let known_until = Timestamp::from_micros(START) + Span::from_days(3_000);
+        let some = &events[..((events.len() as f64 * cut) as usize).max(1)];
+        let all = &datasets(&project, &events, 50, known_until)[0];
+        let few = &datasets(&project, some, 50, known_until)[0];
+        let rows: Vec<usize> = (0..few.rows()).collect();
+        prop_assert_eq!(format!("{:?}", all.features.take(&rows)), format!("{:?}", few.features));
+        prop_assert_eq!(&all.entities[..few.rows()], &few.entities[..]);
+    }
+}
+
+#[test]
+fn datasets_are_the_same_whenever_they_are_built_and_however_they_are_kept() {
+    let project = project(PROJECT);
+    let draws: Vec<Draw> = (0..3_000u32)
+        .map(|n| {
+            let mix = n.wrapping_mul(2_654_435_761) >> 7;
+            let part = |shift: u32, of: u32| ((mix >> shift) % of) as u8;
+            (part(0, 10), part(3, 10), i64::from(part(5, 200)) * 20, 0, part(9, 6), part(11, 4), f64::from(part(13, 100)) / 7.0)
+        })
+        .collect();
+    let events = events(&draws);
+    let known_until = events.last().unwrap().event.received_at;
+    let first = datasets(&project, &events, 7, known_until);
+    let second = datasets(&project, &events, 1_000, known_until);
+    for (first, second) in first.iter().zip(&second) {
+        assert!(first.rows() > 100, "{}", first.rows());
+        assert_eq!(format!("{first:?}"), format!("{second:?}"));
+        let record = serde_json::from_str(&serde_json::to_string(&first.record).unwrap()).unwrap();
+        let back = Dataset::from_batches(&first.to_batches().unwrap(), record).unwrap();
+        assert_eq!(format!("{first:?}"), format!("{back:?}"));
+    }
+    assert!(first[0].offsets.is_sorted() && first[0].offsets[0] > Offset::ZERO);
+}

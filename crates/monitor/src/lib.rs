@@ -1,0 +1,14 @@
+//! Stage 6 of the loop: what happened after the answers, how good they were, and the numbers that operators
+//! watch.
+//!
+//! [`OutcomeJoiner`] joins decisions with the events that follow them, with the same target code that labels
+//! training rows. [`quality`] turns joined outcomes into live quality. [`Metrics`] is what `/metrics` shows. This
+//! crate is *not* where anything is decided about versions: that is the cycle.
+
+pub mod metrics;
+pub mod outcomes;
+pub mod quality;
+
+pub use metrics::Metrics;
+pub use outcomes::{MonitorError, OutcomeJoiner};
+pub use quality::{LiveQuality, live_quality};

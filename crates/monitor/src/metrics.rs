@@ -1,0 +1,215 @@
+//! The numbers that operators watch, in the Prometheus text format.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+/// Upper bounds of the latency buckets, in seconds: from 100 µs to 1 s.
+const LATENCY_BUCKETS: [f64; 13] =
+    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0];
+
+/// Labels of counts of events.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct EventLabels {
+    /// The project.
+    pub project: String,
+    /// `accepted`, `duplicate`, or `quarantined_` and the reason.
+    pub result: String,
+}
+
+/// Labels of counts of answers.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct AnswerLabels {
+    /// The project.
+    pub project: String,
+    /// The model.
+    pub model: String,
+    /// The version's number, or `fallback_` and the reason.
+    pub version: String,
+}
+
+/// Labels of times that answers took.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ModelLabels {
+    /// The project.
+    pub project: String,
+    /// The model.
+    pub model: String,
+}
+
+/// Labels of what a project has one of.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ProjectLabels {
+    /// The project.
+    pub project: String,
+}
+
+/// Labels of counts of runs.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RunLabels {
+    /// The project.
+    pub project: String,
+    /// The model.
+    pub model: String,
+    /// How it ended.
+    pub state: String,
+}
+
+/// Labels of counts of HTTP requests.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RequestLabels {
+    /// The route's pattern, never the path itself: paths hold ids.
+    pub route: String,
+    /// The status.
+    pub status: u16,
+}
+
+/// Every metric of the process.
+pub struct Metrics {
+    registry: Mutex<Registry>,
+    /// Events by result; set from the intake's own counts when they are read.
+    events: Family<EventLabels, Counter>,
+    answers: Family<AnswerLabels, Counter>,
+    latency: Family<ModelLabels, Histogram, fn() -> Histogram>,
+    requests: Family<RequestLabels, Counter>,
+    runs: Family<RunLabels, Counter>,
+    log_offset: Family<ProjectLabels, Gauge>,
+    features_lag: Family<ProjectLabels, Gauge>,
+    landing_lag: Family<ProjectLabels, Gauge>,
+    outcomes_waiting: Family<ProjectLabels, Gauge>,
+    loop_failures: Family<ProjectLabels, Counter>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let latency: fn() -> Histogram = || Histogram::new(LATENCY_BUCKETS);
+        let metrics = Self {
+            registry: Mutex::new(Registry::with_prefix("tidemill")),
+            events: Family::default(),
+            answers: Family::default(),
+            latency: Family::new_with_constructor(latency),
+            requests: Family::default(),
+            runs: Family::default(),
+            log_offset: Family::default(),
+            features_lag: Family::default(),
+            landing_lag: Family::default(),
+            outcomes_waiting: Family::default(),
+            loop_failures: Family::default(),
+        };
+        metrics.register();
+        metrics
+    }
+}
+
+impl Metrics {
+    fn register(&self) {
+        let mut registry = self.registry.lock();
+        registry.register("events", "Events by what became of them", self.events.clone());
+        registry.register("answers", "Answers by who gave them", self.answers.clone());
+        registry.register_with_unit("answer_latency", "Time to an answer", Unit::Seconds, self.latency.clone());
+        registry.register("http_requests", "HTTP requests by route and status", self.requests.clone());
+        registry.register("runs", "Runs by how they ended", self.runs.clone());
+        registry.register("log_offset", "The last offset of the event log", self.log_offset.clone());
+        registry.register("features_lag", "Events that the features have not seen yet", self.features_lag.clone());
+        registry.register("landing_lag", "Events that have not landed in the lake yet", self.landing_lag.clone());
+        registry.register(
+            "outcomes_waiting",
+            "Decisions whose outcome is not known yet",
+            self.outcomes_waiting.clone(),
+        );
+        registry.register(
+            "loop_failures",
+            "Steps of the background loop that failed and are tried again",
+            self.loop_failures.clone(),
+        );
+    }
+
+    /// Sets the count of events with a result to what the intake has counted.
+    pub fn set_events(&self, project: &str, result: &str, count: u64) {
+        let labels = EventLabels { project: project.to_owned(), result: result.to_owned() };
+        let counter: Counter<u64, AtomicU64> = self.events.get_or_create_owned(&labels);
+        counter.inner().fetch_max(count, Ordering::Relaxed);
+    }
+
+    /// Counts an answer and how long it took.
+    pub fn answered(&self, project: &str, model: &str, version: &str, latency_us: u64) {
+        let labels = ModelLabels { project: project.to_owned(), model: model.to_owned() };
+        self.latency.get_or_create(&labels).observe(latency_us as f64 / 1e6);
+        let ModelLabels { project, model } = labels;
+        self.answers.get_or_create(&AnswerLabels { project, model, version: version.to_owned() }).inc();
+    }
+
+    /// Counts an HTTP request.
+    pub fn requested(&self, route: &str, status: u16) {
+        self.requests.get_or_create(&RequestLabels { route: route.to_owned(), status }).inc();
+    }
+
+    /// Counts a run that has ended.
+    pub fn run_ended(&self, project: &str, model: &str, state: &str) {
+        let labels =
+            RunLabels { project: project.to_owned(), model: model.to_owned(), state: state.to_owned() };
+        self.runs.get_or_create(&labels).inc();
+    }
+
+    /// Counts a step of the background loop that failed.
+    pub fn loop_failed(&self, project: &str) {
+        self.loop_failures.get_or_create(&ProjectLabels { project: project.to_owned() }).inc();
+    }
+
+    /// Sets how far the parts of a project's loop are.
+    pub fn set_progress(&self, project: &str, progress: Progress) {
+        let labels = ProjectLabels { project: project.to_owned() };
+        let set = |family: &Family<ProjectLabels, Gauge>, value: u64| {
+            family.get_or_create(&labels).set(i64::try_from(value).unwrap_or(i64::MAX));
+        };
+        set(&self.log_offset, progress.log_offset);
+        set(&self.features_lag, progress.features_lag);
+        set(&self.landing_lag, progress.landing_lag);
+        set(&self.outcomes_waiting, progress.outcomes_waiting);
+    }
+
+    /// All metrics in the text format that Prometheus reads.
+    ///
+    /// # Errors
+    /// When formatting fails, which writing into a string does not.
+    pub fn encode(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry.lock())?;
+        Ok(text)
+    }
+}
+
+/// How far the parts of a project's loop are, in events.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// The last offset of the log.
+    pub log_offset: u64,
+    /// Events that the features have not seen yet.
+    pub features_lag: u64,
+    /// Events that have not landed yet.
+    pub landing_lag: u64,
+    /// Decisions whose outcome is not known yet.
+    pub outcomes_waiting: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_are_written_as_text() {
+        let metrics = Metrics::default();
+        metrics.set_events("shop", "accepted", 7);
+        metrics.answered("shop", "will_return", "3", 900);
+        let text = metrics.encode().unwrap();
+        assert!(text.contains(r#"tidemill_events_total{project="shop",result="accepted"} 7"#), "{text}");
+        assert!(text.contains(r#"tidemill_answer_latency_seconds_bucket{le="0.001",project="shop",model="will_return"} 1"#), "{text}");
+    }
+}

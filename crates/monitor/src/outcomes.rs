@@ -1,0 +1,567 @@
+//! Joins each decision with what happened in its horizon.
+//!
+//! The joiner follows two orders: the decision log and the event log. A decision is *open* until its target
+//! event arrives or its horizon has passed; then an [`Outcome`] is stored. Open decisions live in the state
+//! store, by person; memory holds one small counter per person who has any.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use tidemill_core::decision::Answer;
+use tidemill_core::event::{EventKind, PersonKey};
+use tidemill_core::project::Project;
+use tidemill_core::{
+    Decision, DecisionId, Event, ModelName, Offset, Outcome, ProjectName, Timestamp,
+};
+use tidemill_features::target::{Pending, Resolved, TargetTracker};
+use tidemill_features::{Engine, FeatureError};
+use tidemill_store::lake::Sequenced;
+use tidemill_store::{LoggedEvent, StateBatch, StateStore, StoreError};
+
+/// Open decisions: length of the person's key, the key, place in the decision log.
+const OPEN: &str = "open_decisions";
+/// The same by deadline: deadline, place; the value is the person.
+const DUE: &str = "open_due";
+/// Outcomes by model, moment of the decision and place: what live quality reads.
+const OUTCOMES: &str = "outcomes";
+/// Outcomes by their own place, until they have landed; the value is the key in [`OUTCOMES`].
+const UNLANDED: &str = "outcomes_unlanded";
+/// Where the joiner stands, under the key `cursor`.
+const JOINER: &str = "joiner";
+const CURSOR: &[u8] = b"cursor";
+/// How many entries are read from the state store at a time.
+const PAGE: usize = 1_000;
+
+/// Why joining failed. Nothing is lost: the cursor stays, and joining goes on from there.
+#[derive(Debug, thiserror::Error)]
+pub enum MonitorError {
+    /// The state store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The feature engine failed.
+    #[error("find the person of an event")]
+    Features(#[from] FeatureError),
+    /// A stored entry is damaged.
+    #[error("read {what}")]
+    Damaged {
+        /// Which kind of entry.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+/// Where the joiner stands in the orders that it follows and in the one that it makes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cursor {
+    /// The last decision that was opened.
+    pub decision: u64,
+    /// The last event that was observed.
+    pub offset: Offset,
+    /// The last outcome that was stored.
+    pub outcome: u64,
+}
+
+/// A decision whose outcome is not known yet.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Open {
+    id: DecisionId,
+    model: ModelName,
+    version: Option<u32>,
+    entity: String,
+    moment: Timestamp,
+    answer: Answer,
+    pending: Pending,
+}
+
+/// Joins the decisions of one project with their outcomes. Used by one consumer; reading is free for all.
+pub struct OutcomeJoiner {
+    project: ProjectName,
+    state: Arc<dyn StateStore>,
+    trackers: BTreeMap<ModelName, TargetTracker>,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    cursor: Cursor,
+    /// How many open decisions a person has; saves a read for everybody else's events.
+    people: HashMap<String, u32>,
+}
+
+/// Changes of one step, read back before they are committed.
+#[derive(Default)]
+struct Step {
+    batch: StateBatch,
+    loaded: HashMap<String, BTreeMap<u64, Open>>,
+}
+
+impl OutcomeJoiner {
+    /// Opens the joiner where it stopped.
+    ///
+    /// # Errors
+    /// When the state store fails or is damaged.
+    pub fn open(project: &Project, state: Arc<dyn StateStore>) -> Result<Self, MonitorError> {
+        let trackers = project
+            .models
+            .iter()
+            .map(|(name, model)| (name.clone(), TargetTracker::new(&model.target)))
+            .collect();
+        let cursor = match state.get(&project.name, JOINER, CURSOR)? {
+            Some(bytes) => decode("the joiner's cursor", &bytes)?,
+            None => Cursor::default(),
+        };
+        let mut people = HashMap::new();
+        let mut after: Option<Vec<u8>> = None;
+        loop {
+            let page = state.scan(&project.name, OPEN, &[], after.as_deref(), PAGE)?;
+            let Some((last, _)) = page.last() else { break };
+            after = Some(last.clone());
+            for (key, _) in &page {
+                *people.entry(person_of(key)).or_insert(0) += 1;
+            }
+        }
+        let inner = Mutex::new(Inner { cursor, people });
+        Ok(Self { project: project.name.clone(), state, trackers, inner })
+    }
+
+    /// Where the joiner stands.
+    pub fn cursor(&self) -> Cursor {
+        self.inner.lock().cursor
+    }
+
+    /// How many decisions wait for their outcome.
+    pub fn waiting(&self) -> u64 {
+        self.inner.lock().people.values().map(|&count| u64::from(count)).sum()
+    }
+
+    /// Goes one step on: opens the decisions that follow the cursor, then observes the events that follow it.
+    /// `between` reads the log, for a decision that was logged after a later event had been observed.
+    ///
+    /// # Errors
+    /// When a store fails; the step is then repeated as a whole.
+    pub fn advance(
+        &self,
+        decisions: &[Sequenced<Decision>],
+        events: &[LoggedEvent],
+        engine: &Engine,
+        between: &dyn Fn(Offset, Offset) -> Result<Vec<LoggedEvent>, StoreError>,
+    ) -> Result<(), MonitorError> {
+        let mut inner = self.inner.lock();
+        let mut step = Step::default();
+        let mut cursor = inner.cursor;
+        let mut people = std::mem::take(&mut inner.people);
+        let result = (|| {
+            for decision in decisions.iter().filter(|decision| decision.sequence > cursor.decision) {
+                self.open_decision(decision, &mut step, &mut people)?;
+                if decision.value.offset < cursor.offset {
+                    for event in between(decision.value.offset, cursor.offset)? {
+                        self.observe(&event, engine, &mut step, &mut people, &mut cursor)?;
+                    }
+                }
+                cursor.decision = decision.sequence;
+            }
+            for event in events.iter().filter(|event| event.offset > inner.cursor.offset) {
+                self.observe(event, engine, &mut step, &mut people, &mut cursor)?;
+                cursor.offset = event.offset;
+            }
+            Ok(())
+        })();
+        self.finish(&mut inner, step, people, cursor, result)
+    }
+
+    /// Resolves the decisions whose horizon has passed at `now`. Call it once every event up to `now` was observed.
+    /// Returns how many were resolved.
+    ///
+    /// # Errors
+    /// When the state store fails; nothing is resolved then.
+    pub fn expire(&self, now: Timestamp) -> Result<usize, MonitorError> {
+        let mut resolved = 0;
+        loop {
+            let page = self.state.scan(&self.project, DUE, &[], None, PAGE)?;
+            let mut inner = self.inner.lock();
+            let mut step = Step::default();
+            let mut cursor = inner.cursor;
+            let mut people = std::mem::take(&mut inner.people);
+            let mut due = 0;
+            let result = (|| {
+                for (key, person) in &page {
+                    if deadline_of(key) > now {
+                        break;
+                    }
+                    let person = String::from_utf8_lossy(person).into_owned();
+                    self.expire_one(key, &person, now, &mut step, &mut people, &mut cursor)?;
+                    due += 1;
+                }
+                Ok(())
+            })();
+            self.finish(&mut inner, step, people, cursor, result)?;
+            resolved += due;
+            if due < PAGE {
+                return Ok(resolved);
+            }
+        }
+    }
+
+    fn expire_one(
+        &self,
+        due_key: &[u8],
+        person: &str,
+        now: Timestamp,
+        step: &mut Step,
+        people: &mut HashMap<String, u32>,
+        cursor: &mut Cursor,
+    ) -> Result<(), MonitorError> {
+        let sequence = sequence_of(due_key);
+        self.load(person, step)?;
+        let open = step.loaded.get_mut(person).and_then(|open| open.remove(&sequence));
+        let Some(open) = open else {
+            step.batch.remove(DUE, due_key);
+            return Ok(());
+        };
+        let resolved = match self.trackers.get(&open.model) {
+            Some(tracker) => tracker.expire(&open.pending, now),
+            None => None, // the model left the project file: its decisions have no outcome any more
+        };
+        self.close(person, sequence, &open, resolved, step, people, cursor)
+    }
+
+    /// Commits a step, or puts everything back as it was.
+    fn finish(
+        &self,
+        inner: &mut Inner,
+        mut step: Step,
+        people: HashMap<String, u32>,
+        cursor: Cursor,
+        result: Result<(), MonitorError>,
+    ) -> Result<(), MonitorError> {
+        inner.people = people;
+        let committed = result.and_then(|()| {
+            if cursor == inner.cursor && step.batch.is_empty() {
+                return Ok(());
+            }
+            step.batch.put(JOINER, CURSOR, encode(&cursor)?);
+            Ok(self.state.commit(&self.project, std::mem::take(&mut step.batch))?)
+        });
+        match committed {
+            Ok(()) => inner.cursor = cursor,
+            // the counters may have run ahead; only what is stored is true
+            Err(_) => inner.people.retain(|person, count| {
+                let prefix = open_prefix(person);
+                let stored = self.state.scan(&self.project, OPEN, &prefix, None, PAGE);
+                *count = stored.map_or(*count, |entries| entries.len() as u32);
+                *count > 0
+            }),
+        }
+        committed
+    }
+
+    fn open_decision(
+        &self,
+        decision: &Sequenced<Decision>,
+        step: &mut Step,
+        people: &mut HashMap<String, u32>,
+    ) -> Result<(), MonitorError> {
+        let value = &decision.value;
+        let Some(tracker) = self.trackers.get(&value.model) else {
+            return Ok(());
+        };
+        let open = Open {
+            id: value.id,
+            model: value.model.clone(),
+            version: value.version,
+            entity: value.entity.clone(),
+            moment: value.moment,
+            answer: value.answer.clone(),
+            pending: tracker.pending(value.moment, None),
+        };
+        self.load(&value.entity, step)?;
+        let deadline = value.moment + tracker.within();
+        step.batch.put(OPEN, open_key(&value.entity, decision.sequence), encode(&open)?);
+        step.batch.put(DUE, due_key(deadline, decision.sequence), value.entity.as_bytes());
+        step.loaded.entry(value.entity.clone()).or_default().insert(decision.sequence, open);
+        *people.entry(value.entity.clone()).or_insert(0) += 1;
+        Ok(())
+    }
+
+    fn observe(
+        &self,
+        event: &LoggedEvent,
+        engine: &Engine,
+        step: &mut Step,
+        people: &mut HashMap<String, u32>,
+        cursor: &mut Cursor,
+    ) -> Result<(), MonitorError> {
+        if matches!(event.event.kind, EventKind::Identify | EventKind::Alias) {
+            for person in people_named(&event.event) {
+                let canonical = engine.canonical(&person)?;
+                self.move_open(person.as_str(), canonical.as_str(), step, people)?;
+            }
+        }
+        if people.is_empty() || !self.trackers.values().any(|tracker| tracker.is_relevant(&event.event.name)) {
+            return Ok(());
+        }
+        let Some(person) = event.event.person() else {
+            return Ok(());
+        };
+        let person = engine.canonical(&person)?;
+        let person = person.as_str();
+        if !people.contains_key(person) {
+            return Ok(());
+        }
+        self.load(person, step)?;
+        let mut resolved = Vec::new();
+        for (&sequence, open) in step.loaded.get_mut(person).into_iter().flatten() {
+            let Some(tracker) = self.trackers.get(&open.model) else { continue };
+            if !tracker.is_relevant(&event.event.name) {
+                continue;
+            }
+            match tracker.observe(&mut open.pending, &event.event, event.offset) {
+                Some(outcome) => resolved.push((sequence, outcome)),
+                None => step.batch.put(OPEN, open_key(person, sequence), encode(open)?),
+            }
+        }
+        for (sequence, outcome) in resolved {
+            let open = step.loaded.get_mut(person).and_then(|open| open.remove(&sequence));
+            if let Some(open) = open {
+                self.close(person, sequence, &open, Some(outcome), step, people, cursor)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Decisions about somebody who turned out to be somebody else wait for that person's events from now on.
+    fn move_open(
+        &self,
+        from: &str,
+        to: &str,
+        step: &mut Step,
+        people: &mut HashMap<String, u32>,
+    ) -> Result<(), MonitorError> {
+        if from == to || !people.contains_key(from) {
+            return Ok(());
+        }
+        self.load(from, step)?;
+        self.load(to, step)?;
+        let moved = step.loaded.remove(from).unwrap_or_default();
+        step.loaded.insert(from.to_owned(), BTreeMap::new());
+        let count = people.remove(from).unwrap_or(0);
+        *people.entry(to.to_owned()).or_insert(0) += count;
+        for (sequence, open) in moved {
+            step.batch.remove(OPEN, open_key(from, sequence));
+            step.batch.put(OPEN, open_key(to, sequence), encode(&open)?);
+            if let Some(tracker) = self.trackers.get(&open.model) {
+                let deadline = open.moment + tracker.within();
+                step.batch.put(DUE, due_key(deadline, sequence), to.as_bytes());
+            }
+            step.loaded.entry(to.to_owned()).or_default().insert(sequence, open);
+        }
+        Ok(())
+    }
+
+    /// Removes an open decision and stores its outcome, if it has one.
+    #[allow(clippy::too_many_arguments, reason = "the parts of one step, borrowed apart")]
+    fn close(
+        &self,
+        person: &str,
+        sequence: u64,
+        open: &Open,
+        resolved: Option<Resolved>,
+        step: &mut Step,
+        people: &mut HashMap<String, u32>,
+        cursor: &mut Cursor,
+    ) -> Result<(), MonitorError> {
+        step.batch.remove(OPEN, open_key(person, sequence));
+        if let Some(tracker) = self.trackers.get(&open.model) {
+            step.batch.remove(DUE, due_key(open.moment + tracker.within(), sequence));
+        }
+        if let Some(count) = people.get_mut(person) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                people.remove(person);
+            }
+        }
+        let Some(resolved) = resolved else {
+            return Ok(());
+        };
+        cursor.outcome += 1;
+        let key = outcome_key(&open.model, open.moment, sequence);
+        step.batch.put(UNLANDED, cursor.outcome.to_be_bytes(), key.clone());
+        step.batch.put(OUTCOMES, key, encode(&outcome(open, resolved))?);
+        Ok(())
+    }
+
+    fn load(&self, person: &str, step: &mut Step) -> Result<(), MonitorError> {
+        if step.loaded.contains_key(person) {
+            return Ok(());
+        }
+        let mut open = BTreeMap::new();
+        let prefix = open_prefix(person);
+        let mut after: Option<Vec<u8>> = None;
+        loop {
+            let page = self.state.scan(&self.project, OPEN, &prefix, after.as_deref(), PAGE)?;
+            let full = page.len() == PAGE;
+            after = page.last().map(|(key, _)| key.clone());
+            for (key, value) in page {
+                open.insert(sequence_of(&key), decode("an open decision", &value)?);
+            }
+            if !full {
+                break;
+            }
+        }
+        step.loaded.insert(person.to_owned(), open);
+        Ok(())
+    }
+
+    /// Up to `limit` outcomes after a place in the order in which they became certain.
+    ///
+    /// # Errors
+    /// When the state store fails or an entry is damaged.
+    pub fn unlanded(&self, after: u64, limit: usize) -> Result<Vec<Sequenced<Outcome>>, MonitorError> {
+        let entries = self.state.scan(&self.project, UNLANDED, &[], Some(&after.to_be_bytes()), limit)?;
+        let mut outcomes = Vec::with_capacity(entries.len());
+        for (place, key) in entries {
+            if let Some(bytes) = self.state.get(&self.project, OUTCOMES, &key)? {
+                outcomes.push(Sequenced { sequence: sequence_of(&place), value: decode("an outcome", &bytes)? });
+            }
+        }
+        Ok(outcomes)
+    }
+
+    /// Notes that the outcomes up to and including a place have landed.
+    ///
+    /// # Errors
+    /// When the state store fails.
+    pub fn landed(&self, up_to: u64) -> Result<(), MonitorError> {
+        loop {
+            let mut batch = StateBatch::default();
+            let page = self.state.scan(&self.project, UNLANDED, &[], None, PAGE)?;
+            for (key, _) in page.iter().take_while(|(key, _)| sequence_of(key) <= up_to) {
+                batch.remove(UNLANDED, key.clone());
+            }
+            if batch.is_empty() {
+                return Ok(());
+            }
+            self.state.commit(&self.project, batch)?;
+        }
+    }
+
+    /// The outcomes of a model's decisions made in `[from, until)`, in the order of the decisions; at most `limit`.
+    ///
+    /// # Errors
+    /// When the state store fails or an entry is damaged.
+    pub fn outcomes(
+        &self,
+        model: &ModelName,
+        from: Timestamp,
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Outcome>, MonitorError> {
+        let prefix = outcome_prefix(model);
+        let mut after = Some(outcome_key(model, from, 0));
+        let mut outcomes: Vec<Outcome> = Vec::new();
+        while outcomes.len() < limit {
+            let page = self.state.scan(&self.project, OUTCOMES, &prefix, after.as_deref(), PAGE)?;
+            let full = page.len() == PAGE;
+            after = page.last().map(|(key, _)| key.clone());
+            for (_, value) in page {
+                let outcome: Outcome = decode("an outcome", &value)?;
+                if outcome.moment >= until || outcomes.len() == limit {
+                    return Ok(outcomes);
+                }
+                outcomes.push(outcome);
+            }
+            if !full {
+                break;
+            }
+        }
+        Ok(outcomes)
+    }
+}
+
+fn outcome(open: &Open, resolved: Resolved) -> Outcome {
+    let (score, value) = match &resolved.class {
+        Some(class) => {
+            let said = open.answer.probabilities.iter().find(|p| p.class == *class);
+            let hit = open.answer.label.as_deref() == Some(class);
+            (said.map_or(0.0, |p| p.probability), f64::from(u8::from(hit)))
+        }
+        None => (open.answer.score, resolved.value),
+    };
+    Outcome {
+        decision: open.id,
+        model: open.model.clone(),
+        version: open.version,
+        entity: open.entity.clone(),
+        moment: open.moment,
+        resolved_at: resolved.at,
+        score,
+        value,
+        class: resolved.class,
+    }
+}
+
+/// Every key under which an identifying event names its person.
+fn people_named(event: &Event) -> Vec<PersonKey> {
+    let mut people = Vec::new();
+    people.extend(event.anonymous_id.as_deref().map(PersonKey::anonymous));
+    people.extend(event.previous_id.as_deref().map(PersonKey::anonymous));
+    people.extend(event.previous_id.as_deref().map(PersonKey::user));
+    people.extend(event.user_id.as_deref().map(PersonKey::user));
+    people
+}
+
+fn encode(value: &impl Serialize) -> Result<Vec<u8>, MonitorError> {
+    serde_json::to_vec(value).map_err(|source| MonitorError::Damaged { what: "an entry to be stored", source })
+}
+
+fn decode<T: for<'de> Deserialize<'de>>(what: &'static str, bytes: &[u8]) -> Result<T, MonitorError> {
+    serde_json::from_slice(bytes).map_err(|source| MonitorError::Damaged { what, source })
+}
+
+/// The length comes first, so that nobody's prefix is a prefix of somebody else's.
+fn open_prefix(person: &str) -> Vec<u8> {
+    let length = u32::try_from(person.len()).unwrap_or(u32::MAX);
+    let mut key = length.to_be_bytes().to_vec();
+    key.extend(person.as_bytes());
+    key
+}
+
+fn open_key(person: &str, sequence: u64) -> Vec<u8> {
+    let mut key = open_prefix(person);
+    key.extend(sequence.to_be_bytes());
+    key
+}
+
+fn person_of(open_key: &[u8]) -> String {
+    let person = open_key.get(4..open_key.len().saturating_sub(8)).unwrap_or_default();
+    String::from_utf8_lossy(person).into_owned()
+}
+
+/// The last 8 bytes of a key; keys are made here, and a shorter one has no place.
+fn sequence_of(key: &[u8]) -> u64 {
+    key.last_chunk::<8>().map_or(0, |bytes| u64::from_be_bytes(*bytes))
+}
+
+fn due_key(deadline: Timestamp, sequence: u64) -> Vec<u8> {
+    let mut key = deadline.micros().to_be_bytes().to_vec();
+    key.extend(sequence.to_be_bytes());
+    key
+}
+
+fn deadline_of(due_key: &[u8]) -> Timestamp {
+    due_key.first_chunk::<8>().map_or(Timestamp::MAX, |bytes| Timestamp::from_micros(i64::from_be_bytes(*bytes)))
+}
+
+fn outcome_prefix(model: &ModelName) -> Vec<u8> {
+    open_prefix(model.as_str())
+}
+
+fn outcome_key(model: &ModelName, moment: Timestamp, sequence: u64) -> Vec<u8> {
+    let mut key = outcome_prefix(model);
+    key.extend(moment.micros().to_be_bytes());
+    key.extend(sequence.to_be_bytes());
+    key
+}

@@ -1,0 +1,395 @@
+//! The embedded lake: Delta Lake tables on local files, which DuckDB, Spark, Trino and pandas read as they are.
+//!
+//! ```text
+//! lake/<project>/events/date=2011-12-09/part-….parquet      partitioned by the day of the timestamp
+//! lake/<project>/decisions/…                                by the day of the moment
+//! lake/<project>/outcomes/…                                 by the day on which they became certain
+//! lake/<project>/datasets/<model>/…                         not partitioned: the rows stand in their order
+//! ```
+//!
+//! What has landed is noted in the Delta log itself, as the version of an application transaction
+//! (`tidemill/events` …) in the commit that adds the rows: so that landing is exactly-once.
+//!
+//! Rows of events are never changed, only ever appended in offset order, and merged into larger files. A snapshot of
+//! events is therefore "the rows up to an offset", and is read from the newest files.
+
+mod columns;
+mod decisions;
+mod disk;
+mod events;
+mod ordered;
+mod outcomes;
+mod table;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
+use parking_lot::Mutex;
+use tidemill_core::{Decision, DecisionId, ModelName, Offset, Outcome, ProjectName};
+use tokio::sync::mpsc;
+
+use self::ordered::OrderedRows;
+use self::table::{DataFile, Table, TableSpec};
+use crate::lake::{Compacted, EventsSnapshot, Sequenced, TableVersion};
+use crate::local::blocking;
+use crate::{DataFolder, Lake, LoggedEvent, StoreError};
+
+/// How many rows are encoded before other tasks of the executor get their turn.
+const ROWS_PER_TURN: usize = 512;
+
+/// How many events a reader gets at a time, about.
+const EVENTS_PER_CHUNK: usize = 4_096;
+
+/// How many chunks of events are decoded ahead of the reader.
+const CHUNKS_AHEAD: usize = 4;
+
+/// Limits of the lake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeltaOptions {
+    /// How large a file may become by merging, in bytes.
+    pub file_bytes_max: u64,
+    /// From how many small files (below half of `file_bytes_max`) of one day on they are merged; at least 2.
+    pub small_files_min: usize,
+}
+
+impl Default for DeltaOptions {
+    fn default() -> Self {
+        Self {
+            file_bytes_max: 128 << 20,
+            small_files_min: 8,
+        }
+    }
+}
+
+/// [`Lake`] on Delta tables in local files.
+#[derive(Debug)]
+pub struct DeltaLake {
+    folder: DataFolder,
+    options: DeltaOptions,
+    /// By their folder below the lake.
+    tables: Mutex<HashMap<String, Arc<Table>>>,
+    /// Held while a dataset is written.
+    datasets: tokio::sync::Mutex<()>,
+}
+
+impl DeltaLake {
+    /// The lake of a data folder. Tables come into being when first written.
+    pub fn open(folder: &DataFolder, options: &DeltaOptions) -> Self {
+        Self {
+            folder: folder.clone(),
+            options: options.clone(),
+            tables: Mutex::default(),
+            datasets: tokio::sync::Mutex::default(),
+        }
+    }
+
+    fn table(&self, project: &ProjectName, name: &str, spec: fn() -> TableSpec) -> Arc<Table> {
+        let key = format!("{project}/{name}");
+        let folder = self.folder.lake().join(&key);
+        let mut tables = self.tables.lock();
+        Arc::clone(
+            tables
+                .entry(key)
+                .or_insert_with(|| Arc::new(Table::new(folder, spec(), self.options.clone()))),
+        )
+    }
+
+    fn events(&self, project: &ProjectName) -> Arc<Table> {
+        self.table(project, "events", events::spec)
+    }
+
+    fn decisions(&self, project: &ProjectName) -> Arc<Table> {
+        self.table(project, "decisions", decisions::spec)
+    }
+
+    fn outcomes(&self, project: &ProjectName) -> Arc<Table> {
+        self.table(project, "outcomes", outcomes::spec)
+    }
+}
+
+/// Appends what has not landed yet and returns the last place landed.
+async fn land<T>(
+    table: &Table,
+    things: &[T],
+    place: fn(&T) -> u64,
+    encode: fn(&[T]) -> Result<RecordBatch, StoreError>,
+) -> Result<u64, StoreError> {
+    if let Some(pair) = things
+        .windows(2)
+        .find(|pair| place(&pair[0]) >= place(&pair[1]))
+    {
+        let text = format!("{} stands before {}", place(&pair[0]), place(&pair[1]));
+        return Err(StoreError::backend("land what is not in order", text));
+    }
+    let current = table.lock().await?;
+    let landed = current.as_ref().map_or(0, |open| open.landed);
+    let new = &things[things.partition_point(|thing| place(thing) <= landed)..];
+    let Some(last) = new.last().map(place) else {
+        return Ok(landed);
+    };
+    let mut rows = Vec::with_capacity(new.len() / ROWS_PER_TURN + 1);
+    for chunk in new.chunks(ROWS_PER_TURN) {
+        rows.push(encode(chunk)?);
+        tokio::task::yield_now().await;
+    }
+    table.append(current, rows, last).await?;
+    Ok(last)
+}
+
+/// Rows of events up to an offset, in chunks that a bounded number of tasks decodes ahead of the reader.
+fn stream_events(
+    files: Vec<DataFile>,
+    last: Offset,
+) -> BoxStream<'static, Result<Vec<LoggedEvent>, StoreError>> {
+    let (sender, receiver) = mpsc::channel::<Result<Vec<RecordBatch>, StoreError>>(CHUNKS_AHEAD);
+    tokio::task::spawn_blocking(move || {
+        let (mut chunk, mut count) = (Vec::new(), 0);
+        for rows in OrderedRows::new(files, events::OFFSET, last.0) {
+            let full = match rows {
+                Ok(rows) => {
+                    count += rows.num_rows();
+                    chunk.push(rows);
+                    count >= EVENTS_PER_CHUNK
+                }
+                Err(error) => {
+                    // A reader that has gone away does not need to know.
+                    let _ = sender.blocking_send(Ok(std::mem::take(&mut chunk)));
+                    let _ = sender.blocking_send(Err(error));
+                    return;
+                }
+            };
+            if full {
+                count = 0;
+                if sender
+                    .blocking_send(Ok(std::mem::take(&mut chunk)))
+                    .is_err()
+                {
+                    return;
+                }
+            }
+        }
+        let _ = sender.blocking_send(Ok(chunk));
+    });
+    stream::unfold(receiver, |mut receiver| async {
+        receiver.recv().await.map(|chunk| (chunk, receiver))
+    })
+    .map(|chunk| async move {
+        let chunk = chunk?;
+        blocking(move || {
+            let mut events = Vec::with_capacity(chunk.iter().map(RecordBatch::num_rows).sum());
+            for rows in &chunk {
+                events.append(&mut events::decode(rows)?);
+            }
+            Ok(events)
+        })
+        .await
+    })
+    .buffered(CHUNKS_AHEAD)
+    .filter(|chunk| std::future::ready(!matches!(chunk, Ok(events) if events.is_empty())))
+    .boxed()
+}
+
+#[async_trait]
+impl Lake for DeltaLake {
+    async fn land_events(
+        &self,
+        project: &ProjectName,
+        events: &[LoggedEvent],
+    ) -> Result<Offset, StoreError> {
+        let table = self.events(project);
+        land(&table, events, |logged| logged.offset.0, events::encode)
+            .await
+            .map(Offset)
+    }
+
+    async fn events_snapshot(&self, project: &ProjectName) -> Result<EventsSnapshot, StoreError> {
+        let table = self.events(project);
+        let current = table.lock().await?;
+        Ok(current.as_ref().map_or(
+            EventsSnapshot {
+                version: None,
+                last: Offset::ZERO,
+            },
+            |open| EventsSnapshot {
+                version: open.table.version().map(TableVersion),
+                last: Offset(open.landed),
+            },
+        ))
+    }
+
+    async fn read_events(
+        &self,
+        project: &ProjectName,
+        snapshot: EventsSnapshot,
+    ) -> Result<BoxStream<'static, Result<Vec<LoggedEvent>, StoreError>>, StoreError> {
+        if snapshot.last == Offset::ZERO {
+            return Ok(stream::empty().boxed());
+        }
+        let table = self.events(project);
+        if table.landed().await? < snapshot.last.0 {
+            return Err(StoreError::NotFound(format!(
+                "event {} of {project} in the lake",
+                snapshot.last
+            )));
+        }
+        let (_, files) = table.files().await?.unwrap_or_default();
+        Ok(stream_events(files, snapshot.last))
+    }
+
+    async fn land_decisions(
+        &self,
+        project: &ProjectName,
+        decisions: &[Sequenced<Decision>],
+    ) -> Result<u64, StoreError> {
+        let table = self.decisions(project);
+        land(
+            &table,
+            decisions,
+            |sequenced| sequenced.sequence,
+            decisions::encode,
+        )
+        .await
+    }
+
+    async fn decisions_landed(&self, project: &ProjectName) -> Result<u64, StoreError> {
+        self.decisions(project).landed().await
+    }
+
+    async fn decision(
+        &self,
+        project: &ProjectName,
+        id: DecisionId,
+    ) -> Result<Option<Decision>, StoreError> {
+        let Some((_, files)) = self.decisions(project).files().await? else {
+            return Ok(None);
+        };
+        blocking(move || decisions::find(files, id)).await
+    }
+
+    async fn land_outcomes(
+        &self,
+        project: &ProjectName,
+        outcomes: &[Sequenced<Outcome>],
+    ) -> Result<u64, StoreError> {
+        let table = self.outcomes(project);
+        land(
+            &table,
+            outcomes,
+            |sequenced| sequenced.sequence,
+            outcomes::encode,
+        )
+        .await
+    }
+
+    async fn outcomes_landed(&self, project: &ProjectName) -> Result<u64, StoreError> {
+        self.outcomes(project).landed().await
+    }
+
+    async fn write_dataset(
+        &self,
+        project: &ProjectName,
+        model: &ModelName,
+        rows: Vec<RecordBatch>,
+    ) -> Result<TableVersion, StoreError> {
+        let Some(schema) = rows.first().map(RecordBatch::schema) else {
+            return Err(StoreError::backend(
+                "write a dataset",
+                "it has no batch, and so no columns",
+            ));
+        };
+        // Not kept open: a dataset is written once in a while, and its columns may be others each time.
+        let spec = TableSpec {
+            application: "tidemill/datasets".to_owned(),
+            schema,
+            by_date: false,
+            order: None,
+            statistics: "",
+        };
+        let folder = self
+            .folder
+            .lake()
+            .join(project.as_str())
+            .join("datasets")
+            .join(model.as_str());
+        let _one_at_a_time = self.datasets.lock().await;
+        Table::new(folder, spec, self.options.clone())
+            .replace(rows)
+            .await
+            .map(TableVersion)
+    }
+
+    async fn read_dataset(
+        &self,
+        project: &ProjectName,
+        model: &ModelName,
+        version: TableVersion,
+    ) -> Result<Vec<RecordBatch>, StoreError> {
+        let missing = || {
+            StoreError::NotFound(format!(
+                "version {} of the dataset of {model} of {project}",
+                version.0
+            ))
+        };
+        let folder = self
+            .folder
+            .lake()
+            .join(project.as_str())
+            .join("datasets")
+            .join(model.as_str());
+        if !folder
+            .join("_delta_log")
+            .join(format!("{:020}.json", version.0))
+            .is_file()
+        {
+            return Err(missing());
+        }
+        let spec = TableSpec {
+            application: String::new(),
+            schema: Arc::new(datafusion::arrow::datatypes::Schema::empty()),
+            by_date: false,
+            order: None,
+            statistics: "",
+        };
+        let (schema, files) = Table::new(folder, spec, self.options.clone())
+            .files_at(version.0)
+            .await?;
+        blocking(move || {
+            let mut rows = Vec::new();
+            for file in files {
+                let damaged = |e: String| StoreError::corrupt(file.path.display().to_string(), e);
+                let opened = std::fs::File::open(&file.path)
+                    .map_err(|e| StoreError::file("open", &file.path, e))?;
+                let reader = ParquetRecordBatchReaderBuilder::try_new(opened)
+                    .and_then(|builder| builder.with_batch_size(8_192).build())
+                    .map_err(|e| damaged(e.to_string()))?;
+                for batch in reader {
+                    rows.push(batch.map_err(|e| damaged(e.to_string()))?);
+                }
+            }
+            if rows.is_empty() {
+                rows.push(RecordBatch::new_empty(schema));
+            }
+            Ok(rows)
+        })
+        .await
+    }
+
+    async fn compact(&self, project: &ProjectName) -> Result<Compacted, StoreError> {
+        let mut done = Compacted::default();
+        for table in [
+            self.events(project),
+            self.decisions(project),
+            self.outcomes(project),
+        ] {
+            let compacted = table.compact().await?;
+            done.files_removed += compacted.files_removed;
+            done.files_added += compacted.files_added;
+        }
+        Ok(done)
+    }
+}

@@ -1,0 +1,208 @@
+//! Rows of several data files in the order of one column, with bounded memory.
+//!
+//! The rows of a file stand in order already, because they landed in order; files overlap, because a landing that
+//! spans midnight, or brings history, writes one file for each day. So the files are merged, and each is opened
+//! only when the merge reaches its first row.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::collections::VecDeque;
+use std::fs::File;
+use std::path::PathBuf;
+
+use datafusion::arrow::array::{Array, AsArray, RecordBatch, RecordBatchReader};
+use datafusion::arrow::datatypes::Int64Type;
+use datafusion::parquet::arrow::arrow_reader::{
+    ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+};
+
+use super::table::DataFile;
+use crate::StoreError;
+
+/// How many rows of each open file are decoded at a time.
+const ROWS_PER_BATCH: usize = 2_048;
+
+/// The rows of files, merged: an iterator over slices of their batches.
+pub(super) struct OrderedRows {
+    order: &'static str,
+    /// Rows after this place are left out.
+    last: u64,
+    /// Those that were not reached yet, by their smallest place.
+    waiting: VecDeque<(u64, PathBuf)>,
+    /// By the place of the next row, and the index in `cursors`.
+    next: BinaryHeap<Reverse<(u64, usize)>>,
+    cursors: Vec<Option<Cursor>>,
+    /// The place of the last row that was given out.
+    given: Option<u64>,
+    failed: bool,
+}
+
+/// A file that is being read.
+struct Cursor {
+    path: PathBuf,
+    reader: ParquetRecordBatchReader,
+    batch: RecordBatch,
+    places: Vec<u64>,
+    /// The next row of the batch.
+    row: usize,
+}
+
+impl OrderedRows {
+    /// The rows of these files up to a place in the order.
+    pub(super) fn new(files: Vec<DataFile>, order: &'static str, last: u64) -> Self {
+        let mut waiting: Vec<(u64, PathBuf)> = files
+            .into_iter()
+            // A file whose smallest place is not known is opened at once.
+            .map(|file| {
+                (
+                    file.least(order)
+                        .and_then(serde_json::Value::as_u64)
+                        .unwrap_or(0),
+                    file.path,
+                )
+            })
+            .filter(|(least, _)| *least <= last)
+            .collect();
+        waiting.sort();
+        Self {
+            order,
+            last,
+            waiting: waiting.into(),
+            next: BinaryHeap::new(),
+            cursors: Vec::new(),
+            given: None,
+            failed: false,
+        }
+    }
+
+    /// The next rows that stand together in one file.
+    fn advance(&mut self) -> Result<Option<RecordBatch>, StoreError> {
+        // Every file that may hold the smallest row has to be open.
+        while let Some((least, _)) = self.waiting.front() {
+            if self
+                .next
+                .peek()
+                .is_some_and(|Reverse((place, _))| place < least)
+            {
+                break;
+            }
+            if let Some((_, path)) = self.waiting.pop_front() {
+                self.open(path)?;
+            }
+        }
+        let Some(Reverse((place, index))) = self.next.pop() else {
+            return Ok(None);
+        };
+        if place > self.last {
+            return Ok(None);
+        }
+        let other = self
+            .next
+            .peek()
+            .map_or(u64::MAX, |Reverse((place, _))| *place);
+        let waiting = self.waiting.front().map_or(u64::MAX, |(least, _)| *least);
+        let end = other.min(waiting).min(self.last.saturating_add(1));
+        let Some(cursor) = self.cursors.get_mut(index).and_then(Option::as_mut) else {
+            return Ok(None);
+        };
+        if self.given.is_some_and(|given| given >= place) || place >= end {
+            return Err(StoreError::corrupt(
+                cursor.path.display().to_string(),
+                format!("row {place} is there twice"),
+            ));
+        }
+        let from = cursor.row;
+        let length = cursor.places[from..].partition_point(|place| *place < end);
+        let rows = cursor.batch.slice(from, length);
+        cursor.row += length;
+        self.given = cursor.places.get(cursor.row - 1).copied();
+        if cursor.row == cursor.places.len() && !cursor.read(self.order)? {
+            self.cursors[index] = None;
+        } else {
+            self.next.push(Reverse((cursor.places[cursor.row], index)));
+        }
+        Ok(Some(rows))
+    }
+
+    fn open(&mut self, path: PathBuf) -> Result<(), StoreError> {
+        let file = File::open(&path).map_err(|e| StoreError::file("open", &path, e))?;
+        let reader = ParquetRecordBatchReaderBuilder::try_new(file)
+            .and_then(|builder| builder.with_batch_size(ROWS_PER_BATCH).build())
+            .map_err(|e| StoreError::corrupt(path.display().to_string(), e))?;
+        let batch = RecordBatch::new_empty(reader.schema());
+        let mut cursor = Cursor {
+            path,
+            reader,
+            batch,
+            places: Vec::new(),
+            row: 0,
+        };
+        if cursor.read(self.order)? {
+            self.next
+                .push(Reverse((cursor.places[0], self.cursors.len())));
+            self.cursors.push(Some(cursor));
+        }
+        Ok(())
+    }
+}
+
+impl Cursor {
+    /// Decodes the next batch that is not empty; false at the end of the file.
+    fn read(&mut self, order: &str) -> Result<bool, StoreError> {
+        let damaged = |path: &PathBuf, detail: String| {
+            StoreError::corrupt(path.display().to_string(), detail)
+        };
+        let before = self.places.last().copied();
+        loop {
+            let Some(batch) = self.reader.next() else {
+                return Ok(false);
+            };
+            let batch = batch.map_err(|e| damaged(&self.path, e.to_string()))?;
+            if batch.num_rows() == 0 {
+                continue;
+            }
+            let places: Option<Vec<u64>> = batch
+                .column_by_name(order)
+                .and_then(|column| column.as_primitive_opt::<Int64Type>())
+                .filter(|column| column.null_count() == 0)
+                .and_then(|column| {
+                    column
+                        .values()
+                        .iter()
+                        .map(|place| u64::try_from(*place).ok())
+                        .collect()
+                });
+            let places = places.ok_or_else(|| {
+                damaged(
+                    &self.path,
+                    format!("column {order} is not as it was written"),
+                )
+            })?;
+            if !places.is_sorted_by(|a, b| a < b)
+                || before.is_some_and(|before| before >= places[0])
+            {
+                return Err(damaged(
+                    &self.path,
+                    "its rows do not stand in order".to_owned(),
+                ));
+            }
+            self.places = places;
+            self.batch = batch;
+            self.row = 0;
+            return Ok(true);
+        }
+    }
+}
+
+impl Iterator for OrderedRows {
+    type Item = Result<RecordBatch, StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.failed {
+            return None;
+        }
+        let rows = self.advance().transpose();
+        self.failed = matches!(rows, Some(Err(_)));
+        rows
+    }
+}

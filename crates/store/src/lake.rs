@@ -1,0 +1,112 @@
+//! The port for tables: events, decisions, outcomes and datasets, in an open format.
+
+use async_trait::async_trait;
+use datafusion::arrow::record_batch::RecordBatch;
+use futures::stream::BoxStream;
+use serde::{Deserialize, Serialize};
+use tidemill_core::{Decision, DecisionId, ModelName, Offset, Outcome, ProjectName};
+
+use crate::{LoggedEvent, StoreError};
+
+/// A state of one table that can be read again later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TableVersion(pub u64);
+
+/// A snapshot of a project's events: what a dataset is built from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventsSnapshot {
+    /// The table's version; absent while the table is empty.
+    pub version: Option<TableVersion>,
+    /// The last event in it.
+    pub last: Offset,
+}
+
+/// A thing with the place in the order in which it is landed: the decision log's or the outcome log's sequence,
+/// counting from 1.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sequenced<T> {
+    /// Its place.
+    pub sequence: u64,
+    /// The thing.
+    pub value: T,
+}
+
+/// What compaction did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Compacted {
+    /// Small files that were replaced.
+    pub files_removed: u64,
+    /// Files that replaced them.
+    pub files_added: u64,
+}
+
+/// Tables per project. Landing is exactly-once: the last place landed is committed with the data, in the same
+/// transaction, and what is at or before it is skipped when it is offered again.
+///
+/// Reading at a version gives the same rows in the same order for ever (until a person is erased).
+#[async_trait]
+pub trait Lake: Send + Sync {
+    /// Appends events in offset order and returns the last place landed. Those already there are skipped.
+    async fn land_events(
+        &self,
+        project: &ProjectName,
+        events: &[LoggedEvent],
+    ) -> Result<Offset, StoreError>;
+
+    /// The newest snapshot.
+    async fn events_snapshot(&self, project: &ProjectName) -> Result<EventsSnapshot, StoreError>;
+
+    /// The events of a snapshot in offset order, in batches, with bounded memory.
+    async fn read_events(
+        &self,
+        project: &ProjectName,
+        snapshot: EventsSnapshot,
+    ) -> Result<BoxStream<'static, Result<Vec<LoggedEvent>, StoreError>>, StoreError>;
+
+    /// Appends decisions and returns the last sequence landed.
+    async fn land_decisions(
+        &self,
+        project: &ProjectName,
+        decisions: &[Sequenced<Decision>],
+    ) -> Result<u64, StoreError>;
+
+    /// The last sequence of a landed decision; 0 while there is none.
+    async fn decisions_landed(&self, project: &ProjectName) -> Result<u64, StoreError>;
+
+    /// One landed decision.
+    async fn decision(
+        &self,
+        project: &ProjectName,
+        id: DecisionId,
+    ) -> Result<Option<Decision>, StoreError>;
+
+    /// Appends outcomes and returns the last sequence landed.
+    async fn land_outcomes(
+        &self,
+        project: &ProjectName,
+        outcomes: &[Sequenced<Outcome>],
+    ) -> Result<u64, StoreError>;
+
+    /// The last sequence of a landed outcome; 0 while there is none.
+    async fn outcomes_landed(&self, project: &ProjectName) -> Result<u64, StoreError>;
+
+    /// Replaces a model's dataset table; earlier datasets stay readable by their version.
+    async fn write_dataset(
+        &self,
+        project: &ProjectName,
+        model: &ModelName,
+        rows: Vec<RecordBatch>,
+    ) -> Result<TableVersion, StoreError>;
+
+    /// A model's dataset at a version, in the order in which it was written.
+    async fn read_dataset(
+        &self,
+        project: &ProjectName,
+        model: &ModelName,
+        version: TableVersion,
+    ) -> Result<Vec<RecordBatch>, StoreError>;
+
+    /// Merges small files of a project's tables where there are many; readers and landing go on meanwhile.
+    async fn compact(&self, project: &ProjectName) -> Result<Compacted, StoreError>;
+}

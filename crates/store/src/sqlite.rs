@@ -1,0 +1,578 @@
+//! The embedded catalog, in SQLite.
+//!
+//! The SQL is kept to what PostgreSQL understands too, so that the catalog can move there with the same text.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
+    SqliteSynchronous,
+};
+use sqlx::{Row, SqlSafeStr, Sqlite, Transaction};
+use tidemill_core::{ModelName, ProjectName, RunId, Timestamp};
+
+use crate::catalog::{AccessKey, AuditEntry, Run, RunState, Version};
+use crate::{Catalog, DataFolder, StoreError};
+
+/// How the tables came to be what they are; a migration that was released is never changed.
+const MIGRATIONS: [(i64, &str, &str); 1] =
+    [(1, "catalog", include_str!("../migrations/0001_catalog.sql"))];
+
+/// How long a statement waits for another connection's transaction.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+const CONNECTIONS_MAX: u32 = 4;
+
+/// [`Catalog`] in a SQLite file. Every change is on disk when the call returns.
+#[derive(Debug)]
+pub struct SqliteCatalog {
+    pool: SqlitePool,
+    _folder: DataFolder,
+}
+
+impl SqliteCatalog {
+    /// Opens the catalog of a data folder, or creates it.
+    ///
+    /// # Errors
+    /// [`StoreError::Newer`] where a newer version wrote it, [`StoreError::Corrupt`], [`StoreError::Full`], and those
+    /// of the file system.
+    pub async fn open(folder: &DataFolder) -> Result<Self, StoreError> {
+        let options = SqliteConnectOptions::new()
+            .filename(folder.catalog())
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(BUSY_TIMEOUT);
+        let pool = SqlitePoolOptions::new()
+            .max_connections(CONNECTIONS_MAX)
+            .connect_with(options)
+            .await
+            .map_err(|e| failed("open the catalog", e))?;
+        let migrations = MIGRATIONS
+            .map(|(version, description, sql)| {
+                Migration::new(
+                    version,
+                    description.into(),
+                    MigrationType::Simple,
+                    sql.into_sql_str(),
+                    false,
+                )
+            })
+            .to_vec();
+        Migrator::with_migrations(migrations)
+            .run(&pool)
+            .await
+            .map_err(|error| match error {
+                sqlx::migrate::MigrateError::VersionMissing(found) => StoreError::Newer {
+                    path: folder.path().to_owned(),
+                    found: u32::try_from(found).unwrap_or(u32::MAX),
+                    supported: MIGRATIONS.len() as u32,
+                },
+                sqlx::migrate::MigrateError::Execute(error) => failed("migrate the catalog", error),
+                other => StoreError::backend("migrate the catalog", other),
+            })?;
+        Ok(Self {
+            pool,
+            _folder: folder.clone(),
+        })
+    }
+
+    /// Waits for what is under way and closes the file.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    /// A transaction that may write: it takes the write lock at once, because one that took it later could fail.
+    async fn begin(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
+        self.pool
+            .begin_with("BEGIN IMMEDIATE")
+            .await
+            .map_err(|e| failed("write the catalog", e))
+    }
+}
+
+async fn commit(transaction: Transaction<'static, Sqlite>) -> Result<(), StoreError> {
+    transaction
+        .commit()
+        .await
+        .map_err(|e| failed("write the catalog", e))
+}
+
+async fn add_audit(
+    transaction: &mut Transaction<'static, Sqlite>,
+    entry: &AuditEntry,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO audit (position, project, at, actor, action, subject, reason)
+         VALUES ((SELECT COALESCE(MAX(position), 0) + 1 FROM audit), $1, $2, $3, $4, $5, $6)",
+    )
+    .bind(entry.project.as_ref().map(ProjectName::as_str))
+    .bind(entry.at.micros())
+    .bind(&entry.actor)
+    .bind(&entry.action)
+    .bind(&entry.subject)
+    .bind(&entry.reason)
+    .execute(&mut **transaction)
+    .await
+    .map_err(|e| failed("write the audit log", e))?;
+    Ok(())
+}
+
+/// What an error of SQLite means for the caller.
+fn failed(action: &'static str, error: sqlx::Error) -> StoreError {
+    // https://www.sqlite.org/rescode.html: the lowest byte is the primary code.
+    const SQLITE_FULL: u32 = 13;
+    const SQLITE_CORRUPT: u32 = 11;
+    const SQLITE_NOTADB: u32 = 26;
+    let code = error
+        .as_database_error()
+        .and_then(|e| e.code())
+        .and_then(|code| code.parse::<u32>().ok())
+        .map(|code| code & 0xff);
+    match code {
+        Some(SQLITE_FULL) => StoreError::Full { action },
+        Some(SQLITE_CORRUPT | SQLITE_NOTADB) => {
+            StoreError::corrupt("the catalog", format!("{action}: {error}"))
+        }
+        _ => StoreError::backend(action, error),
+    }
+}
+
+/// Reads a column.
+fn column<'r, T>(row: &'r SqliteRow, name: &'static str) -> Result<T, StoreError>
+where
+    T: sqlx::Decode<'r, Sqlite> + sqlx::Type<Sqlite>,
+{
+    row.try_get(name)
+        .map_err(|e| StoreError::corrupt("the catalog", e))
+}
+
+/// Reads a column that holds something with a written form.
+fn parsed<T>(row: &SqliteRow, name: &'static str) -> Result<T, StoreError>
+where
+    T: std::str::FromStr,
+    T::Err: std::fmt::Display,
+{
+    let text: &str = column(row, name)?;
+    text.parse()
+        .map_err(|e| StoreError::corrupt("the catalog", format!("column {name}: {e}")))
+}
+
+fn time(row: &SqliteRow, name: &'static str) -> Result<Timestamp, StoreError> {
+    Ok(Timestamp::from_micros(column(row, name)?))
+}
+
+fn optional_time(row: &SqliteRow, name: &'static str) -> Result<Option<Timestamp>, StoreError> {
+    Ok(column::<Option<i64>>(row, name)?.map(Timestamp::from_micros))
+}
+
+fn number(row: &SqliteRow, name: &'static str) -> Result<Option<u32>, StoreError> {
+    column::<Option<i64>>(row, name)?
+        .map(|number| u32::try_from(number).map_err(|e| StoreError::corrupt("the catalog", e)))
+        .transpose()
+}
+
+fn json<T: serde::de::DeserializeOwned>(
+    row: &SqliteRow,
+    name: &'static str,
+) -> Result<T, StoreError> {
+    let text: &str = column(row, name)?;
+    serde_json::from_str(text)
+        .map_err(|e| StoreError::corrupt("the catalog", format!("column {name}: {e}")))
+}
+
+fn to_json(value: &impl serde::Serialize) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|e| StoreError::backend("encode for the catalog", e))
+}
+
+/// How a state is written in its column.
+fn state_text(state: RunState) -> &'static str {
+    match state {
+        RunState::Running => "running",
+        RunState::Passed => "passed",
+        RunState::Refused => "refused",
+        RunState::Skipped => "skipped",
+        RunState::Failed => "failed",
+    }
+}
+
+fn read_state(row: &SqliteRow) -> Result<RunState, StoreError> {
+    let text: &str = column(row, "state")?;
+    [
+        RunState::Running,
+        RunState::Passed,
+        RunState::Refused,
+        RunState::Skipped,
+        RunState::Failed,
+    ]
+    .into_iter()
+    .find(|state| state_text(*state) == text)
+    .ok_or_else(|| {
+        StoreError::corrupt("the catalog", format!("'{text}' is not the state of a run"))
+    })
+}
+
+fn read_key(row: &SqliteRow) -> Result<AccessKey, StoreError> {
+    Ok(AccessKey {
+        id: column(row, "id")?,
+        project: parsed(row, "project")?,
+        scope: parsed(row, "scope")?,
+        hash: column(row, "hash")?,
+        created_at: time(row, "created_at")?,
+        revoked_at: optional_time(row, "revoked_at")?,
+    })
+}
+
+fn read_run(row: &SqliteRow) -> Result<Run, StoreError> {
+    Ok(Run {
+        id: parsed(row, "id")?,
+        project: parsed(row, "project")?,
+        model: parsed(row, "model")?,
+        trigger: column(row, "trigger_name")?,
+        state: read_state(row)?,
+        started_at: time(row, "started_at")?,
+        finished_at: optional_time(row, "finished_at")?,
+        version: number(row, "version")?,
+        summary: column(row, "summary")?,
+        detail: json(row, "detail")?,
+    })
+}
+
+fn read_version(row: &SqliteRow) -> Result<Version, StoreError> {
+    Ok(Version {
+        project: parsed(row, "project")?,
+        model: parsed(row, "model")?,
+        number: number(row, "number")?.unwrap_or_default(),
+        run: parsed(row, "run")?,
+        created_at: time(row, "created_at")?,
+        artifact: parsed(row, "artifact")?,
+        passed: column(row, "passed")?,
+        detail: json(row, "detail")?,
+    })
+}
+
+fn read_audit(row: &SqliteRow) -> Result<AuditEntry, StoreError> {
+    let project: Option<&str> = column(row, "project")?;
+    Ok(AuditEntry {
+        at: time(row, "at")?,
+        project: project
+            .map(|name| {
+                name.parse()
+                    .map_err(|e| StoreError::corrupt("the catalog", e))
+            })
+            .transpose()?,
+        actor: column(row, "actor")?,
+        action: column(row, "action")?,
+        subject: column(row, "subject")?,
+        reason: column(row, "reason")?,
+    })
+}
+
+#[async_trait]
+impl Catalog for SqliteCatalog {
+    async fn put_project(
+        &self,
+        name: &ProjectName,
+        file: &str,
+        at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let changed = sqlx::query(
+            "INSERT INTO projects (name, file, seen_at) VALUES ($1, $2, $3)
+             ON CONFLICT (name) DO UPDATE SET file = excluded.file, seen_at = excluded.seen_at
+             WHERE projects.file <> excluded.file",
+        )
+        .bind(name.as_str())
+        .bind(file)
+        .bind(at.micros())
+        .execute(&self.pool)
+        .await
+        .map_err(|e| failed("write the project", e))?;
+        Ok(changed.rows_affected() > 0)
+    }
+
+    async fn projects(&self) -> Result<Vec<ProjectName>, StoreError> {
+        let rows = sqlx::query("SELECT name FROM projects ORDER BY name")
+            .fetch_all(&self.pool)
+            .await
+            .map_err(|e| failed("read the projects", e))?;
+        rows.iter().map(|row| parsed(row, "name")).collect()
+    }
+
+    async fn project_file(&self, name: &ProjectName) -> Result<Option<String>, StoreError> {
+        let row = sqlx::query("SELECT file FROM projects WHERE name = $1")
+            .bind(name.as_str())
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(|e| failed("read the project", e))?;
+        row.map(|row| column(&row, "file")).transpose()
+    }
+
+    async fn create_key(&self, key: &AccessKey, audit: AuditEntry) -> Result<(), StoreError> {
+        let mut transaction = self.begin().await?;
+        add_audit(&mut transaction, &audit).await?;
+        sqlx::query(
+            "INSERT INTO access_keys (position, project, id, scope, hash, created_at, revoked_at)
+             VALUES ((SELECT COALESCE(MAX(position), 0) + 1 FROM access_keys), $1, $2, $3, $4, $5, $6)",
+        )
+        .bind(key.project.as_str())
+        .bind(&key.id)
+        .bind(key.scope.to_string())
+        .bind(&key.hash)
+        .bind(key.created_at.micros())
+        .bind(key.revoked_at.map(Timestamp::micros))
+        .execute(&mut *transaction)
+        .await
+        .map_err(|e| failed("add the key", e))?;
+        commit(transaction).await
+    }
+
+    async fn keys(&self) -> Result<Vec<AccessKey>, StoreError> {
+        let rows = sqlx::query("SELECT * FROM access_keys ORDER BY position")
+            .fetch_all(&self.pool)
+            .await
+            .map_err(|e| failed("read the keys", e))?;
+        rows.iter().map(read_key).collect()
+    }
+
+    async fn revoke_key(
+        &self,
+        project: &ProjectName,
+        id: &str,
+        at: Timestamp,
+        audit: AuditEntry,
+    ) -> Result<(), StoreError> {
+        let mut transaction = self.begin().await?;
+        add_audit(&mut transaction, &audit).await?;
+        // A key that was revoked before keeps that time.
+        let changed = sqlx::query(
+            "UPDATE access_keys SET revoked_at = COALESCE(revoked_at, $3) WHERE project = $1 AND id = $2",
+        )
+        .bind(project.as_str())
+        .bind(id)
+        .bind(at.micros())
+        .execute(&mut *transaction)
+        .await
+        .map_err(|e| failed("revoke the key", e))?;
+        if changed.rows_affected() == 0 {
+            // The transaction is rolled back, and with it the audit entry.
+            return Err(StoreError::NotFound(format!("key '{id}' of {project}")));
+        }
+        commit(transaction).await
+    }
+
+    async fn put_run(&self, run: &Run) -> Result<(), StoreError> {
+        sqlx::query(
+            "INSERT INTO runs (project, id, model, trigger_name, state, started_at, finished_at, version, summary, detail)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+             ON CONFLICT (project, id) DO UPDATE SET
+                 model = excluded.model, trigger_name = excluded.trigger_name, state = excluded.state,
+                 started_at = excluded.started_at, finished_at = excluded.finished_at,
+                 version = excluded.version, summary = excluded.summary, detail = excluded.detail",
+        )
+        .bind(run.project.as_str())
+        .bind(run.id.to_string())
+        .bind(run.model.as_str())
+        .bind(&run.trigger)
+        .bind(state_text(run.state))
+        .bind(run.started_at.micros())
+        .bind(run.finished_at.map(Timestamp::micros))
+        .bind(run.version.map(i64::from))
+        .bind(&run.summary)
+        .bind(to_json(&run.detail)?)
+        .execute(&self.pool)
+        .await
+        .map_err(|e| failed("write the run", e))?;
+        Ok(())
+    }
+
+    async fn run(&self, project: &ProjectName, id: RunId) -> Result<Option<Run>, StoreError> {
+        let row = sqlx::query("SELECT * FROM runs WHERE project = $1 AND id = $2")
+            .bind(project.as_str())
+            .bind(id.to_string())
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(|e| failed("read the run", e))?;
+        row.as_ref().map(read_run).transpose()
+    }
+
+    async fn runs(
+        &self,
+        project: &ProjectName,
+        model: Option<&ModelName>,
+        before: Option<RunId>,
+        limit: u32,
+    ) -> Result<Vec<Run>, StoreError> {
+        // Ids sort by time.
+        let rows = sqlx::query(
+            "SELECT * FROM runs
+             WHERE project = $1 AND ($2 IS NULL OR model = $2) AND ($3 IS NULL OR id < $3)
+             ORDER BY id DESC LIMIT $4",
+        )
+        .bind(project.as_str())
+        .bind(model.map(ModelName::as_str))
+        .bind(before.map(|id| id.to_string()))
+        .bind(i64::from(limit))
+        .fetch_all(&self.pool)
+        .await
+        .map_err(|e| failed("read the runs", e))?;
+        rows.iter().map(read_run).collect()
+    }
+
+    async fn add_version(&self, version: &Version) -> Result<u32, StoreError> {
+        let mut transaction = self.begin().await?;
+        let row = sqlx::query(
+            "INSERT INTO versions (project, model, number, run, created_at, artifact, passed, detail)
+             VALUES ($1, $2,
+                 (SELECT COALESCE(MAX(number), 0) + 1 FROM versions WHERE project = $1 AND model = $2),
+                 $3, $4, $5, $6, $7)
+             RETURNING number",
+        )
+        .bind(version.project.as_str())
+        .bind(version.model.as_str())
+        .bind(version.run.to_string())
+        .bind(version.created_at.micros())
+        .bind(version.artifact.as_str())
+        .bind(version.passed)
+        .bind(to_json(&version.detail)?)
+        .fetch_one(&mut *transaction)
+        .await
+        .map_err(|e| failed("register the version", e))?;
+        commit(transaction).await?;
+        Ok(number(&row, "number")?.unwrap_or_default())
+    }
+
+    async fn version(
+        &self,
+        project: &ProjectName,
+        model: &ModelName,
+        number: u32,
+    ) -> Result<Option<Version>, StoreError> {
+        let row =
+            sqlx::query("SELECT * FROM versions WHERE project = $1 AND model = $2 AND number = $3")
+                .bind(project.as_str())
+                .bind(model.as_str())
+                .bind(i64::from(number))
+                .fetch_optional(&self.pool)
+                .await
+                .map_err(|e| failed("read the version", e))?;
+        row.as_ref().map(read_version).transpose()
+    }
+
+    async fn versions(
+        &self,
+        project: &ProjectName,
+        model: &ModelName,
+        before: Option<u32>,
+        limit: u32,
+    ) -> Result<Vec<Version>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT * FROM versions
+             WHERE project = $1 AND model = $2 AND ($3 IS NULL OR number < $3)
+             ORDER BY number DESC LIMIT $4",
+        )
+        .bind(project.as_str())
+        .bind(model.as_str())
+        .bind(before.map(i64::from))
+        .bind(i64::from(limit))
+        .fetch_all(&self.pool)
+        .await
+        .map_err(|e| failed("read the versions", e))?;
+        rows.iter().map(read_version).collect()
+    }
+
+    async fn set_champion(
+        &self,
+        project: &ProjectName,
+        model: &ModelName,
+        number: Option<u32>,
+        audit: AuditEntry,
+    ) -> Result<(), StoreError> {
+        let mut transaction = self.begin().await?;
+        if let Some(number) = number {
+            let found = sqlx::query(
+                "SELECT 1 FROM versions WHERE project = $1 AND model = $2 AND number = $3",
+            )
+            .bind(project.as_str())
+            .bind(model.as_str())
+            .bind(i64::from(number))
+            .fetch_optional(&mut *transaction)
+            .await
+            .map_err(|e| failed("read the version", e))?;
+            if found.is_none() {
+                return Err(StoreError::NotFound(format!(
+                    "version {model}@{number} of {project}"
+                )));
+            }
+        }
+        add_audit(&mut transaction, &audit).await?;
+        sqlx::query(
+            "INSERT INTO champions (project, model, position, number, at)
+             VALUES ($1, $2,
+                 (SELECT COALESCE(MAX(position), 0) + 1 FROM champions WHERE project = $1 AND model = $2), $3, $4)",
+        )
+        .bind(project.as_str())
+        .bind(model.as_str())
+        .bind(number.map(i64::from))
+        .bind(audit.at.micros())
+        .execute(&mut *transaction)
+        .await
+        .map_err(|e| failed("set the champion", e))?;
+        commit(transaction).await
+    }
+
+    async fn champion(
+        &self,
+        project: &ProjectName,
+        model: &ModelName,
+    ) -> Result<Option<u32>, StoreError> {
+        Ok(self
+            .champions(project, model, 1)
+            .await?
+            .first()
+            .and_then(|(_, number)| *number))
+    }
+
+    async fn champions(
+        &self,
+        project: &ProjectName,
+        model: &ModelName,
+        limit: u32,
+    ) -> Result<Vec<(Timestamp, Option<u32>)>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT at, number FROM champions WHERE project = $1 AND model = $2 ORDER BY position DESC LIMIT $3",
+        )
+        .bind(project.as_str())
+        .bind(model.as_str())
+        .bind(i64::from(limit))
+        .fetch_all(&self.pool)
+        .await
+        .map_err(|e| failed("read the champions", e))?;
+        rows.iter()
+            .map(|row| Ok((time(row, "at")?, number(row, "number")?)))
+            .collect()
+    }
+
+    async fn audit(&self, entry: AuditEntry) -> Result<(), StoreError> {
+        let mut transaction = self.begin().await?;
+        add_audit(&mut transaction, &entry).await?;
+        commit(transaction).await
+    }
+
+    async fn audit_log(
+        &self,
+        project: &ProjectName,
+        limit: u32,
+    ) -> Result<Vec<AuditEntry>, StoreError> {
+        let rows =
+            sqlx::query("SELECT * FROM audit WHERE project = $1 ORDER BY position DESC LIMIT $2")
+                .bind(project.as_str())
+                .bind(i64::from(limit))
+                .fetch_all(&self.pool)
+                .await
+                .map_err(|e| failed("read the audit log", e))?;
+        rows.iter().map(read_audit).collect()
+    }
+}

@@ -1,0 +1,281 @@
+//! The command line: every command and flag, once.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// The whole production machine-learning loop in one binary: events in, answers out, and it learns from what
+/// comes back.
+#[derive(Debug, Parser)]
+#[command(
+    name = "tidemill",
+    version,
+    after_help = "First steps:\n  tidemill demo                      a real year of a real shop, replayed in about a minute\n  tidemill init                      write a first project file here\n  tidemill serve --project FILE      collect events and answer questions\n\nEvery command explains itself: tidemill help COMMAND"
+)]
+pub struct Cli {
+    /// Server settings are read from this file instead of ./tidemill.toml.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Set any server setting, like --set landing_age=5m (see `tidemill config`). May be repeated.
+    #[arg(long = "set", global = true, value_name = "NAME=VALUE", value_parser = name_and_value)]
+    pub set: Vec<(String, String)>,
+    /// Print JSON instead of text.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+fn name_and_value(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
+    Ok((name.trim().to_owned(), value.trim().to_owned()))
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Replay thirteen months of a real shop through the whole loop, then stay up as a server.
+    #[command(after_help = "Examples:\n  tidemill demo\n  tidemill demo --exit --json > timeline.jsonl")]
+    Demo(DemoArgs),
+    /// Write a first project file.
+    #[command(after_help = "Example:\n  tidemill init --name shop && tidemill check --project shop.toml")]
+    Init(InitArgs),
+    /// Find everything that is wrong with a project file.
+    #[command(after_help = "Example:\n  tidemill check --project shop.toml")]
+    Check(ProjectArgs),
+    /// Collect events and answer questions over HTTP.
+    #[command(
+        after_help = "Examples:\n  tidemill serve --project shop.toml\n  tidemill serve --project shop.toml --project blog.toml --listen 0.0.0.0:7878"
+    )]
+    Serve(ServeArgs),
+    /// Import history from CSV, JSON lines or Parquet.
+    #[command(
+        after_help = "Example, with [sources.orders] in the project file:\n  tidemill import orders.csv.zst --project shop.toml --source orders\n\nAn import that was interrupted goes on where it stopped; one that was finished adds nothing."
+    )]
+    Import(ImportArgs),
+    /// Suggest or show features.
+    #[command(subcommand)]
+    Features(FeaturesCommand),
+    /// Train a model now and examine the new version.
+    #[command(after_help = "Example:\n  tidemill train will_return --project shop.toml")]
+    Train(ModelArgs),
+    /// Show models, their champions and their quality; with a model, its versions and runs.
+    Models(ModelsArgs),
+    /// Ask a model about a person.
+    #[command(after_help = "Example:\n  tidemill predict will_return --user 17850 --project shop.toml")]
+    Predict(PredictArgs),
+    /// Show the newest decisions, or everything about one.
+    Decisions(DecisionsArgs),
+    /// Let a version answer from now on.
+    Promote(PromoteArgs),
+    /// Return to the version that answered before.
+    Rollback(RollbackArgs),
+    /// Make, list and revoke access keys.
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// Say what keeps a project from giving good answers.
+    Doctor(DataArgs),
+    /// Show the effective server settings and where each comes from.
+    Config,
+}
+
+/// Where the data are.
+#[derive(Debug, Args)]
+pub struct DataArgs {
+    /// The data folder.
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// The project's file, or the name of a project in the data folder; not needed while there is only one.
+    #[arg(long, value_name = "FILE")]
+    pub project: Option<String>,
+}
+
+/// Arguments of `demo`.
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// The data folder; a temporary one where absent. It must be empty.
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Address and port to serve on after the replay.
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<String>,
+    /// Stop after the replay instead of staying up as a server.
+    #[arg(long)]
+    pub exit: bool,
+    /// Replay only the first days.
+    #[arg(long, value_name = "DAYS")]
+    pub days: Option<u32>,
+}
+
+/// Arguments of `init`.
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// The project's name; the name of the folder where absent.
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Where to write it; NAME.toml where absent. An existing file is never overwritten.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+/// Arguments that name a project file.
+#[derive(Debug, Args)]
+pub struct ProjectArgs {
+    /// The project file.
+    #[arg(long, value_name = "FILE")]
+    pub project: PathBuf,
+}
+
+/// Arguments of `serve`.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// A project file; may be repeated.
+    #[arg(long, value_name = "FILE", required = true)]
+    pub project: Vec<PathBuf>,
+    /// The data folder.
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Address and port; port 0 takes a free one.
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<String>,
+}
+
+/// Arguments of `import`.
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// The files; those of the source's `path` where absent.
+    pub files: Vec<PathBuf>,
+    /// The project file.
+    #[arg(long, value_name = "FILE")]
+    pub project: PathBuf,
+    /// The data folder.
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Which [sources.NAME] of the project file says what the columns mean; without one, columns are taken by
+    /// their names.
+    #[arg(long, value_name = "NAME")]
+    pub source: Option<String>,
+    /// Import a file again that was imported before; events that are known are not doubled.
+    #[arg(long)]
+    pub again: bool,
+}
+
+/// Subcommands of `features`.
+#[derive(Debug, Subcommand)]
+pub enum FeaturesCommand {
+    /// Print a [features] section made from the events that were seen.
+    Suggest(DataArgs),
+    /// Show the features of a project, or the values for a person.
+    Show {
+        /// Show the values for this person.
+        #[arg(long, value_name = "ID")]
+        user: Option<String>,
+        /// Where the data are.
+        #[command(flatten)]
+        data: DataArgs,
+    },
+}
+
+/// Arguments that name a model.
+#[derive(Debug, Args)]
+pub struct ModelArgs {
+    /// The model.
+    pub model: String,
+    /// Where the data are.
+    #[command(flatten)]
+    pub data: DataArgs,
+}
+
+/// Arguments of `models`.
+#[derive(Debug, Args)]
+pub struct ModelsArgs {
+    /// Show this one in detail.
+    pub model: Option<String>,
+    /// Where the data are.
+    #[command(flatten)]
+    pub data: DataArgs,
+}
+
+/// Arguments of `predict`.
+#[derive(Debug, Args)]
+pub struct PredictArgs {
+    /// The model.
+    pub model: String,
+    /// The person, by the id that the product knows them by.
+    #[arg(long, required_unless_present = "anonymous_id")]
+    pub user: Option<String>,
+    /// The person, by an anonymous id.
+    #[arg(long)]
+    pub anonymous_id: Option<String>,
+    /// Where the data are.
+    #[command(flatten)]
+    pub data: DataArgs,
+}
+
+/// Arguments of `decisions`.
+#[derive(Debug, Args)]
+pub struct DecisionsArgs {
+    /// Show everything about this one.
+    pub id: Option<String>,
+    /// How many.
+    #[arg(long, default_value_t = 20)]
+    pub limit: u32,
+    /// Where the data are.
+    #[command(flatten)]
+    pub data: DataArgs,
+}
+
+/// Arguments of `promote`.
+#[derive(Debug, Args)]
+pub struct PromoteArgs {
+    /// The version, like will_return@3.
+    pub version: String,
+    /// Why; kept in the audit log.
+    #[arg(long, default_value = "")]
+    pub reason: String,
+    /// Promote a version that the gate refused; needs a reason.
+    #[arg(long)]
+    pub override_gate: bool,
+    /// Where the data are.
+    #[command(flatten)]
+    pub data: DataArgs,
+}
+
+/// Arguments of `rollback`.
+#[derive(Debug, Args)]
+pub struct RollbackArgs {
+    /// The model.
+    pub model: String,
+    /// Why; kept in the audit log.
+    #[arg(long, default_value = "")]
+    pub reason: String,
+    /// Where the data are.
+    #[command(flatten)]
+    pub data: DataArgs,
+}
+
+/// Subcommands of `keys`.
+#[derive(Debug, Subcommand)]
+pub enum KeysCommand {
+    /// Make a key; its secret is shown once.
+    #[command(after_help = "Example:\n  tidemill keys create --project shop --scope write")]
+    Create {
+        /// What it may do: write (send events; safe in a browser), read (ask for answers) or admin.
+        #[arg(long)]
+        scope: tidemill_store::catalog::Scope,
+        /// Where the data are.
+        #[command(flatten)]
+        data: DataArgs,
+    },
+    /// List keys, without their secrets.
+    List(DataArgs),
+    /// Revoke a key by its id.
+    Revoke {
+        /// The id that `keys list` shows.
+        id: String,
+        /// Where the data are.
+        #[command(flatten)]
+        data: DataArgs,
+    },
+}

@@ -1,0 +1,86 @@
+//! What each command does.
+
+mod decisions;
+mod doctor;
+mod features;
+mod files;
+mod import;
+mod keys;
+mod models;
+mod serve;
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use crate::cli::{Cli, Command, DataArgs};
+use crate::client::Client;
+use crate::config::Config;
+use crate::demo;
+use crate::output::Output;
+
+/// Carries out a command.
+pub async fn run(cli: &Cli) -> Result<()> {
+    let output = Output::new(cli.json);
+    match &cli.command {
+        Command::Demo(args) => demo::run(cli, args).await,
+        Command::Init(args) => files::init(args, output),
+        Command::Check(args) => files::check(&args.project, output),
+        Command::Config => files::config(&configure(cli, None, None)?, output),
+        Command::Serve(args) => {
+            let config = configure(cli, args.data.as_deref(), args.listen.as_deref())?;
+            serve::run(&config, args, output).await
+        }
+        Command::Import(args) => {
+            import::run(&configure(cli, args.data.as_deref(), None)?, args, output).await
+        }
+        other => {
+            let data = data_of(other);
+            let config = configure(cli, data.data.as_deref(), None)?;
+            let client = Client::connect(&config, data).await?;
+            let result = ask(&client, other, output).await;
+            client.close()?;
+            result
+        }
+    }
+}
+
+/// The commands that ask a project something.
+async fn ask(client: &Client, command: &Command, output: Output) -> Result<()> {
+    match command {
+        Command::Features(command) => features::run(client, command, output).await,
+        Command::Train(args) => models::train(client, &args.model, output).await,
+        Command::Models(args) => models::show(client, args.model.as_deref(), output).await,
+        Command::Promote(args) => models::promote(client, args, output).await,
+        Command::Rollback(args) => models::rollback(client, args, output).await,
+        Command::Predict(args) => decisions::predict(client, args, output).await,
+        Command::Decisions(args) => decisions::show(client, args, output).await,
+        Command::Keys(command) => keys::run(client, command, output).await,
+        Command::Doctor(_) => doctor::run(client, output).await,
+        Command::Demo(_) | Command::Init(_) | Command::Check(_) | Command::Serve(_) | Command::Import(_) | Command::Config => Ok(()),
+    }
+}
+
+fn data_of(command: &Command) -> &DataArgs {
+    use crate::cli::{FeaturesCommand, KeysCommand};
+    const NONE: &DataArgs = &DataArgs { data: None, project: None };
+    match command {
+        Command::Features(FeaturesCommand::Suggest(data) | FeaturesCommand::Show { data, .. }) => data,
+        Command::Train(args) => &args.data,
+        Command::Models(args) => &args.data,
+        Command::Predict(args) => &args.data,
+        Command::Decisions(args) => &args.data,
+        Command::Promote(args) => &args.data,
+        Command::Rollback(args) => &args.data,
+        Command::Keys(KeysCommand::Create { data, .. } | KeysCommand::List(data) | KeysCommand::Revoke { data, .. }) => data,
+        Command::Doctor(data) => data,
+        Command::Demo(_) | Command::Init(_) | Command::Check(_) | Command::Serve(_) | Command::Import(_) | Command::Config => NONE,
+    }
+}
+
+fn configure(cli: &Cli, data: Option<&Path>, listen: Option<&str>) -> Result<Config> {
+    let mut flags = cli.set.clone();
+    flags.extend(data.map(|data| ("data".to_owned(), data.display().to_string())));
+    flags.extend(listen.map(|listen| ("listen".to_owned(), listen.to_owned())));
+    Config::load(cli.config.as_deref(), &flags)
+}

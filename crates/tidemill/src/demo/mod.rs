@@ -1,0 +1,115 @@
+//! `tidemill demo`: thirteen months of a real shop through the whole loop, on a virtual clock.
+//!
+//! Nothing here is a side door: each invoice is sent to the handlers that live traffic meets, each question is asked
+//! of the same handlers, and the loop trains, examines and promotes when its own schedule says so. What is virtual is the clock.
+
+mod replay;
+mod shop;
+mod timeline;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use tidemill_core::clock::{Stopwatch, VirtualClock};
+use tidemill_core::project::Project;
+use tidemill_core::{Clock, ModelName, Span};
+use tidemill_store::catalog::Scope;
+
+use crate::cli::{Cli, DemoArgs};
+use crate::config::Config;
+use crate::node::Node;
+use crate::output::Output;
+use crate::serving;
+use replay::Replay;
+use timeline::Timeline;
+
+/// Settings that suit a year in a minute; flags of the user win over them.
+const SETTINGS: [(&str, &str); 2] = [("landing_age", "14d"), ("decisions_keep", "1000000")];
+/// How often the virtual clock is moved on by real time after the replay.
+const FOLLOW: Duration = Duration::from_millis(200);
+
+/// Replays the year, prints the timeline, then serves.
+pub async fn run(cli: &Cli, args: &DemoArgs) -> Result<()> {
+    let stopwatch = Stopwatch::start();
+    let folder = Folder::new(args.data.clone())?;
+    let config = config(cli, args, &folder)?;
+    let project = Project::parse(shop::PROJECT).context("the demo's project file has problems")?;
+    let models: Vec<ModelName> = project.models.keys().cloned().collect();
+    let name = project.name.clone();
+    let listener = if args.exit { None } else { Some(serving::listen(&config).await?) };
+
+    let mut visits = shop::visits()?.peekable();
+    let Some(Ok(first)) = visits.peek() else { bail!("the shop's data are empty") };
+    let start = first.time.floor(Span::from_days(1));
+    let clock = Arc::new(VirtualClock::at(start));
+    let node = Node::open(&config, vec![project], clock.clone()).await?;
+    let project_loop = node.loops.get(&name).context("the demo's project is open")?.clone();
+
+    let mut timeline = Timeline::new(Output::new(cli.json), models.clone(), start);
+    let mut replay = Replay::new(&node, &name, project_loop.clone(), clock.clone(), models)?;
+    let end = args.days.map(|days| start + Span::from_days(i64::from(days)));
+    timeline.begin();
+    for visit in visits {
+        let visit = visit?;
+        if end.is_some_and(|end| visit.time >= end) {
+            break;
+        }
+        replay.pass_time_until(visit.time, &mut timeline).await?;
+        replay.visit(&visit, &mut timeline).await?;
+    }
+    replay.finish(&mut timeline).await?;
+    timeline.end(stopwatch.seconds(), &project_loop).await?;
+
+    let Some(listener) = listener else {
+        project_loop.commit()?;
+        return Ok(());
+    };
+    let key = node.new_key(&name, Scope::Read, clock.as_ref()).await?;
+    timeline.farewell(&listener.local_addr()?.to_string(), &key, &replay.last_answer());
+    let following = tokio::spawn(follow(clock));
+    let served = serving::run(node, listener, &folder.path).await;
+    following.abort();
+    served
+}
+
+/// After the replay the clock goes on from where the year ended, as fast as real time.
+async fn follow(clock: Arc<VirtualClock>) {
+    let end = clock.now();
+    let stopwatch = Stopwatch::start();
+    loop {
+        tokio::time::sleep(FOLLOW).await;
+        let elapsed = i64::try_from(stopwatch.micros()).unwrap_or(i64::MAX);
+        clock.advance_to(end + Span::from_micros(elapsed));
+    }
+}
+
+fn config(cli: &Cli, args: &DemoArgs, folder: &Folder) -> Result<Config> {
+    let mut flags: Vec<(String, String)> =
+        SETTINGS.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    flags.extend(cli.set.iter().cloned());
+    flags.push(("data".to_owned(), folder.path.display().to_string()));
+    flags.extend(args.listen.iter().map(|listen| ("listen".to_owned(), listen.clone())));
+    Config::load(cli.config.as_deref(), &flags)
+}
+
+/// The data folder of the demo: a named one that is empty, or a temporary one that goes away.
+struct Folder {
+    path: PathBuf,
+    _temporary: Option<tempfile::TempDir>,
+}
+
+impl Folder {
+    fn new(named: Option<PathBuf>) -> Result<Self> {
+        let Some(path) = named else {
+            let folder = tempfile::Builder::new().prefix("tidemill-demo-").tempdir()?;
+            return Ok(Self { path: folder.path().to_owned(), _temporary: Some(folder) });
+        };
+        let occupied = path.read_dir().is_ok_and(|mut entries| entries.next().is_some());
+        if occupied {
+            bail!("the folder {} is not empty; the demo starts from nothing, name another", path.display());
+        }
+        Ok(Self { path, _temporary: None })
+    }
+}

@@ -1,0 +1,130 @@
+//! Drives the shop's year through the real handlers.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use axum::body::Body;
+use axum::http::{Method, Request, header};
+use serde_json::{Value, json};
+use tidemill_core::clock::VirtualClock;
+use tidemill_core::{Clock, ModelName, ProjectName, Span, Timestamp};
+use tidemill_cycle::ProjectLoop;
+use tower::ServiceExt;
+
+use super::shop::Visit;
+use super::timeline::Timeline;
+use crate::node::Node;
+
+/// An in-process client of the handlers that live traffic meets.
+pub struct Replay {
+    router: axum::Router,
+    key: String,
+    project_loop: Arc<ProjectLoop>,
+    clock: Arc<VirtualClock>,
+    models: Vec<ModelName>,
+    today: Timestamp,
+    last: LastAnswer,
+}
+
+/// What the closing lines show: the last customer who was asked about.
+#[derive(Debug, Clone, Default)]
+pub struct LastAnswer {
+    /// The customer.
+    pub user: String,
+    /// The decision.
+    pub decision: String,
+}
+
+const DAY: Span = Span::from_days(1);
+
+impl Replay {
+    /// A client with the project's local key.
+    pub fn new(
+        node: &Node,
+        project: &ProjectName,
+        project_loop: Arc<ProjectLoop>,
+        clock: Arc<VirtualClock>,
+        models: Vec<ModelName>,
+    ) -> Result<Self> {
+        Ok(Self {
+            router: tidemill_api::router(node.app.clone()),
+            key: node.local_key(project)?,
+            project_loop,
+            today: clock.now(),
+            clock,
+            models,
+            last: LastAnswer::default(),
+        })
+    }
+
+    /// Moves the clock on day by day; each morning the loop does what is due.
+    pub async fn pass_time_until(&mut self, time: Timestamp, timeline: &mut Timeline) -> Result<()> {
+        while self.today + DAY <= time {
+            self.today = self.today + DAY;
+            self.clock.advance_to(self.today);
+            let runs = self.project_loop.tick().await?;
+            timeline.morning(self.today, &self.project_loop).await?;
+            timeline.runs(self.today, &runs)?;
+        }
+        self.clock.advance_to(time);
+        Ok(())
+    }
+
+    /// One invoice: new products, the events, and after an order the questions about the customer.
+    pub async fn visit(&mut self, visit: &Visit, timeline: &mut Timeline) -> Result<()> {
+        if !visit.new_items.is_empty() {
+            let body = json!({ "items": visit.new_items });
+            self.send(Method::PUT, "/v1/items", &body).await?;
+        }
+        let sent = visit.batch["batch"].as_array().map_or(0, Vec::len) as u64;
+        let receipt = self.send(Method::POST, "/v1/batch", &visit.batch).await?;
+        let count = |name: &str| receipt[name].as_u64().unwrap_or(0);
+        if count("accepted") + count("duplicates") + count("quarantined") != sent {
+            bail!("{sent} events were sent and this was answered: {receipt}");
+        }
+        self.project_loop.catch_up().await?;
+        timeline.visited(visit, count("accepted"), count("quarantined") + count("duplicates"));
+        if let (true, Some(user)) = (visit.is_order, &visit.customer) {
+            for place in 0..self.models.len() {
+                let path = format!("/v1/predict/{}", self.models[place]);
+                let answer = self.send(Method::POST, &path, &json!({ "user": user })).await?;
+                let decision = answer["decision_id"].as_str().context("an answer has a decision")?;
+                timeline.answered(&answer);
+                if answer["version"].is_string() && self.models[place].as_str() == "will_return" {
+                    self.last = LastAnswer { user: user.clone(), decision: decision.to_owned() };
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The day after the last visit.
+    pub async fn finish(&mut self, timeline: &mut Timeline) -> Result<()> {
+        let end = self.today + DAY;
+        self.pass_time_until(end, timeline).await
+    }
+
+    /// The last customer who was asked about.
+    pub fn last_answer(&self) -> LastAnswer {
+        self.last.clone()
+    }
+
+    async fn send(&self, method: Method, path: &str, body: &Value) -> Result<Value> {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::AUTHORIZATION, format!("Bearer {}", self.key))
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Body::from(body.to_string()))?;
+        let response = match self.router.clone().oneshot(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        };
+        let status = response.status();
+        let bytes = axum::body::to_bytes(response.into_body(), 1 << 20).await?;
+        if !status.is_success() {
+            bail!("{path} answered {status}: {}", String::from_utf8_lossy(&bytes));
+        }
+        Ok(serde_json::from_slice(&bytes)?)
+    }
+}

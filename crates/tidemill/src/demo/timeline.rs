@@ -1,0 +1,277 @@
+//! What the demo tells, month by month: what came in, what was trained and why it was promoted or not, and how
+//! good the answers of past months turned out to be.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::IsTerminal;
+
+use anyhow::Result;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
+use tidemill_core::{ModelName, Timestamp};
+use tidemill_cycle::ProjectLoop;
+use tidemill_cycle::examine::{Compared, called};
+use tidemill_cycle::run::RunDetail;
+use tidemill_evaluate::report::MetricValue;
+use tidemill_evaluate::{Metric, Verdict};
+use tidemill_monitor::LiveQuality;
+use tidemill_store::catalog::{Run, RunState};
+
+use super::replay::LastAnswer;
+use super::shop::{LINE_COUNT, Visit};
+use crate::memory;
+use crate::output::{Output, thousands};
+
+/// What happened in a month.
+#[derive(Debug, Default)]
+struct Month {
+    events: u64,
+    orders: u64,
+    customers: BTreeSet<String>,
+    answers: u64,
+    fallbacks: u64,
+}
+
+/// Prints the timeline as text, or as JSON lines.
+pub struct Timeline {
+    output: Output,
+    models: Vec<ModelName>,
+    month_start: Timestamp,
+    month: Month,
+    lines: u64,
+    set_aside: u64,
+    /// The first month of each model whose live quality was not told yet.
+    untold: BTreeMap<ModelName, Timestamp>,
+    bar: ProgressBar,
+}
+
+impl Timeline {
+    /// A timeline that begins at `start`.
+    pub fn new(output: Output, models: Vec<ModelName>, start: Timestamp) -> Self {
+        let bar = if std::io::stderr().is_terminal() { ProgressBar::new(LINE_COUNT) } else { ProgressBar::hidden() };
+        if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {percent}% {elapsed}") {
+            bar.set_style(style);
+        }
+        let month_start = start.month_start(0);
+        let untold = models.iter().map(|model| (model.clone(), month_start)).collect();
+        Self {
+            output,
+            models,
+            month_start,
+            month: Month::default(),
+            lines: 0,
+            set_aside: 0,
+            untold,
+            bar,
+        }
+    }
+
+    /// Says what is about to be seen.
+    pub fn begin(&self) {
+        self.text("Thirteen months of a UK online gift shop (UCI Online Retail, CC BY 4.0) pass through the whole loop:");
+        self.text("events are collected, features kept, models trained every 28 days on what was known then, examined,");
+        self.text("promoted or refused; after every order the shop asks three questions, and what followed is joined.");
+        self.text("In brackets: 95 % intervals.");
+    }
+
+    /// Counts an invoice.
+    pub fn visited(&mut self, visit: &Visit, accepted: u64, set_aside: u64) {
+        self.lines += visit.lines;
+        self.month.events += accepted;
+        self.set_aside += set_aside;
+        if visit.is_order {
+            self.month.orders += 1;
+        }
+        if let Some(customer) = &visit.customer {
+            self.month.customers.insert(customer.clone());
+        }
+        self.bar.set_position(self.lines);
+    }
+
+    /// Counts an answer.
+    pub fn answered(&mut self, answer: &Value) {
+        self.month.answers += 1;
+        if answer["fallback"].is_string() {
+            self.month.fallbacks += 1;
+        }
+    }
+
+    /// On the first of a month: what came in last month, and the live quality of months whose outcomes are all known now.
+    pub async fn morning(&mut self, today: Timestamp, project_loop: &ProjectLoop) -> Result<()> {
+        if today.month_start(0) == self.month_start {
+            return Ok(());
+        }
+        self.tell_month();
+        self.month_start = today.month_start(0);
+        self.tell_live(today, project_loop).await
+    }
+
+    fn tell_month(&mut self) {
+        let month = std::mem::take(&mut self.month);
+        let name = &self.month_start.date()[..7];
+        self.bar.set_message(name.to_owned());
+        self.text(&format!(
+            "\n{name}   {} events, {} orders, {} customers; {} answers, {} of them by the fallback",
+            thousands(month.events),
+            thousands(month.orders),
+            thousands(month.customers.len() as u64),
+            thousands(month.answers),
+            thousands(month.fallbacks),
+        ));
+        self.json(&json!({
+            "type": "month", "month": name, "events": month.events, "orders": month.orders,
+            "customers": month.customers.len(), "answers": month.answers, "fallbacks": month.fallbacks,
+        }));
+    }
+
+    async fn tell_live(&mut self, today: Timestamp, project_loop: &ProjectLoop) -> Result<()> {
+        for model in self.models.clone() {
+            let within = project_loop.slot(&model)?.model.target.within();
+            let Some(mut month) = self.untold.get(&model).copied() else { continue };
+            while month.month_start(1) + within <= today {
+                let quality = project_loop.live_quality(&model, month, month.month_start(1)).await?;
+                self.tell_quality(&model, month, &quality);
+                month = month.month_start(1);
+            }
+            self.untold.insert(model, month);
+        }
+        Ok(())
+    }
+
+    fn tell_quality(&self, model: &ModelName, month: Timestamp, quality: &LiveQuality) {
+        let name = &month.date()[..7];
+        self.json(&json!({ "type": "live", "model": model, "month": name, "quality": quality }));
+        let Some(primary) = quality.primary() else {
+            return; // only the fallback answered
+        };
+        let versions: Vec<String> = quality.versions.iter().map(|number| format!("@{number}")).collect();
+        let mut text = format!(
+            "          live    {model}{} in {name}: {} of {} answers",
+            versions.join(" "),
+            value(primary),
+            thousands(quality.answers as u64),
+        );
+        for baseline in &quality.baselines {
+            if let Some(other) = baseline.value {
+                text = format!("{text}; {} {}", called(&baseline.name), number(other));
+            }
+        }
+        self.text(&text);
+    }
+
+    /// What was trained, and what became of it.
+    pub fn runs(&self, today: Timestamp, runs: &[Run]) -> Result<()> {
+        for run in runs {
+            self.json(&json!({ "type": "run", "date": today.date(), "run": run }));
+            let version = run.version.map_or_else(|| run.model.to_string(), |number| format!("{}@{number}", run.model));
+            let became = match run.state {
+                RunState::Passed => "promoted",
+                RunState::Refused => "refused ",
+                RunState::Skipped => "skipped ",
+                RunState::Failed | RunState::Running => "failed  ",
+            };
+            let detail: RunDetail = serde_json::from_value(run.detail.clone())?;
+            let Some(examination) = &detail.examination else {
+                self.text(&format!("{} {became} {version}: {}", today.date(), run.summary));
+                continue;
+            };
+            let rows = detail.parts.map_or(0, |parts| parts.examined);
+            let mut text = format!(
+                "{} {became} {version}: {}",
+                today.date(),
+                compared(examination.metric, examination.value(), examination.interval())
+            );
+            if let Some(champion) = &examination.champion {
+                text = format!("{text}; champion {} {}", champion.name, short(champion));
+            }
+            for baseline in &examination.baselines {
+                text = format!("{text}; {} {}", called(&baseline.name), short(baseline));
+            }
+            self.text(&format!("{text}; on {} rows", thousands(rows as u64)));
+            for reason in failed(&examination.verdict) {
+                self.text(&format!("                    because {reason}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The sum of it all.
+    pub async fn end(&mut self, seconds: f64, project_loop: &ProjectLoop) -> Result<()> {
+        self.tell_month();
+        self.bar.finish_and_clear();
+        let counts = project_loop.stores.log.counts(&project_loop.project.name)?;
+        let peak = memory::peak_bytes();
+        self.text(&format!(
+            "\n{} invoice lines became {} events ({} set aside) and {} decisions in {seconds:.0} s, with at most {} MB of memory.",
+            thousands(self.lines),
+            thousands(counts.stored),
+            thousands(self.set_aside),
+            thousands(project_loop.decisions.last()),
+            peak.map_or_else(|| "?".to_owned(), |bytes| thousands(bytes >> 20)),
+        ));
+        let mut champions = serde_json::Map::new();
+        for model in &self.models {
+            let champion = project_loop.slot(model)?.champion().map(|champion| champion.number);
+            champions.insert(model.to_string(), json!(champion));
+        }
+        self.json(&json!({
+            "type": "summary", "lines": self.lines, "events": counts.stored, "set_aside": self.set_aside,
+            "decisions": project_loop.decisions.last(), "seconds": seconds, "peak_memory_bytes": peak,
+            "champions": champions,
+        }));
+        Ok(())
+    }
+
+    /// How to go on from here.
+    pub fn farewell(&self, address: &str, key: &str, last: &LastAnswer) {
+        let curl = format!("curl -s -H 'Authorization: Bearer {key}'");
+        let url = format!("http://{address}");
+        self.text(&format!("\nlistening on {url}"));
+        self.text("\nAsk it something (the clock goes on from December 2011):\n");
+        let user = &last.user;
+        let lines = [
+            format!(
+                "{curl} -H 'Content-Type: application/json' {url}/v1/predict/will_return -d '{{\"user\":\"{user}\",\"reasons\":true}}'"
+            ),
+            format!("{curl} {url}/v1/users/{user}"),
+            format!("{curl} {url}/v1/decisions/{}", last.decision),
+        ];
+        for line in &lines {
+            self.text(&format!("  {line}"));
+        }
+        self.text("\nCtrl-C stops the server.");
+        self.json(&json!({ "type": "listening", "address": address, "curl": lines }));
+    }
+
+    fn text(&self, line: &str) {
+        self.bar.suspend(|| self.output.text(line));
+    }
+
+    fn json(&self, value: &Value) {
+        self.bar.suspend(|| self.output.json_line(value));
+    }
+}
+
+fn failed(verdict: &Verdict) -> impl Iterator<Item = &str> {
+    verdict.checks.iter().filter(|check| !check.passed).map(|check| check.sentence.as_str())
+}
+
+fn value(value: &MetricValue) -> String {
+    compared(value.metric, value.value, value.interval)
+}
+
+fn compared(metric: Metric, value: Option<f64>, interval: Option<(f64, f64)>) -> String {
+    let value = value.map_or_else(|| "not defined".to_owned(), number);
+    match interval {
+        Some((low, high)) => format!("{} {value} [{}, {}]", metric.label(), number(low), number(high)),
+        None => format!("{} {value}", metric.label()),
+    }
+}
+
+fn short(compared: &Compared) -> String {
+    compared.value.map_or_else(|| "not defined".to_owned(), number)
+}
+
+/// Three decimals for shares, none for amounts.
+fn number(value: f64) -> String {
+    if value.abs() < 10.0 { format!("{value:.3}") } else { format!("{value:.0}") }
+}

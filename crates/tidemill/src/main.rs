@@ -1,0 +1,67 @@
+//! The binary: command line, configuration, composition.
+
+mod cli;
+mod client;
+mod commands;
+mod config;
+mod demo;
+mod memory;
+mod node;
+mod output;
+mod server_file;
+mod serving;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::Layer;
+
+use cli::{Cli, Command};
+use config::Config;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if let Err(error) = start_log(&cli) {
+        return fail(&error);
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&anyhow::Error::new(error).context("start the threads")),
+    };
+    match runtime.block_on(commands::run(&cli)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+/// The log goes to standard error, so that results can be piped.
+fn start_log(cli: &Cli) -> anyhow::Result<()> {
+    let config = Config::load(cli.config.as_deref(), &cli.set)?;
+    let filter: Targets =
+        config.text("log").parse().map_err(|error| anyhow::anyhow!("setting log: {error}"))?;
+    let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let layer = if matches!(cli.command, Command::Serve(_)) && !terminal {
+        layer.json().boxed()
+    } else {
+        layer.with_ansi(terminal).boxed()
+    };
+    tracing_subscriber::registry().with(layer.with_filter(filter)).init();
+    Ok(())
+}
+
+/// Says what went wrong, with everything that led to it.
+fn fail(error: &anyhow::Error) -> ExitCode {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1) {
+        let cause = cause.to_string();
+        if !text.ends_with(&cause) {
+            text = format!("{text}\n  because: {}", cause.replace('\n', "\n  "));
+        }
+    }
+    eprintln!("error: {text}");
+    ExitCode::FAILURE
+}
