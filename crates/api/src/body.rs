@@ -9,7 +9,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use bytes::Bytes;
 use futures::StreamExt;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use tidemill_core::project::did_you_mean;
 
 use crate::admission::Memory;
@@ -42,15 +42,23 @@ impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for JsonBody<T> {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let Received(bytes) = Received::from_request_parts(parts, state).await?;
-        let bytes: &[u8] = if bytes.trim_ascii().is_empty() {
-            b"{}"
-        } else {
-            &bytes
-        };
-        serde_json::from_slice(bytes)
-            .map(Self)
-            .map_err(|error| json_problem(&error))
+        from_object(bytes.trim_ascii()).map(Self)
     }
+}
+
+/// Reads an object. A list is refused before serde sees it, which would take its entries for fields in their order.
+fn from_object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    if bytes.is_empty() {
+        return serde_json::from_slice(b"{}").map_err(|error| json_problem(&error));
+    }
+    if bytes[0] != b'{' {
+        serde_json::from_slice::<IgnoredAny>(bytes).map_err(|error| json_problem(&error))?;
+        return Err(Problem::new(
+            ErrorCode::WrongShape,
+            "the body is not an object",
+        ));
+    }
+    serde_json::from_slice(bytes).map_err(|error| json_problem(&error))
 }
 
 /// What is wrong with a body, with the field and what was probably meant.

@@ -272,7 +272,7 @@ impl ProjectLoop {
     }
 
     /// The last steps of a rebuild, while nobody else feeds the engine.
-    fn take_over(&self, mut rebuild: Rebuild) -> Result<(), CycleError> {
+    fn take_over(&self, rebuild: Rebuild) -> Result<(), CycleError> {
         let mut feeding = self.feeding.lock();
         let old = self.engine();
         loop {
@@ -308,7 +308,7 @@ async fn open_engine(
         Err(FeatureError::NeedsRebuild { .. }) => {
             tracing::info!(project = %project.name, "the definitions of features have changed: building their state anew");
             let rebuild = begin_rebuild(project, set, stores, options)?;
-            let mut rebuild = replay_lake(project, stores, rebuild).await?;
+            let rebuild = replay_lake(project, stores, rebuild).await?;
             loop {
                 let events = stores.log.read(&project.name, rebuild.applied(), CONSUME_EVENTS)?;
                 if events.is_empty() {
@@ -345,7 +345,7 @@ fn begin_rebuild(
 }
 
 /// Applies everything that has landed.
-async fn replay_lake(project: &Project, stores: &Stores, mut rebuild: Rebuild) -> Result<Rebuild, CycleError> {
+async fn replay_lake(project: &Project, stores: &Stores, rebuild: Rebuild) -> Result<Rebuild, CycleError> {
     let snapshot = stores.lake.events_snapshot(&project.name).await?;
     let events = stores.lake.read_events(&project.name, snapshot).await?;
     fold_batches(events, move |batches| {
@@ -368,9 +368,11 @@ pub(crate) async fn fold_batches<T: Send + 'static>(
     let mut broken = None;
     while let Some(batch) = events.next().await {
         match batch {
-            // where the receiver is gone, folding has failed and says why below
-            Ok(batch) if sender.send(batch).await.is_ok() => {}
-            Ok(_) => break,
+            Ok(batch) => {
+                if sender.send(batch).await.is_err() {
+                    break; // folding has failed, and says why below
+                }
+            }
             Err(error) => {
                 broken = Some(error);
                 break;

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::project_loop::{CycleError, ProjectLoop};
+use crate::run::describe;
 
 /// How often time alone is looked at: landing by age, horizons, schedules.
 const TICK: Duration = Duration::from_secs(1);
@@ -51,31 +52,28 @@ async fn consume(project_loop: Arc<ProjectLoop>, mut stop: watch::Receiver<bool>
     }
 }
 
-async fn land(project_loop: Arc<ProjectLoop>, stop: watch::Receiver<bool>) {
-    every(TICK, stop, async || {
+async fn land(project_loop: Arc<ProjectLoop>, mut stop: watch::Receiver<bool>) {
+    while goes_on_after(TICK, &mut stop).await {
         if let Err(error) = project_loop.land(false).await {
             failed(&project_loop, "land events", &error);
         }
-    })
-    .await;
+    }
 }
 
-async fn run(project_loop: Arc<ProjectLoop>, stop: watch::Receiver<bool>) {
-    every(TICK, stop, async || {
+async fn run(project_loop: Arc<ProjectLoop>, mut stop: watch::Receiver<bool>) {
+    while goes_on_after(TICK, &mut stop).await {
         if let Err(error) = project_loop.run_due().await {
             failed(&project_loop, "train", &error);
         }
-    })
-    .await;
+    }
 }
 
-async fn maintain(project_loop: Arc<ProjectLoop>, stop: watch::Receiver<bool>) {
-    every(MAINTENANCE, stop, async || {
+async fn maintain(project_loop: Arc<ProjectLoop>, mut stop: watch::Receiver<bool>) {
+    while goes_on_after(MAINTENANCE, &mut stop).await {
         if let Err(error) = project_loop.maintain().await {
             failed(&project_loop, "tidy up", &error);
         }
-    })
-    .await;
+    }
 }
 
 impl ProjectLoop {
@@ -104,23 +102,19 @@ impl ProjectLoop {
     }
 }
 
-async fn every(period: Duration, mut stop: watch::Receiver<bool>, mut step: impl AsyncFnMut()) {
-    while !*stop.borrow() {
-        tokio::select! {
-            () = tokio::time::sleep(period) => step().await,
-            _ = stop.changed() => break,
-        }
+/// Waits; returns whether to go on, which is not the case once it is time to stop.
+async fn goes_on_after(period: Duration, stop: &mut watch::Receiver<bool>) -> bool {
+    if *stop.borrow() {
+        return false;
+    }
+    tokio::select! {
+        () = tokio::time::sleep(period) => true,
+        _ = stop.changed() => false,
     }
 }
 
 fn failed(project_loop: &ProjectLoop, action: &str, error: &CycleError) {
-    use std::error::Error;
-    let mut chain = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        chain = format!("{chain}: {cause}");
-        source = cause.source();
-    }
+    let error = describe(error);
     project_loop.metrics.loop_failed(project_loop.project.name.as_str());
-    tracing::error!(project = %project_loop.project.name, error = chain, "cannot {action}; it is tried again");
+    tracing::error!(project = %project_loop.project.name, error, "cannot {action}; it is tried again");
 }

@@ -24,7 +24,11 @@ pub struct Bootstrap {
 
 impl Default for Bootstrap {
     fn default() -> Self {
-        Self { resamples: 500, level: 0.95, seed: 0 }
+        Self {
+            resamples: 500,
+            level: 0.95,
+            seed: 0,
+        }
     }
 }
 
@@ -88,7 +92,11 @@ impl Bootstrap {
             .iter()
             .map(|draws| {
                 let (interval, undefined) = self.interval(&draws.resampled, clusters.count());
-                Estimate { value: draws.value, interval, undefined }
+                Estimate {
+                    value: draws.value,
+                    interval,
+                    undefined,
+                }
             })
             .collect())
     }
@@ -154,7 +162,9 @@ impl Bootstrap {
                 multiplicities[random.random_range(0..count as u32) as usize] += 1;
             }
             for (draws, prepared) in draws.iter_mut().zip(prepared) {
-                draws.resampled.push(prepared.value(&multiplicities, &mut scratch));
+                draws
+                    .resampled
+                    .push(prepared.value(&multiplicities, &mut scratch));
             }
         }
         draws
@@ -168,7 +178,10 @@ impl Bootstrap {
         }
         defined.sort_unstable_by(f64::total_cmp);
         let tail = (1.0 - self.level).clamp(0.0, 1.0) / 2.0;
-        (Some((quantile(&defined, tail), quantile(&defined, 1.0 - tail))), undefined)
+        (
+            Some((quantile(&defined, tail), quantile(&defined, 1.0 - tail))),
+            undefined,
+        )
     }
 }
 
@@ -205,8 +218,13 @@ mod tests {
         let zeros = vec![0.0; targets.len()];
         let entities: Vec<u64> = (0..targets.len() as u64).collect();
         let rows = Rows::new(TaskKind::Regression, &targets, &[1.0; 2_000], &entities).unwrap();
-        let bootstrap = Bootstrap { resamples: 2_000, ..Bootstrap::default() };
-        let estimate = bootstrap.estimate(&rows, Metric::Mae, &ScoresView::new(1, &zeros).unwrap()).unwrap();
+        let bootstrap = Bootstrap {
+            resamples: 2_000,
+            ..Bootstrap::default()
+        };
+        let estimate = bootstrap
+            .estimate(&rows, Metric::Mae, &ScoresView::new(1, &zeros).unwrap())
+            .unwrap();
         let p = estimate.value.unwrap();
         let half = 1.96 * (p * (1.0 - p) / 2_000.0).sqrt();
         let (low, high) = estimate.interval.unwrap();
@@ -224,8 +242,11 @@ mod tests {
             let weights = vec![1.0; targets.len()];
             let rows = Rows::new(TaskKind::Binary, &targets, &weights, &entities).unwrap();
             let scores = ScoresView::new(1, &scores).unwrap();
-            let (low, high) =
-                Bootstrap::default().estimate(&rows, Metric::Auc, &scores).unwrap().interval.unwrap();
+            let (low, high) = Bootstrap::default()
+                .estimate(&rows, Metric::Auc, &scores)
+                .unwrap()
+                .interval
+                .unwrap();
             high - low
         };
         assert!((width(1) - width(10)).abs() < 1e-9);
@@ -239,12 +260,26 @@ mod tests {
         let (_, noise) = random_rows(4, 500);
         let view = |values| ScoresView::new(1, values).unwrap();
         let differences = Bootstrap::default()
-            .paired(&rows, Metric::Auc, &view(&scores), &[view(&scores), view(&noise)])
+            .paired(
+                &rows,
+                Metric::Auc,
+                &view(&scores),
+                &[view(&scores), view(&noise)],
+            )
             .unwrap();
         assert_eq!(differences[0].interval, Some((0.0, 0.0)));
-        assert!(differences[1].interval.unwrap().0 > 0.0, "{:?}", differences[1]);
+        assert!(
+            differences[1].interval.unwrap().0 > 0.0,
+            "{:?}",
+            differences[1]
+        );
         let again = Bootstrap::default()
-            .paired(&rows, Metric::Auc, &view(&scores), &[view(&scores), view(&noise)])
+            .paired(
+                &rows,
+                Metric::Auc,
+                &view(&scores),
+                &[view(&scores), view(&noise)],
+            )
             .unwrap();
         assert_eq!(differences, again);
     }
@@ -255,7 +290,12 @@ mod tests {
         let rows = Rows::new(TaskKind::Regression, &targets, &[1.0; 3], &[1, 2, 3]).unwrap();
         let view = |values| ScoresView::new(1, values).unwrap();
         let difference = Bootstrap::default()
-            .paired(&rows, Metric::Mae, &view(&[1.0, 2.0, 3.5]), &[view(&[2.0, 3.0, 4.0])])
+            .paired(
+                &rows,
+                Metric::Mae,
+                &view(&[1.0, 2.0, 3.5]),
+                &[view(&[2.0, 3.0, 4.0])],
+            )
             .unwrap()[0];
         assert!((difference.improvement.unwrap() - 5.0 / 6.0).abs() < 1e-12);
     }
@@ -264,11 +304,29 @@ mod tests {
     fn what_cannot_be_known_is_none() {
         let rows = Rows::new(TaskKind::Binary, &[1.0, 0.0], &[1.0; 2], &[7, 7]).unwrap();
         let scores = ScoresView::new(1, &[0.9, 0.1]).unwrap();
-        let estimate = Bootstrap::default().estimate(&rows, Metric::Auc, &scores).unwrap();
-        assert_eq!(estimate, Estimate { value: Some(1.0), interval: None, undefined: 0 });
+        let estimate = Bootstrap::default()
+            .estimate(&rows, Metric::Auc, &scores)
+            .unwrap();
+        assert_eq!(
+            estimate,
+            Estimate {
+                value: Some(1.0),
+                interval: None,
+                undefined: 0
+            }
+        );
         let rows = Rows::new(TaskKind::Binary, &[1.0; 3], &[1.0; 3], &[1, 2, 3]).unwrap();
         let scores = ScoresView::new(1, &[0.9, 0.1, 0.2]).unwrap();
-        let estimate = Bootstrap::default().estimate(&rows, Metric::Auc, &scores).unwrap();
-        assert_eq!(estimate, Estimate { value: None, interval: None, undefined: 500 });
+        let estimate = Bootstrap::default()
+            .estimate(&rows, Metric::Auc, &scores)
+            .unwrap();
+        assert_eq!(
+            estimate,
+            Estimate {
+                value: None,
+                interval: None,
+                undefined: 500
+            }
+        );
     }
 }

@@ -154,25 +154,36 @@ impl Metric {
                     | Self::Lift20
             ),
             TaskKind::Regression => {
-                matches!(self, Self::Mae | Self::Rmse | Self::Spearman | Self::R2 | Self::Bias)
+                matches!(
+                    self,
+                    Self::Mae | Self::Rmse | Self::Spearman | Self::R2 | Self::Bias
+                )
             }
             TaskKind::Multiclass { .. } => matches!(
                 self,
-                Self::Accuracy | Self::AccuracyAt3 | Self::LogLoss | Self::CalibrationError | Self::CalibrationErrorMax
+                Self::Accuracy
+                    | Self::AccuracyAt3
+                    | Self::LogLoss
+                    | Self::CalibrationError
+                    | Self::CalibrationErrorMax
             ),
         }
     }
 
     /// All metrics of a task, in the order in which reports show them.
     pub fn of(task: TaskKind) -> Vec<Metric> {
-        Self::ALL.into_iter().filter(|metric| metric.fits(task)).collect()
+        Self::ALL
+            .into_iter()
+            .filter(|metric| metric.fits(task))
+            .collect()
     }
 
-    /// What a model of the task is compared by unless the project says otherwise: AUC, Spearman's correlation, log-loss.
+    /// What a model of the task is compared by unless the project says otherwise: AUC, log-loss, and for values the mean absolute error, which speaks in the units of the target
+    /// and is not decided by a few large ones.
     pub fn primary(task: TaskKind) -> Metric {
         match task {
             TaskKind::Binary => Self::Auc,
-            TaskKind::Regression => Self::Spearman,
+            TaskKind::Regression => Self::Mae,
             TaskKind::Multiclass { .. } => Self::LogLoss,
         }
     }
@@ -190,7 +201,11 @@ impl Metric {
     ///
     /// # Errors
     /// When the metric is of another task, or the scores do not fit the rows.
-    pub fn compute(self, rows: &Rows<'_>, scores: &ScoresView<'_>) -> Result<Option<f64>, EvaluateError> {
+    pub fn compute(
+        self,
+        rows: &Rows<'_>,
+        scores: &ScoresView<'_>,
+    ) -> Result<Option<f64>, EvaluateError> {
         let clusters = Clusters::one();
         let prepared = Prepared::new(self, rows, scores, &clusters)?;
         Ok(prepared.value(&[1], &mut Scratch::default()))
@@ -201,12 +216,20 @@ impl Metric {
         if self.fits(task) {
             return Ok(());
         }
-        Err(EvaluateError::WrongTask { metric: self, task, known: names(&Self::of(task)) })
+        Err(EvaluateError::WrongTask {
+            metric: self,
+            task,
+            known: names(&Self::of(task)),
+        })
     }
 }
 
 fn names(metrics: &[Metric]) -> String {
-    metrics.iter().map(|metric| metric.name()).collect::<Vec<_>>().join(", ")
+    metrics
+        .iter()
+        .map(|metric| metric.name())
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 impl fmt::Display for Metric {
@@ -219,10 +242,13 @@ impl FromStr for Metric {
     type Err = EvaluateError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::ALL.into_iter().find(|metric| metric.name() == text).ok_or_else(|| EvaluateError::UnknownMetric {
-            name: text.chars().take(64).collect(),
-            known: names(&Self::ALL),
-        })
+        Self::ALL
+            .into_iter()
+            .find(|metric| metric.name() == text)
+            .ok_or_else(|| EvaluateError::UnknownMetric {
+                name: text.chars().take(64).collect(),
+                known: names(&Self::ALL),
+            })
     }
 }
 
@@ -251,46 +277,94 @@ mod tests {
         let scores: Vec<f64> = rows.iter().flat_map(|row| row.2.to_vec()).collect();
         let entities: Vec<u64> = (0..rows.len() as u64).collect();
         let rows = Rows::new(task, &targets, &weights, &entities).unwrap();
-        let found = metric.compute(&rows, &ScoresView::new(task.width(), &scores).unwrap()).unwrap().unwrap();
-        assert!((found - expected).abs() < 1e-12, "{metric} is {found}, not {expected}");
+        let found = metric
+            .compute(&rows, &ScoresView::new(task.width(), &scores).unwrap())
+            .unwrap()
+            .unwrap();
+        assert!(
+            (found - expected).abs() < 1e-12,
+            "{metric} is {found}, not {expected}"
+        );
     }
 
     /// Four rows; the numbers are worked out by hand.
-    const BINARY: [(f64, f64, &[f64]); 4] =
-        [(1.0, 1.0, &[0.8]), (0.0, 1.0, &[0.6]), (1.0, 2.0, &[0.6]), (0.0, 3.0, &[0.1])];
+    const BINARY: [(f64, f64, &[f64]); 4] = [
+        (1.0, 1.0, &[0.8]),
+        (0.0, 1.0, &[0.6]),
+        (1.0, 2.0, &[0.6]),
+        (0.0, 3.0, &[0.1]),
+    ];
 
     #[test]
     fn binary_metrics() {
         // Pairs: (1·1 + 1·3) + 2·(½·1 + 3) = 11 of 3·4 = 12.
         check(TaskKind::Binary, Metric::Auc, &BINARY, 11.0 / 12.0);
         // Precision 1 at recall ⅓, then ¾ at recall 1.
-        check(TaskKind::Binary, Metric::AveragePrecision, &BINARY, 1.0 / 3.0 + 2.0 / 3.0 * 0.75);
+        check(
+            TaskKind::Binary,
+            Metric::AveragePrecision,
+            &BINARY,
+            1.0 / 3.0 + 2.0 / 3.0 * 0.75,
+        );
         let loss = -(0.8_f64.ln() + 0.4_f64.ln() + 2.0 * 0.6_f64.ln() + 3.0 * 0.9_f64.ln()) / 7.0;
         check(TaskKind::Binary, Metric::LogLoss, &BINARY, loss);
-        check(TaskKind::Binary, Metric::Brier, &BINARY, (0.04 + 0.36 + 2.0 * 0.16 + 3.0 * 0.01) / 7.0);
+        check(
+            TaskKind::Binary,
+            Metric::Brier,
+            &BINARY,
+            (0.04 + 0.36 + 2.0 * 0.16 + 3.0 * 0.01) / 7.0,
+        );
         // The top 10 % are 0.7 of the first row's weight: all positive, against 3/7.
         check(TaskKind::Binary, Metric::Lift10, &BINARY, 7.0 / 3.0);
         // The top 20 % are the first row and 0.4 of the tie, two thirds positive.
-        check(TaskKind::Binary, Metric::Lift20, &BINARY, (1.0 + 0.4 * 2.0 / 3.0) / 1.4 * 7.0 / 3.0);
+        check(
+            TaskKind::Binary,
+            Metric::Lift20,
+            &BINARY,
+            (1.0 + 0.4 * 2.0 / 3.0) / 1.4 * 7.0 / 3.0,
+        );
     }
 
     #[test]
     fn calibration_error_of_one_and_of_several_bins() {
-        let constant: [(f64, f64, &[f64]); 4] =
-            [(1.0, 1.0, &[0.5]), (0.0, 1.0, &[0.5]), (0.0, 1.0, &[0.5]), (0.0, 1.0, &[0.5])];
+        let constant: [(f64, f64, &[f64]); 4] = [
+            (1.0, 1.0, &[0.5]),
+            (0.0, 1.0, &[0.5]),
+            (0.0, 1.0, &[0.5]),
+            (0.0, 1.0, &[0.5]),
+        ];
         check(TaskKind::Binary, Metric::CalibrationError, &constant, 0.25);
-        check(TaskKind::Binary, Metric::CalibrationErrorMax, &constant, 0.25);
+        check(
+            TaskKind::Binary,
+            Metric::CalibrationErrorMax,
+            &constant,
+            0.25,
+        );
         let apart: [(f64, f64, &[f64]); 2] = [(0.0, 1.0, &[0.1]), (1.0, 3.0, &[0.7])];
-        check(TaskKind::Binary, Metric::CalibrationError, &apart, (0.1 + 3.0 * 0.3) / 4.0);
+        check(
+            TaskKind::Binary,
+            Metric::CalibrationError,
+            &apart,
+            (0.1 + 3.0 * 0.3) / 4.0,
+        );
         check(TaskKind::Binary, Metric::CalibrationErrorMax, &apart, 0.3);
     }
 
     #[test]
     fn regression_metrics() {
-        let rows: [(f64, f64, &[f64]); 4] =
-            [(1.0, 1.0, &[2.0]), (2.0, 1.0, &[1.0]), (3.0, 1.0, &[3.0]), (4.0, 1.0, &[6.0])];
+        let rows: [(f64, f64, &[f64]); 4] = [
+            (1.0, 1.0, &[2.0]),
+            (2.0, 1.0, &[1.0]),
+            (3.0, 1.0, &[3.0]),
+            (4.0, 1.0, &[6.0]),
+        ];
         check(TaskKind::Regression, Metric::Mae, &rows, 1.0);
-        check(TaskKind::Regression, Metric::Rmse, &rows, (6.0_f64 / 4.0).sqrt());
+        check(
+            TaskKind::Regression,
+            Metric::Rmse,
+            &rows,
+            (6.0_f64 / 4.0).sqrt(),
+        );
         check(TaskKind::Regression, Metric::Bias, &rows, 0.5);
         check(TaskKind::Regression, Metric::R2, &rows, 1.0 - 6.0 / 5.0);
         check(TaskKind::Regression, Metric::Spearman, &rows, 0.8);
@@ -299,12 +373,24 @@ mod tests {
     #[test]
     fn multiclass_metrics() {
         let task = TaskKind::Multiclass { classes: 4 };
-        let rows: [(f64, f64, &[f64]); 2] =
-            [(0.0, 1.0, &[0.7, 0.1, 0.1, 0.1]), (3.0, 3.0, &[0.4, 0.3, 0.2, 0.1])];
+        let rows: [(f64, f64, &[f64]); 2] = [
+            (0.0, 1.0, &[0.7, 0.1, 0.1, 0.1]),
+            (3.0, 3.0, &[0.4, 0.3, 0.2, 0.1]),
+        ];
         check(task, Metric::Accuracy, &rows, 0.25);
         check(task, Metric::AccuracyAt3, &rows, 0.25);
-        check(task, Metric::LogLoss, &rows, -(0.7_f64.ln() + 3.0 * 0.1_f64.ln()) / 4.0);
-        check(task, Metric::CalibrationError, &rows, (0.3 + 3.0 * 0.4) / 4.0);
+        check(
+            task,
+            Metric::LogLoss,
+            &rows,
+            -(0.7_f64.ln() + 3.0 * 0.1_f64.ln()) / 4.0,
+        );
+        check(
+            task,
+            Metric::CalibrationError,
+            &rows,
+            (0.3 + 3.0 * 0.4) / 4.0,
+        );
     }
 
     #[test]
@@ -316,8 +402,10 @@ mod tests {
             (0.0, 2.0, &[0.1]),
             (1.0, 1.0, &[0.05]),
         ];
-        let twice: Vec<(f64, f64, &[f64])> =
-            once.iter().flat_map(|row| vec![(row.0, 1.0, row.2); row.1 as usize]).collect();
+        let twice: Vec<(f64, f64, &[f64])> = once
+            .iter()
+            .flat_map(|row| vec![(row.0, 1.0, row.2); row.1 as usize])
+            .collect();
         for (task, metrics) in [
             (TaskKind::Binary, Metric::of(TaskKind::Binary)),
             (TaskKind::Regression, Metric::of(TaskKind::Regression)),
@@ -328,7 +416,10 @@ mod tests {
                 let ones = vec![1.0; twice.len()];
                 let entities = vec![0; twice.len()];
                 let rows = Rows::new(task, &targets, &ones, &entities).unwrap();
-                let expected = metric.compute(&rows, &ScoresView::new(1, &scores).unwrap()).unwrap().unwrap();
+                let expected = metric
+                    .compute(&rows, &ScoresView::new(1, &scores).unwrap())
+                    .unwrap()
+                    .unwrap();
                 check(task, metric, &once, expected);
             }
         }
@@ -353,8 +444,17 @@ mod tests {
             assert_eq!(serde_json::from_str::<Metric>(&json).unwrap(), metric);
         }
         let error = "acc".parse::<Metric>().unwrap_err().to_string();
-        assert!(error.starts_with("find the metric 'acc': the metrics are auc, average_precision"), "{error}");
-        let error = Metric::Auc.check(TaskKind::Regression).unwrap_err().to_string();
-        assert_eq!(error, "compute auc of a Regression task: its metrics are mae, rmse, spearman, r2, bias");
+        assert!(
+            error.starts_with("find the metric 'acc': the metrics are auc, average_precision"),
+            "{error}"
+        );
+        let error = Metric::Auc
+            .check(TaskKind::Regression)
+            .unwrap_err()
+            .to_string();
+        assert_eq!(
+            error,
+            "compute auc of a Regression task: its metrics are mae, rmse, spearman, r2, bias"
+        );
     }
 }

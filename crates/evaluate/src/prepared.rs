@@ -18,7 +18,10 @@ pub(crate) struct Clusters {
 impl Clusters {
     /// All rows together: the multiplicities are `[1]`.
     pub(crate) fn one() -> Self {
-        Self { of_row: None, count: 1 }
+        Self {
+            of_row: None,
+            count: 1,
+        }
     }
 
     pub(crate) fn new(entities: &[u64]) -> Self {
@@ -30,7 +33,10 @@ impl Clusters {
                 *numbers.entry(*entity).or_insert(next)
             })
             .collect();
-        Self { of_row: Some(of_row), count: numbers.len() }
+        Self {
+            of_row: Some(of_row),
+            count: numbers.len(),
+        }
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -60,7 +66,10 @@ enum Data {
     /// Rows in the order of falling scores.
     Ranked(Vec<RankedRow>),
     /// Rows as they are, and their orders by target and by score with the ends of ties.
-    Orders { rows: Vec<(u32, f64)>, orders: [Vec<(u32, bool)>; 2] },
+    Orders {
+        rows: Vec<(u32, f64)>,
+        orders: [Vec<(u32, bool)>; 2],
+    },
 }
 
 struct RankedRow {
@@ -157,7 +166,11 @@ fn loss(metric: Metric, task: TaskKind, target: f64, scores: &[f64]) -> f64 {
 /// How many classes come before one; of equally probable ones, those listed first do.
 fn rank_of(scores: &[f64], class: usize) -> usize {
     let own = scores[class];
-    scores.iter().enumerate().filter(|(place, score)| **score > own || (**score == own && *place < class)).count()
+    scores
+        .iter()
+        .enumerate()
+        .filter(|(place, score)| **score > own || (**score == own && *place < class))
+        .count()
 }
 
 fn from_sums(metric: Metric, sums: &[[f64; 4]], multiplicities: &[u32]) -> f64 {
@@ -174,7 +187,11 @@ fn from_sums(metric: Metric, sums: &[[f64; 4]], multiplicities: &[u32]) -> f64 {
         Metric::R2 => {
             let spread = square - target * target / weight;
             // What is left of a constant after rounding is not a spread.
-            if spread > 1e-12 * square { 1.0 - loss / spread } else { f64::NAN }
+            if spread > 1e-12 * square {
+                1.0 - loss / spread
+            } else {
+                f64::NAN
+            }
         }
         _ => loss / weight,
     }
@@ -185,9 +202,10 @@ fn ranked(rows: &Rows<'_>, scores: &ScoresView<'_>, clusters: &Clusters) -> Data
     let row_of = |row: usize| -> (f64, bool) {
         let (target, scores) = (rows.targets()[row], scores.row(row));
         match rows.task() {
-            TaskKind::Multiclass { .. } => {
-                (scores.iter().copied().fold(f64::MIN, f64::max), rank_of(scores, target as usize) == 0)
-            }
+            TaskKind::Multiclass { .. } => (
+                scores.iter().copied().fold(f64::MIN, f64::max),
+                rank_of(scores, target as usize) == 0,
+            ),
             _ => (scores[0], target == 1.0),
         }
     };
@@ -300,7 +318,10 @@ fn calibration(rows: &[RankedRow], multiplicities: &[u32]) -> (f64, f64) {
         }
     }
     let filled = || bins.iter().filter(|bin| bin.0 > 0.0);
-    (filled().map(|bin| bin.1.abs()).sum::<f64>() / total, filled().map(|bin| bin.1.abs() / bin.0).fold(0.0, f64::max))
+    (
+        filled().map(|bin| bin.1.abs()).sum::<f64>() / total,
+        filled().map(|bin| bin.1.abs() / bin.0).fold(0.0, f64::max),
+    )
 }
 
 /// The bin of equal weight that holds what stands at `place` of `total`.
@@ -315,13 +336,17 @@ fn orders(rows: &Rows<'_>, scores: &ScoresView<'_>, clusters: &Clusters) -> Data
         (0..order.len())
             .map(|place| {
                 let own = values[order[place] as usize];
-                let last = order.get(place + 1).is_none_or(|next| values[*next as usize] != own);
+                let last = order
+                    .get(place + 1)
+                    .is_none_or(|next| values[*next as usize] != own);
                 (order[place], last)
             })
             .collect()
     };
     Data::Orders {
-        rows: (0..rows.count()).map(|row| (clusters.of(row), rows.weights()[row])).collect(),
+        rows: (0..rows.count())
+            .map(|row| (clusters.of(row), rows.weights()[row]))
+            .collect(),
         orders: [order(rows.targets()), order(scores.values())],
     }
 }
@@ -355,7 +380,11 @@ fn spearman(
     let mean = total / 2.0;
     let (mut xy, mut xx, mut yy) = (0.0, 0.0, 0.0);
     for row in 0..rows.len() {
-        let (x, y, w) = (scratch.ranks[0][row] - mean, scratch.ranks[1][row] - mean, weight(row));
+        let (x, y, w) = (
+            scratch.ranks[0][row] - mean,
+            scratch.ranks[1][row] - mean,
+            weight(row),
+        );
         xy += w * x * y;
         xx += w * x * x;
         yy += w * y * y;

@@ -73,13 +73,26 @@ impl Report {
     ///
     /// # Errors
     /// When the scores do not fit the rows.
-    pub fn new(rows: &Rows<'_>, scores: &ScoresView<'_>, bootstrap: &Bootstrap) -> Result<Self, EvaluateError> {
+    pub fn new(
+        rows: &Rows<'_>,
+        scores: &ScoresView<'_>,
+        bootstrap: &Bootstrap,
+    ) -> Result<Self, EvaluateError> {
         let metrics = Metric::of(rows.task());
         let estimates = bootstrap.estimates(rows, &metrics, scores)?;
         let total: f64 = rows.weights().iter().sum();
-        let base = rows.targets().iter().zip(rows.weights()).map(|(target, weight)| target * weight).sum::<f64>() / total;
-        let (roc, precision_recall) =
-            if rows.task() == TaskKind::Binary { curves(rows, scores) } else { (Vec::new(), Vec::new()) };
+        let base = rows
+            .targets()
+            .iter()
+            .zip(rows.weights())
+            .map(|(target, weight)| target * weight)
+            .sum::<f64>()
+            / total;
+        let (roc, precision_recall) = if rows.task() == TaskKind::Binary {
+            curves(rows, scores)
+        } else {
+            (Vec::new(), Vec::new())
+        };
         Ok(Self {
             task: rows.task(),
             rows: rows.count(),
@@ -88,7 +101,11 @@ impl Report {
             metrics: metrics
                 .into_iter()
                 .zip(estimates)
-                .map(|(metric, found)| MetricValue { metric, value: found.value, interval: found.interval })
+                .map(|(metric, found)| MetricValue {
+                    metric,
+                    value: found.value,
+                    interval: found.interval,
+                })
                 .collect(),
             calibration: calibration_bins(rows, scores),
             roc,
@@ -99,7 +116,10 @@ impl Report {
 
     /// The value of a metric, if it is of this task and defined.
     pub fn value(&self, metric: Metric) -> Option<f64> {
-        self.metrics.iter().find(|value| value.metric == metric)?.value
+        self.metrics
+            .iter()
+            .find(|value| value.metric == metric)?
+            .value
     }
 }
 
@@ -127,7 +147,12 @@ pub fn calibration_bins(rows: &Rows<'_>, scores: &ScoresView<'_>) -> Vec<Calibra
     // From the top, as the metric counts, so that both cut at the same places.
     sorted.sort_by(|a, b| b.0.total_cmp(&a.0));
     let total: f64 = sorted.iter().map(|row| row.2).sum();
-    let mut bins = [CalibrationBin { rows: 0, weight: 0.0, score: 0.0, outcome: 0.0 }; CALIBRATION_BINS];
+    let mut bins = [CalibrationBin {
+        rows: 0,
+        weight: 0.0,
+        score: 0.0,
+        outcome: 0.0,
+    }; CALIBRATION_BINS];
     let mut before = 0.0;
     for tie in sorted.chunk_by(|a, b| a.0 == b.0) {
         let weight: f64 = tie.iter().map(|row| row.2).sum();
@@ -141,12 +166,22 @@ pub fn calibration_bins(rows: &Rows<'_>, scores: &ScoresView<'_>) -> Vec<Calibra
     bins.iter()
         .rev()
         .filter(|bin| bin.weight > 0.0)
-        .map(|bin| CalibrationBin { score: bin.score / bin.weight, outcome: bin.outcome / bin.weight, ..*bin })
+        .map(|bin| CalibrationBin {
+            score: bin.score / bin.weight,
+            outcome: bin.outcome / bin.weight,
+            ..*bin
+        })
         .collect()
 }
 
 fn most_probable(scores: &[f64]) -> usize {
-    (0..scores.len()).fold(0, |best, place| if scores[place] > scores[best] { place } else { best })
+    (0..scores.len()).fold(0, |best, place| {
+        if scores[place] > scores[best] {
+            place
+        } else {
+            best
+        }
+    })
 }
 
 type Curve = Vec<(f64, f64)>;
@@ -155,7 +190,12 @@ type Curve = Vec<(f64, f64)>;
 fn curves(rows: &Rows<'_>, scores: &ScoresView<'_>) -> (Curve, Curve) {
     let mut order: Vec<usize> = (0..rows.count()).collect();
     order.sort_by(|a, b| scores.values()[*b].total_cmp(&scores.values()[*a]));
-    let positives: f64 = rows.targets().iter().zip(rows.weights()).map(|(target, weight)| target * weight).sum();
+    let positives: f64 = rows
+        .targets()
+        .iter()
+        .zip(rows.weights())
+        .map(|(target, weight)| target * weight)
+        .sum();
     let negatives: f64 = rows.weights().iter().sum::<f64>() - positives;
     if positives <= 0.0 || negatives <= 0.0 {
         return (Vec::new(), Vec::new());
@@ -180,11 +220,15 @@ fn thin(points: &[(f64, f64)]) -> Curve {
     if points.len() <= POINTS_MAX {
         return points.to_vec();
     }
-    (0..POINTS_MAX).map(|place| points[place * (points.len() - 1) / (POINTS_MAX - 1)]).collect()
+    (0..POINTS_MAX)
+        .map(|place| points[place * (points.len() - 1) / (POINTS_MAX - 1)])
+        .collect()
 }
 
 fn class_supports(rows: &Rows<'_>, scores: &ScoresView<'_>) -> Vec<ClassSupport> {
-    let TaskKind::Multiclass { classes } = rows.task() else { return Vec::new() };
+    let TaskKind::Multiclass { classes } = rows.task() else {
+        return Vec::new();
+    };
     let mut counts = vec![(0_usize, 0.0, 0.0); classes];
     for row in 0..rows.count() {
         let class = rows.targets()[row] as usize;
@@ -215,28 +259,51 @@ mod tests {
     #[test]
     fn a_report_agrees_with_itself_and_is_stored() {
         let count = 1_500;
-        let scores: Vec<f64> = (0..count).map(|i| (i * 37 % 1_000) as f64 / 1_000.0).collect();
-        let targets: Vec<f64> = (0..count).map(|i| f64::from(u8::from(scores[i] > (i * 17 % 100) as f64 / 100.0))).collect();
+        let scores: Vec<f64> = (0..count)
+            .map(|i| (i * 37 % 1_000) as f64 / 1_000.0)
+            .collect();
+        let targets: Vec<f64> = (0..count)
+            .map(|i| f64::from(u8::from(scores[i] > (i * 17 % 100) as f64 / 100.0)))
+            .collect();
         let weights: Vec<f64> = (0..count).map(|i| 1.0 + (i % 3) as f64).collect();
         let entities: Vec<u64> = (0..count as u64).map(|i| i / 3).collect();
         let rows = Rows::new(TaskKind::Binary, &targets, &weights, &entities).unwrap();
         let view = ScoresView::new(1, &scores).unwrap();
-        let bootstrap = Bootstrap { resamples: 50, ..Bootstrap::default() };
+        let bootstrap = Bootstrap {
+            resamples: 50,
+            ..Bootstrap::default()
+        };
         let report = Report::new(&rows, &view, &bootstrap).unwrap();
         assert_eq!((report.rows, report.entities), (1_500, 500));
 
         let total: f64 = weights.iter().sum();
-        let error: f64 =
-            report.calibration.iter().map(|bin| bin.weight / total * (bin.score - bin.outcome).abs()).sum();
+        let error: f64 = report
+            .calibration
+            .iter()
+            .map(|bin| bin.weight / total * (bin.score - bin.outcome).abs())
+            .sum();
         assert!((error - report.value(Metric::CalibrationError).unwrap()).abs() < 1e-12);
         assert!(report.calibration.is_sorted_by(|a, b| a.score < b.score));
-        assert_eq!(report.calibration.iter().map(|bin| bin.rows).sum::<usize>(), 1_500);
+        assert_eq!(
+            report.calibration.iter().map(|bin| bin.rows).sum::<usize>(),
+            1_500
+        );
 
         assert!(report.roc.len() <= 100 && report.precision_recall.len() <= 100);
-        assert_eq!((report.roc[0], *report.roc.last().unwrap()), ((0.0, 0.0), (1.0, 1.0)));
+        assert_eq!(
+            (report.roc[0], *report.roc.last().unwrap()),
+            ((0.0, 0.0), (1.0, 1.0))
+        );
         // The trapezoids under the thinned curve are nearly the AUC.
-        let area: f64 = report.roc.windows(2).map(|pair| (pair[1].0 - pair[0].0) * (pair[1].1 + pair[0].1) / 2.0).sum();
-        assert!((area - report.value(Metric::Auc).unwrap()).abs() < 0.002, "{area}");
+        let area: f64 = report
+            .roc
+            .windows(2)
+            .map(|pair| (pair[1].0 - pair[0].0) * (pair[1].1 + pair[0].1) / 2.0)
+            .sum();
+        assert!(
+            (area - report.value(Metric::Auc).unwrap()).abs() < 0.002,
+            "{area}"
+        );
         for value in &report.metrics {
             let (low, high) = value.interval.unwrap();
             assert!(low <= high, "{value:?}");
@@ -247,12 +314,26 @@ mod tests {
 
     #[test]
     fn classes_are_counted() {
-        let rows =
-            Rows::new(TaskKind::Multiclass { classes: 3 }, &[0.0, 0.0, 1.0], &[1.0, 1.0, 2.0], &[1, 2, 3]).unwrap();
+        let rows = Rows::new(
+            TaskKind::Multiclass { classes: 3 },
+            &[0.0, 0.0, 1.0],
+            &[1.0, 1.0, 2.0],
+            &[1, 2, 3],
+        )
+        .unwrap();
         let scores = [0.6, 0.3, 0.1, 0.1, 0.8, 0.1, 0.2, 0.7, 0.1];
-        let report = Report::new(&rows, &ScoresView::new(3, &scores).unwrap(), &Bootstrap::default()).unwrap();
+        let report = Report::new(
+            &rows,
+            &ScoresView::new(3, &scores).unwrap(),
+            &Bootstrap::default(),
+        )
+        .unwrap();
         let expected = [(2, 0.5, Some(0.5)), (1, 0.5, Some(1.0)), (0, 0.0, None)];
-        let found: Vec<_> = report.classes.iter().map(|class| (class.rows, class.share, class.recall)).collect();
+        let found: Vec<_> = report
+            .classes
+            .iter()
+            .map(|class| (class.rows, class.share, class.recall))
+            .collect();
         assert_eq!(found, expected);
         assert_eq!(report.base, None);
     }

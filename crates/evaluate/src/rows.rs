@@ -127,8 +127,14 @@ impl<'a> Rows<'a> {
                 return Err(EvaluateError::Length { what, rows, found });
             }
         }
-        if let Some(row) = weights.iter().position(|weight| !weight.is_finite() || *weight < 0.0) {
-            return Err(EvaluateError::Weight { row, weight: weights[row] });
+        if let Some(row) = weights
+            .iter()
+            .position(|weight| !weight.is_finite() || *weight < 0.0)
+        {
+            return Err(EvaluateError::Weight {
+                row,
+                weight: weights[row],
+            });
         }
         if weights.iter().all(|weight| *weight == 0.0) {
             return Err(EvaluateError::NoRows);
@@ -136,12 +142,22 @@ impl<'a> Rows<'a> {
         let fits = |target: f64| match task {
             TaskKind::Binary => target == 0.0 || target == 1.0,
             TaskKind::Regression => target.is_finite(),
-            TaskKind::Multiclass { classes } => target >= 0.0 && target.fract() == 0.0 && target < classes as f64,
+            TaskKind::Multiclass { classes } => {
+                target >= 0.0 && target.fract() == 0.0 && target < classes as f64
+            }
         };
         if let Some(row) = targets.iter().position(|target| !fits(*target)) {
-            return Err(EvaluateError::Target { row, target: targets[row] });
+            return Err(EvaluateError::Target {
+                row,
+                target: targets[row],
+            });
         }
-        Ok(Self { task, targets, weights, entities })
+        Ok(Self {
+            task,
+            targets,
+            weights,
+            entities,
+        })
     }
 
     /// The kind of question.
@@ -180,15 +196,23 @@ impl<'a> Rows<'a> {
     /// Checks that scores fit these rows.
     pub(crate) fn check(&self, scores: &ScoresView<'_>) -> Result<(), EvaluateError> {
         if scores.width != self.task.width() {
-            return Err(EvaluateError::Width { expected: self.task.width(), found: scores.width });
+            return Err(EvaluateError::Width {
+                expected: self.task.width(),
+                found: scores.width,
+            });
         }
         if scores.rows() != self.count() {
-            return Err(EvaluateError::Length { what: "rows of scores", rows: self.count(), found: scores.rows() });
+            return Err(EvaluateError::Length {
+                what: "rows of scores",
+                rows: self.count(),
+                found: scores.rows(),
+            });
         }
         match scores.values.iter().position(|score| !score.is_finite()) {
-            Some(place) => {
-                Err(EvaluateError::Score { row: place / scores.width, score: scores.values[place] })
-            }
+            Some(place) => Err(EvaluateError::Score {
+                row: place / scores.width,
+                score: scores.values[place],
+            }),
             None => Ok(()),
         }
     }
@@ -208,7 +232,11 @@ impl<'a> ScoresView<'a> {
     /// When the values do not fill whole rows.
     pub fn new(width: usize, values: &'a [f64]) -> Result<Self, EvaluateError> {
         if width == 0 || !values.len().is_multiple_of(width) {
-            return Err(EvaluateError::Length { what: "scores", rows: width, found: values.len() });
+            return Err(EvaluateError::Length {
+                what: "scores",
+                rows: width,
+                found: values.len(),
+            });
         }
         Ok(Self { width, values })
     }

@@ -46,7 +46,11 @@ pub struct SliceSearch {
 
 impl Default for SliceSearch {
     fn default() -> Self {
-        Self { rows_min: 100, number_groups: 4, count: 5 }
+        Self {
+            rows_min: 100,
+            number_groups: 4,
+            count: 5,
+        }
     }
 }
 
@@ -63,7 +67,9 @@ impl SliceSearch {
         scores: &ScoresView<'_>,
         metric: Metric,
     ) -> Result<Vec<SliceQuality>, EvaluateError> {
-        let Some(overall) = metric.compute(rows, scores)? else { return Ok(Vec::new()) };
+        let Some(overall) = metric.compute(rows, scores)? else {
+            return Ok(Vec::new());
+        };
         let mut found: Vec<(f64, SliceQuality)> = Vec::new();
         for column in 0..table.columns().len() {
             for slice in slices(table, column, self.number_groups) {
@@ -71,17 +77,36 @@ impl SliceSearch {
                 if slice.rows.len() < self.rows_min || slice.rows.len() == rows.count() {
                     continue;
                 }
-                let Some(value) = on_slice(&slice.rows, rows, scores, metric)? else { continue };
+                let Some(value) = on_slice(&slice.rows, rows, scores, metric)? else {
+                    continue;
+                };
                 let worse = metric.improvement(overall, value);
                 if worse > 0.0 {
                     let significance = worse * (slice.rows.len() as f64).sqrt();
-                    let Slice { feature, name, rows } = slice;
-                    found.push((significance, SliceQuality { feature, name, rows: rows.len(), value, overall }));
+                    let Slice {
+                        feature,
+                        name,
+                        rows,
+                    } = slice;
+                    found.push((
+                        significance,
+                        SliceQuality {
+                            feature,
+                            name,
+                            rows: rows.len(),
+                            value,
+                            overall,
+                        },
+                    ));
                 }
             }
         }
         found.sort_by(|a, b| b.0.total_cmp(&a.0));
-        Ok(found.into_iter().take(self.count).map(|(_, quality)| quality).collect())
+        Ok(found
+            .into_iter()
+            .take(self.count)
+            .map(|(_, quality)| quality)
+            .collect())
     }
 }
 
@@ -121,7 +146,11 @@ impl Part {
             targets: slice.iter().map(|row| rows.targets()[*row]).collect(),
             weights: slice.iter().map(|row| rows.weights()[*row]).collect(),
             entities: slice.iter().map(|row| rows.entities()[*row]).collect(),
-            scores: slice.iter().flat_map(|row| scores.row(*row)).copied().collect(),
+            scores: slice
+                .iter()
+                .flat_map(|row| scores.row(*row))
+                .copied()
+                .collect(),
         }
     }
 
@@ -138,7 +167,11 @@ impl Part {
 /// is missing is a slice of its own.
 pub fn slices(table: &FeatureTable, column: usize, number_groups: usize) -> Vec<Slice> {
     let definition = &table.columns()[column];
-    let slice = |name: String, rows: Vec<usize>| Slice { feature: definition.name.clone(), name, rows };
+    let slice = |name: String, rows: Vec<usize>| Slice {
+        feature: definition.name.clone(),
+        name,
+        rows,
+    };
     let label = &definition.label;
     match table.values(column) {
         ColumnValues::Category(values) => {
@@ -147,7 +180,10 @@ pub fn slices(table: &FeatureTable, column: usize, number_groups: usize) -> Vec<
                 groups.entry(value.as_deref()).or_default().push(row);
             }
             let name = |value: Option<&str>| format!("{label} is {}", value.unwrap_or("unknown"));
-            groups.into_iter().map(|(value, rows)| slice(name(value), rows)).collect()
+            groups
+                .into_iter()
+                .map(|(value, rows)| slice(name(value), rows))
+                .collect()
         }
         ColumnValues::Number(values) => {
             let (mut known, missing): (Vec<usize>, Vec<usize>) =
@@ -163,7 +199,11 @@ pub fn slices(table: &FeatureTable, column: usize, number_groups: usize) -> Vec<
                 }
                 let rest = known.split_off(end);
                 let (low, high) = (values[known[0]], values[known[end - 1]]);
-                let name = if low == high { format!("{label} is {low}") } else { format!("{label} from {low} to {high}") };
+                let name = if low == high {
+                    format!("{label} is {low}")
+                } else {
+                    format!("{label} from {low} to {high}")
+                };
                 found.push(slice(name, known));
                 known = rest;
             }
@@ -188,10 +228,14 @@ mod tests {
             label: name.to_owned(),
             unit: Unit::Plain,
         };
-        let mut table =
-            FeatureTable::new(vec![column("country", FeatureType::Category), column("orders", FeatureType::Number)]);
+        let mut table = FeatureTable::new(vec![
+            column("country", FeatureType::Category),
+            column("orders", FeatureType::Number),
+        ]);
         for (country, orders) in rows {
-            let country = country.map_or(FeatureValue::Missing, |country| FeatureValue::Category(country.into()));
+            let country = country.map_or(FeatureValue::Missing, |country| {
+                FeatureValue::Category(country.into())
+            });
             table.push(&[country, FeatureValue::number(*orders)]);
         }
         table
@@ -200,14 +244,33 @@ mod tests {
     #[test]
     fn every_row_is_in_one_slice_of_each_column() {
         let rows: Vec<(Option<&str>, f64)> = (0..90)
-            .map(|i| (["de", "fr"].get(i % 3).copied(), if i % 10 == 0 { f64::NAN } else { (i % 7) as f64 }))
+            .map(|i| {
+                (
+                    ["de", "fr"].get(i % 3).copied(),
+                    if i % 10 == 0 {
+                        f64::NAN
+                    } else {
+                        (i % 7) as f64
+                    },
+                )
+            })
             .collect();
         let table = table(&rows);
         let names = |column| -> Vec<(String, usize)> {
-            slices(&table, column, 3).into_iter().map(|slice| (slice.name, slice.rows.len())).collect()
+            slices(&table, column, 3)
+                .into_iter()
+                .map(|slice| (slice.name, slice.rows.len()))
+                .collect()
         };
-        let expected = [("country is unknown", 30), ("country is de", 30), ("country is fr", 30)];
-        assert_eq!(names(0), expected.map(|(name, rows)| (name.to_owned(), rows)));
+        let expected = [
+            ("country is unknown", 30),
+            ("country is de", 30),
+            ("country is fr", 30),
+        ];
+        assert_eq!(
+            names(0),
+            expected.map(|(name, rows)| (name.to_owned(), rows))
+        );
         let orders = names(1);
         assert_eq!(orders.iter().map(|(_, rows)| rows).sum::<usize>(), 90);
         assert_eq!(orders[0].0, "orders from 0 to 2");
@@ -216,15 +279,29 @@ mod tests {
 
     #[test]
     fn the_slice_where_a_model_guesses_is_found() {
-        let data: Vec<(Option<&str>, f64)> = (0..1_000).map(|i| (Some(["de", "fr"][i / 10 % 2]), (i % 9) as f64)).collect();
+        let data: Vec<(Option<&str>, f64)> = (0..1_000)
+            .map(|i| (Some(["de", "fr"][i / 10 % 2]), (i % 9) as f64))
+            .collect();
         let targets: Vec<f64> = (0..1_000).map(|i| (i % 2) as f64).collect();
-        let scores: Vec<f64> =
-            (0..1_000).map(|i| if i / 10 % 2 == 1 { 0.5 } else { 0.2 + 0.6 * (i % 2) as f64 }).collect();
+        let scores: Vec<f64> = (0..1_000)
+            .map(|i| {
+                if i / 10 % 2 == 1 {
+                    0.5
+                } else {
+                    0.2 + 0.6 * (i % 2) as f64
+                }
+            })
+            .collect();
         let entities: Vec<u64> = (0..1_000).collect();
         let rows = Rows::new(TaskKind::Binary, &targets, &[1.0; 1_000], &entities).unwrap();
         let scores = ScoresView::new(1, &scores).unwrap();
-        let worst = SliceSearch::default().worst(&table(&data), &rows, &scores, Metric::Auc).unwrap();
-        assert_eq!((worst[0].name.as_str(), worst[0].rows, worst[0].value), ("country is fr", 500, 0.5));
+        let worst = SliceSearch::default()
+            .worst(&table(&data), &rows, &scores, Metric::Auc)
+            .unwrap();
+        assert_eq!(
+            (worst[0].name.as_str(), worst[0].rows, worst[0].value),
+            ("country is fr", 500, 0.5)
+        );
         assert!(worst[0].overall > 0.8);
     }
 }

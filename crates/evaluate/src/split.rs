@@ -27,7 +27,12 @@ pub struct SplitByTime {
 
 impl Default for SplitByTime {
     fn default() -> Self {
-        Self { train: 0.6, validation: 0.2, rows_min: 50, outcomes_min: 10 }
+        Self {
+            train: 0.6,
+            validation: 0.2,
+            rows_min: 50,
+            outcomes_min: 10,
+        }
     }
 }
 
@@ -62,7 +67,11 @@ impl SplitByTime {
         targets: &[f64],
     ) -> Result<Split, EvaluateError> {
         if targets.len() != moments.len() {
-            return Err(EvaluateError::Length { what: "moments", rows: targets.len(), found: moments.len() });
+            return Err(EvaluateError::Length {
+                what: "moments",
+                rows: targets.len(),
+                found: moments.len(),
+            });
         }
         if !(self.train > 0.0 && self.validation >= 0.0 && self.train + self.validation < 1.0) {
             return Err(EvaluateError::Split(format!(
@@ -79,10 +88,19 @@ impl SplitByTime {
             let place = (share * order.len() as f64).round() as usize;
             moments[order[place.min(order.len() - 1)]]
         };
-        let (validation_from, test_from) = (moment_at(self.train), moment_at(self.train + self.validation));
+        let (validation_from, test_from) = (
+            moment_at(self.train),
+            moment_at(self.train + self.validation),
+        );
 
-        let mut split =
-            Split { train: vec![], validation: vec![], test: vec![], gap: 0, validation_from, test_from };
+        let mut split = Split {
+            train: vec![],
+            validation: vec![],
+            test: vec![],
+            gap: 0,
+            validation_from,
+            test_from,
+        };
         for row in order {
             let known_at = moments[row].saturating_add(horizon_micros);
             if moments[row] >= test_from {
@@ -95,7 +113,11 @@ impl SplitByTime {
                 split.gap += 1;
             }
         }
-        for (name, rows) in [("train", &split.train), ("validation", &split.validation), ("test", &split.test)] {
+        for (name, rows) in [
+            ("train", &split.train),
+            ("validation", &split.validation),
+            ("test", &split.test),
+        ] {
             if name == "validation" && self.validation == 0.0 {
                 continue;
             }
@@ -119,13 +141,23 @@ impl SplitByTime {
             )))
         };
         if rows.len() < self.rows_min {
-            return error(format!("{} rows of the {} it needs", rows.len(), self.rows_min));
+            return error(format!(
+                "{} rows of the {} it needs",
+                rows.len(),
+                self.rows_min
+            ));
         }
         if task == TaskKind::Binary {
             let positives = rows.iter().filter(|row| targets[**row] == 1.0).count();
-            for (what, found) in [("positive", positives), ("negative", rows.len() - positives)] {
+            for (what, found) in [
+                ("positive", positives),
+                ("negative", rows.len() - positives),
+            ] {
                 if found < self.outcomes_min {
-                    return error(format!("{found} {what} outcomes of the {} it needs", self.outcomes_min));
+                    return error(format!(
+                        "{found} {what} outcomes of the {} it needs",
+                        self.outcomes_min
+                    ));
                 }
             }
         }
@@ -150,24 +182,49 @@ mod tests {
     #[test]
     fn parts_follow_each_other_with_a_gap() {
         let moments: Vec<i64> = (0..1_000).collect();
-        let split = SplitByTime::default().split(&moments, 30, TaskKind::Binary, &alternating(1_000)).unwrap();
+        let split = SplitByTime::default()
+            .split(&moments, 30, TaskKind::Binary, &alternating(1_000))
+            .unwrap();
         assert_eq!((split.validation_from, split.test_from), (600, 800));
-        assert_eq!((split.train.last(), split.validation.first()), (Some(&570), Some(&600)));
-        assert_eq!((split.validation.last(), split.test.first()), (Some(&770), Some(&800)));
+        assert_eq!(
+            (split.train.last(), split.validation.first()),
+            (Some(&570), Some(&600))
+        );
+        assert_eq!(
+            (split.validation.last(), split.test.first()),
+            (Some(&770), Some(&800))
+        );
         assert_eq!(split.gap, 58);
     }
 
     fn check(moments: &[i64], horizon: i64, targets: &[f64], expected: &str) {
-        let error = SplitByTime::default().split(moments, horizon, TaskKind::Binary, targets).unwrap_err();
+        let error = SplitByTime::default()
+            .split(moments, horizon, TaskKind::Binary, targets)
+            .unwrap_err();
         assert!(error.to_string().contains(expected), "{error}");
     }
 
     #[test]
     fn small_parts_are_refused_with_advice() {
         let moments: Vec<i64> = (0..1_000).collect();
-        check(&moments[..100], 1, &alternating(100), "the validation part has 20 rows of the 50 it needs");
-        check(&moments, 10_000, &alternating(1_000), "the train part has 0 rows of the 50 it needs, and 800 rows fell");
-        check(&moments, 1, &vec![0.0; 1_000], "0 positive outcomes of the 10 it needs");
+        check(
+            &moments[..100],
+            1,
+            &alternating(100),
+            "the validation part has 20 rows of the 50 it needs",
+        );
+        check(
+            &moments,
+            10_000,
+            &alternating(1_000),
+            "the train part has 0 rows of the 50 it needs, and 800 rows fell",
+        );
+        check(
+            &moments,
+            1,
+            &vec![0.0; 1_000],
+            "0 positive outcomes of the 10 it needs",
+        );
         check(&moments, 1, &vec![1.0; 1_000], "shorten the horizon");
         check(&[], 1, &[], "no rows");
     }

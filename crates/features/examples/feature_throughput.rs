@@ -17,10 +17,17 @@ use tidemill_store::{LoggedEvent, StateBatch, StateStore, StoreError};
 
 /// A store in memory, so that the engine is measured and not a disk.
 #[derive(Default)]
-struct Memory(RwLock<BTreeMap<(&'static str, Vec<u8>), Vec<u8>>>);
+struct Memory(RwLock<Rows>);
+
+type Rows = BTreeMap<(&'static str, Vec<u8>), Vec<u8>>;
 
 impl StateStore for Memory {
-    fn get(&self, _: &ProjectName, table: &'static str, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+    fn get(
+        &self,
+        _: &ProjectName,
+        table: &'static str,
+        key: &[u8],
+    ) -> Result<Option<Vec<u8>>, StoreError> {
         Ok(self.0.read().get(&(table, key.to_vec())).cloned())
     }
 
@@ -33,9 +40,14 @@ impl StateStore for Memory {
         limit: usize,
     ) -> Result<Vec<StateEntry>, StoreError> {
         let rows = self.0.read();
-        let rows = rows.range((table, prefix.to_vec())..).take_while(|((of, key), _)| *of == table && key.starts_with(prefix));
+        let rows = rows
+            .range((table, prefix.to_vec())..)
+            .take_while(|((of, key), _)| *of == table && key.starts_with(prefix));
         let rows = rows.filter(|((_, key), _)| after.is_none_or(|after| key.as_slice() > after));
-        Ok(rows.take(limit).map(|((_, key), value)| (key.clone(), value.clone())).collect())
+        Ok(rows
+            .take(limit)
+            .map(|((_, key), value)| (key.clone(), value.clone()))
+            .collect())
     }
 
     fn commit(&self, _: &ProjectName, batch: StateBatch) -> Result<(), StoreError> {
@@ -58,7 +70,11 @@ impl StateStore for Memory {
 fn project(features: usize) -> Project {
     let mut text = "[project]\nname = \"throughput\"\n".to_owned();
     for n in 0..features {
-        let (aggregate, value) = [("count", ""), ("sum", "value = \"properties.total\"\n"), ("mean", "value = \"properties.total\"\n")][n % 3];
+        let (aggregate, value) = [
+            ("count", ""),
+            ("sum", "value = \"properties.total\"\n"),
+            ("mean", "value = \"properties.total\"\n"),
+        ][n % 3];
         let event = ["\"Order Completed\"", "\"Product Viewed\"", "\"*\""][n / 3 % 3];
         text += &format!(
             "[[features.user]]\nname = \"f{n}\"\naggregate = \"{aggregate}\"\nevent = {event}\n{value}windows = [\"1d\", \"7d\", \"30d\", \"90d\"]\n"
@@ -68,7 +84,10 @@ fn project(features: usize) -> Project {
     for (name, target) in [
         ("again", "{ event = \"Order Completed\", within = \"30d\" }"),
         ("gone", "{ no_event = \"*\", within = \"30d\" }"),
-        ("value", "{ sum = \"Order Completed.properties.total\", within = \"60d\" }"),
+        (
+            "value",
+            "{ sum = \"Order Completed.properties.total\", within = \"60d\" }",
+        ),
     ] {
         text += &format!(
             "[models.{name}]\nkind = \"predict\"\nentity = \"user\"\nobserve = {{ event = \"Order Completed\" }}\ntarget = {target}\n"
@@ -85,26 +104,37 @@ fn events(count: u64, persons: u64) -> Vec<LoggedEvent> {
         let time = Timestamp::from_micros(1_300_000_000_000_000 + step * n as i64);
         let event: Event = serde_json::from_value(json!({
             "message_id": format!("m{n}"), "kind": "track",
-            "name": if mix % 5 == 0 { "Order Completed" } else { "Product Viewed" },
+            "name": if mix.is_multiple_of(5) { "Order Completed" } else { "Product Viewed" },
             "user_id": format!("u{}", (mix / 7) % persons), "timestamp": time, "received_at": time,
             "properties": { "total": (mix % 10_000) as f64 / 100.0, "product": format!("p{}", mix % 3_000), "country": "DE" }
         }))
         .unwrap_or_else(|error| panic!("{error}"));
-        LoggedEvent { offset: Offset(n), event }
+        LoggedEvent {
+            offset: Offset(n),
+            event,
+        }
     };
     (1..=count).map(make).collect()
 }
 
 fn engine(project: &Project, timeline_events: usize) -> Engine {
-    let set = FeatureSet::compile(project, &project.features).unwrap_or_else(|error| panic!("{error}"));
-    let options = EngineOptions { timeline_events, ..EngineOptions::default() };
-    Engine::open(project, set, Arc::new(Memory::default()), options).unwrap_or_else(|error| panic!("{error}"))
+    let set =
+        FeatureSet::compile(project, &project.features).unwrap_or_else(|error| panic!("{error}"));
+    let options = EngineOptions {
+        timeline_events,
+        ..EngineOptions::default()
+    };
+    Engine::open(project, set, Arc::new(Memory::default()), options)
+        .unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn apply(engine: &Engine, events: &[LoggedEvent]) -> f64 {
     let watch = Stopwatch::start();
     for batch in events.chunks(10_000) {
-        engine.apply(batch).and_then(|()| engine.commit()).unwrap_or_else(|error| panic!("{error}"));
+        engine
+            .apply(batch)
+            .and_then(|()| engine.commit())
+            .unwrap_or_else(|error| panic!("{error}"));
     }
     events.len() as f64 / watch.seconds()
 }
@@ -114,7 +144,9 @@ fn reads(engine: &Engine, persons: u64) {
         .map(|n| {
             let person = PersonKey::user(&format!("u{}", n * 7_919 % persons));
             let watch = Stopwatch::start();
-            let row = engine.read_all(&person, Timestamp::EPOCH).unwrap_or_else(|error| panic!("{error}"));
+            let row = engine
+                .read_all(&person, Timestamp::EPOCH)
+                .unwrap_or_else(|error| panic!("{error}"));
             let micros = watch.micros();
             assert_eq!(row.values.len(), engine.set().columns().len());
             micros
@@ -122,11 +154,21 @@ fn reads(engine: &Engine, persons: u64) {
         .collect();
     times.sort_unstable();
     let of = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
-    println!("  read of {} features: p50 {} µs, p99 {} µs", engine.set().columns().len(), of(0.5), of(0.99));
+    println!(
+        "  read of {} features: p50 {} µs, p99 {} µs",
+        engine.set().columns().len(),
+        of(0.5),
+        of(0.99)
+    );
 }
 
 fn main() {
-    let number = |place: usize, default: u64| std::env::args().nth(place).and_then(|text| text.parse().ok()).unwrap_or(default);
+    let number = |place: usize, default: u64| {
+        std::env::args()
+            .nth(place)
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(default)
+    };
     let (count, persons) = (number(1, 600_000), number(2, 5_000));
     let log = events(count, persons);
     for features in [20, 62] {
@@ -134,27 +176,46 @@ fn main() {
         println!("{count} events, {persons} persons, {features} aggregates × 4 windows");
         for timeline_events in [0, 200] {
             let engine = engine(&project, timeline_events);
-            println!("  apply and commit, timeline of {timeline_events}: {:.0} events/s", apply(&engine, &log));
+            println!(
+                "  apply and commit, timeline of {timeline_events}: {:.0} events/s",
+                apply(&engine, &log)
+            );
             reads(&engine, persons);
         }
-        let set = FeatureSet::compile(&project, &project.features).unwrap_or_else(|error| panic!("{error}"));
+        let set = FeatureSet::compile(&project, &project.features)
+            .unwrap_or_else(|error| panic!("{error}"));
         let requests: Vec<DatasetRequest<'_>> = project
             .models
             .values()
             .map(|model| {
                 let features = set.select(model).unwrap_or_else(|error| panic!("{error}"));
-                DatasetRequest { model, features, from: None }
+                DatasetRequest {
+                    model,
+                    features,
+                    from: None,
+                }
             })
             .collect();
         let watch = Stopwatch::start();
-        let known_until = log.last().map_or(Timestamp::EPOCH, |logged| logged.event.received_at);
-        let mut builder = DatasetBuilder::new(&set, &requests, known_until).unwrap_or_else(|error| panic!("{error}"));
+        let known_until = log
+            .last()
+            .map_or(Timestamp::EPOCH, |logged| logged.event.received_at);
+        let mut builder = DatasetBuilder::new(&set, &requests, known_until)
+            .unwrap_or_else(|error| panic!("{error}"));
         for batch in log.chunks(10_000) {
-            builder.push(batch).unwrap_or_else(|error| panic!("{error}"));
+            builder
+                .push(batch)
+                .unwrap_or_else(|error| panic!("{error}"));
         }
         let collected = watch.seconds();
         let datasets = builder.finish().unwrap_or_else(|error| panic!("{error}"));
-        let rows: Vec<usize> = datasets.iter().map(tidemill_features::dataset::Dataset::rows).collect();
-        println!("  datasets of 3 models with {rows:?} rows: {:.2} s, of which {collected:.2} s sequential", watch.seconds());
+        let rows: Vec<usize> = datasets
+            .iter()
+            .map(tidemill_features::dataset::Dataset::rows)
+            .collect();
+        println!(
+            "  datasets of 3 models with {rows:?} rows: {:.2} s, of which {collected:.2} s sequential",
+            watch.seconds()
+        );
     }
 }

@@ -12,6 +12,11 @@ pub struct DecodeError(pub &'static str);
 pub struct Writer(Vec<u8>);
 
 impl Writer {
+    /// With room for that many bytes.
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self(Vec::with_capacity(bytes))
+    }
+
     /// The bytes so far.
     pub fn finish(self) -> Vec<u8> {
         self.0
@@ -39,7 +44,8 @@ impl Writer {
     /// A float with all its bits. Whole numbers up to 2^53, the common case, take as many bytes as their size needs.
     pub fn float(&mut self, number: f64) {
         let whole = number as i64;
-        let is_whole = whole.unsigned_abs() < 1 << 53 && (whole as f64).to_bits() == number.to_bits();
+        let is_whole =
+            whole.unsigned_abs() < 1 << 53 && (whole as f64).to_bits() == number.to_bits();
         if is_whole {
             self.byte(1);
             self.signed(whole);
@@ -111,13 +117,19 @@ impl<'b> Reader<'b> {
     /// An amount of events: at most 2^53, which no log reaches.
     pub fn amount(&mut self) -> Result<u64, DecodeError> {
         let amount = self.unsigned()?;
-        if amount <= 1 << 53 { Ok(amount) } else { Err(DecodeError("an amount is too large")) }
+        if amount <= 1 << 53 {
+            Ok(amount)
+        } else {
+            Err(DecodeError("an amount is too large"))
+        }
     }
 
     /// A time in microseconds, written as a difference from `reference`: within 36,000 years of the epoch, so that
     /// calculations with it never overflow.
     pub fn time(&mut self, reference: i64) -> Result<i64, DecodeError> {
-        let time = reference.checked_sub(self.signed()?).filter(|time| time.unsigned_abs() <= 1 << 60);
+        let time = reference
+            .checked_sub(self.signed()?)
+            .filter(|time| time.unsigned_abs() <= 1 << 60);
         time.ok_or(DecodeError("a time is out of range"))
     }
 
@@ -137,25 +149,37 @@ impl<'b> Reader<'b> {
             1 => self.signed()? as f64,
             _ => return Err(DecodeError("a float has an unknown form")),
         };
-        if number.is_finite() { Ok(number) } else { Err(DecodeError("a float is not finite")) }
+        if number.is_finite() {
+            Ok(number)
+        } else {
+            Err(DecodeError("a float is not finite"))
+        }
     }
 
     /// Eight bytes as they are.
     pub fn fixed(&mut self) -> Result<u64, DecodeError> {
         let bytes = self.take(8)?;
-        Ok(u64::from_le_bytes(bytes.try_into().expect("eight bytes were taken")))
+        Ok(u64::from_le_bytes(
+            bytes.try_into().expect("eight bytes were taken"),
+        ))
     }
 
     /// A text.
     pub fn text(&mut self) -> Result<Arc<str>, DecodeError> {
         let count = self.count()?;
         let bytes = self.take(count)?;
-        std::str::from_utf8(bytes).map(Arc::from).map_err(|_| DecodeError("a text is not UTF-8"))
+        std::str::from_utf8(bytes)
+            .map(Arc::from)
+            .map_err(|_| DecodeError("a text is not UTF-8"))
     }
 
     /// Checks that nothing is left.
     pub fn end(&self) -> Result<(), DecodeError> {
-        if self.0.is_empty() { Ok(()) } else { Err(DecodeError("there are bytes left over")) }
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            Err(DecodeError("there are bytes left over"))
+        }
     }
 }
 

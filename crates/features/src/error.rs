@@ -49,7 +49,9 @@ pub enum FeatureError {
         found: u64,
     },
     /// A model observes so often that its dataset would not be usable.
-    #[error("observe model {model} at more than {limit} moments: lengthen its period or shorten its history")]
+    #[error(
+        "observe model {model} at more than {limit} moments: lengthen its period or shorten its history"
+    )]
     TooManyObservations {
         /// The model.
         model: String,
@@ -66,6 +68,9 @@ pub enum FeatureError {
 
 impl FeatureError {
     pub(crate) fn damaged(what: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self::Damaged { what: what.into(), detail: detail.into() }
+        Self::Damaged {
+            what: what.into(),
+            detail: detail.into(),
+        }
     }
 }

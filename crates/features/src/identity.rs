@@ -25,7 +25,12 @@ pub trait Links {
     fn parent(&mut self, key: &PersonKey) -> Result<Option<PersonKey>, Self::Error>;
 
     /// Points a key to another one. With `merge`, what `key` has seen up to now becomes part of what `parent` has seen.
-    fn point(&mut self, key: &PersonKey, parent: &PersonKey, merge: bool) -> Result<(), Self::Error>;
+    fn point(
+        &mut self,
+        key: &PersonKey,
+        parent: &PersonKey,
+        merge: bool,
+    ) -> Result<(), Self::Error>;
 }
 
 /// The longest chain of pointers that is followed. Chains grow by one with each alias of an alias.
@@ -45,15 +50,23 @@ pub fn canonical<L: Links>(links: &mut L, key: &PersonKey) -> Result<PersonKey, 
 
 /// Applies what an event says about who is who, which holds for the event itself already.
 pub fn learn<L: Links>(links: &mut L, event: &Event) -> Result<(), L::Error> {
-    let Some(user) = &event.user_id else { return Ok(()) };
+    let Some(user) = &event.user_id else {
+        return Ok(());
+    };
     let user = PersonKey::user(user);
     match (event.kind, &event.anonymous_id, &event.previous_id) {
-        (EventKind::Identify, Some(anonymous), _) => join_anonymous(links, &PersonKey::anonymous(anonymous), &user),
+        (EventKind::Identify, Some(anonymous), _) => {
+            join_anonymous(links, &PersonKey::anonymous(anonymous), &user)
+        }
         (EventKind::Alias, _, Some(previous)) => {
             join_anonymous(links, &PersonKey::anonymous(previous), &user)?;
             let previous = canonical(links, &PersonKey::user(previous))?;
             let user = canonical(links, &user)?;
-            if previous == user { Ok(()) } else { links.point(&previous, &user, true) }
+            if previous == user {
+                Ok(())
+            } else {
+                links.point(&previous, &user, true)
+            }
         }
         _ => Ok(()),
     }
@@ -63,12 +76,18 @@ pub fn learn<L: Links>(links: &mut L, event: &Event) -> Result<(), L::Error> {
 pub(crate) fn keys_joined(event: &Event) -> Vec<PersonKey> {
     match (event.kind, &event.anonymous_id, &event.previous_id) {
         (EventKind::Identify, Some(anonymous), _) => vec![PersonKey::anonymous(anonymous)],
-        (EventKind::Alias, _, Some(previous)) => vec![PersonKey::anonymous(previous), PersonKey::user(previous)],
+        (EventKind::Alias, _, Some(previous)) => {
+            vec![PersonKey::anonymous(previous), PersonKey::user(previous)]
+        }
         _ => Vec::new(),
     }
 }
 
-fn join_anonymous<L: Links>(links: &mut L, anonymous: &PersonKey, user: &PersonKey) -> Result<(), L::Error> {
+fn join_anonymous<L: Links>(
+    links: &mut L,
+    anonymous: &PersonKey,
+    user: &PersonKey,
+) -> Result<(), L::Error> {
     let user = canonical(links, user)?;
     match links.parent(anonymous)? {
         None => links.point(anonymous, &user, true),
@@ -96,8 +115,20 @@ mod tests {
             Ok(self.0.get(key).cloned())
         }
 
-        fn point(&mut self, key: &PersonKey, parent: &PersonKey, merge: bool) -> Result<(), Infallible> {
-            self.1.push(format!("{key} {} {parent}", if merge { "merges into" } else { "now belongs to" }));
+        fn point(
+            &mut self,
+            key: &PersonKey,
+            parent: &PersonKey,
+            merge: bool,
+        ) -> Result<(), Infallible> {
+            self.1.push(format!(
+                "{key} {} {parent}",
+                if merge {
+                    "merges into"
+                } else {
+                    "now belongs to"
+                }
+            ));
             self.0.insert(key.clone(), parent.clone());
             Ok(())
         }
@@ -106,7 +137,11 @@ mod tests {
     fn check(events: &[(&str, &str, &str)], expected: &[&str]) {
         let mut map = Map::default();
         for (kind, from, user) in events {
-            let from_field = if *kind == "alias" { "previous_id" } else { "anonymous_id" };
+            let from_field = if *kind == "alias" {
+                "previous_id"
+            } else {
+                "anonymous_id"
+            };
             let event: Event = serde_json::from_value(json!({
                 "message_id": "m", "kind": kind, "name": "", "user_id": user, from_field: from,
                 "timestamp": "2011-12-09T12:50:00Z", "received_at": "2011-12-09T12:50:01Z"
@@ -119,23 +154,50 @@ mod tests {
 
     #[test]
     fn identities_are_joined() {
-        check(&[("identify", "a", "u"), ("identify", "a", "u")], &["anonymous:a merges into user:u"]);
+        check(
+            &[("identify", "a", "u"), ("identify", "a", "u")],
+            &["anonymous:a merges into user:u"],
+        );
         check(&[("track", "a", "u")], &[]);
         check(
-            &[("identify", "a", "u"), ("identify", "a", "v"), ("identify", "a", "u")],
-            &["anonymous:a merges into user:u", "anonymous:a now belongs to user:v", "anonymous:a now belongs to user:u"],
+            &[
+                ("identify", "a", "u"),
+                ("identify", "a", "v"),
+                ("identify", "a", "u"),
+            ],
+            &[
+                "anonymous:a merges into user:u",
+                "anonymous:a now belongs to user:v",
+                "anonymous:a now belongs to user:u",
+            ],
         );
         check(
-            &[("alias", "u", "v"), ("identify", "a", "u"), ("identify", "a", "v")],
-            &["anonymous:u merges into user:v", "user:u merges into user:v", "anonymous:a merges into user:v"],
+            &[
+                ("alias", "u", "v"),
+                ("identify", "a", "u"),
+                ("identify", "a", "v"),
+            ],
+            &[
+                "anonymous:u merges into user:v",
+                "user:u merges into user:v",
+                "anonymous:a merges into user:v",
+            ],
         );
     }
 
     #[test]
     fn aliases_in_a_circle_do_no_harm() {
         check(
-            &[("alias", "u", "v"), ("alias", "v", "u"), ("alias", "u", "u")],
-            &["anonymous:u merges into user:v", "user:u merges into user:v", "anonymous:v merges into user:v"],
+            &[
+                ("alias", "u", "v"),
+                ("alias", "v", "u"),
+                ("alias", "u", "u"),
+            ],
+            &[
+                "anonymous:u merges into user:v",
+                "user:u merges into user:v",
+                "anonymous:v merges into user:v",
+            ],
         );
     }
 }

@@ -76,7 +76,8 @@ impl SeenEvents {
                 self.other_events += 1;
                 return false;
             }
-            self.events.insert(event.name.clone(), SeenEvent::first(event.timestamp));
+            self.events
+                .insert(event.name.clone(), SeenEvent::first(event.timestamp));
         }
         if let Some(seen) = self.events.get_mut(&event.name) {
             seen.add(event);
@@ -87,7 +88,14 @@ impl SeenEvents {
 
 impl SeenEvent {
     fn first(timestamp: Timestamp) -> Self {
-        Self { count: 0, with_person: 0, first: timestamp, last: timestamp, properties: BTreeMap::new(), other_properties: 0 }
+        Self {
+            count: 0,
+            with_person: 0,
+            first: timestamp,
+            last: timestamp,
+            properties: BTreeMap::new(),
+            other_properties: 0,
+        }
     }
 
     fn add(&mut self, event: &Event) {
@@ -101,7 +109,8 @@ impl SeenEvent {
                     self.other_properties += 1;
                     continue;
                 }
-                self.properties.insert(name.clone(), SeenProperty::default());
+                self.properties
+                    .insert(name.clone(), SeenProperty::default());
             }
             if let Some(property) = self.properties.get_mut(name) {
                 property.add(value);
@@ -191,10 +200,16 @@ mod tests {
         let order = &seen.events["Order"];
         assert_eq!((order.count, order.with_person), (101, 101));
         let total = &order.properties["total"];
-        assert_eq!((total.numbers, total.nulls, total.min, total.max), (100, 1, Some(0.5), Some(99.5)));
+        assert_eq!(
+            (total.numbers, total.nulls, total.min, total.max),
+            (100, 1, Some(0.5), Some(99.5))
+        );
         assert!(total.is_number() && !total.is_category());
         let plan = &order.properties["plan"];
-        assert_eq!(plan.values, BTreeMap::from([("a".to_owned(), 50), ("b".to_owned(), 50)]));
+        assert_eq!(
+            plan.values,
+            BTreeMap::from([("a".to_owned(), 50), ("b".to_owned(), 50)])
+        );
         assert!(plan.is_category() && !plan.more_values);
         assert!(order.properties["id"].more_values);
         assert_eq!(order.properties["id"].values.len(), VALUES_MAX);
@@ -207,7 +222,9 @@ mod tests {
             seen.add(&event(&format!("Event {number}"), json!({})));
         }
         assert_eq!((seen.events.len(), seen.other_events), (EVENTS_MAX, 10));
-        let many: serde_json::Map<String, Json> = (0..PROPERTIES_MAX + 5).map(|n| (format!("p{n}"), json!(n))).collect();
+        let many: serde_json::Map<String, Json> = (0..PROPERTIES_MAX + 5)
+            .map(|n| (format!("p{n}"), json!(n)))
+            .collect();
         seen.add(&event("Event 0", Json::Object(many)));
         assert_eq!(seen.events["Event 0"].properties.len(), PROPERTIES_MAX);
         assert_eq!(seen.events["Event 0"].other_properties, 5);

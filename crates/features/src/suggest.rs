@@ -6,13 +6,20 @@
 //! many different values.
 
 use tidemill_core::event::Field;
-use tidemill_core::project::{Aggregate, EntityKind, FeatureDefinition, Formula, Operation, Project};
+use tidemill_core::project::{
+    Aggregate, EntityKind, FeatureDefinition, Formula, Operation, Project,
+};
 use tidemill_core::{FeatureType, Span};
 
 use crate::seen::{SeenEvent, SeenEvents, SeenProperty};
 
 /// The windows of suggested features.
-pub const WINDOWS: [Span; 4] = [Span::from_days(1), Span::from_days(7), Span::from_days(30), Span::from_days(90)];
+pub const WINDOWS: [Span; 4] = [
+    Span::from_days(1),
+    Span::from_days(7),
+    Span::from_days(30),
+    Span::from_days(90),
+];
 /// The most columns that are suggested.
 pub const COLUMNS_MAX: usize = 250;
 /// The fewest events of a kind that make it worth a feature.
@@ -78,7 +85,13 @@ impl Names {
     }
 }
 
-fn definition(name: String, operation: Operation, events: &[String], value: Option<Field>, windows: &[Span]) -> FeatureDefinition {
+fn definition(
+    name: String,
+    operation: Operation,
+    events: &[String],
+    value: Option<Field>,
+    windows: &[Span],
+) -> FeatureDefinition {
     FeatureDefinition {
         entity: EntityKind::User,
         name,
@@ -98,42 +111,75 @@ fn definition(name: String, operation: Operation, events: &[String], value: Opti
 fn general(project: &Project, names: &mut Names) -> Vec<FeatureDefinition> {
     let mut definitions = vec![
         definition(names.make("events"), Operation::Count, &[], None, &WINDOWS),
-        definition(names.make("since_last_event"), Operation::SinceLast, &[], None, &[]),
+        definition(
+            names.make("since_last_event"),
+            Operation::SinceLast,
+            &[],
+            None,
+            &[],
+        ),
     ];
     if let Some(items) = &project.items {
         let (distinct, top) = (names.make("different_items"), names.make("top_item"));
-        definitions.push(definition(distinct, Operation::Distinct, &[], Some(items.id.clone()), &WINDOWS));
-        definitions.push(definition(top, Operation::Top { k: 1 }, &[], Some(items.id.clone()), &WINDOWS[2..3]));
+        definitions.push(definition(
+            distinct,
+            Operation::Distinct,
+            &[],
+            Some(items.id.clone()),
+            &WINDOWS,
+        ));
+        definitions.push(definition(
+            top,
+            Operation::Top { k: 1 },
+            &[],
+            Some(items.id.clone()),
+            &WINDOWS[2..3],
+        ));
     }
     definitions
 }
 
-fn of_event(name: &str, event: &SeenEvent, project: &Project, names: &mut Names) -> Vec<FeatureDefinition> {
+fn of_event(
+    name: &str,
+    event: &SeenEvent,
+    project: &Project,
+    names: &mut Names,
+) -> Vec<FeatureDefinition> {
     let events = [name.to_owned()];
     let mut definitions = vec![
         definition(names.make(name), Operation::Count, &events, None, &WINDOWS),
-        definition(names.make(&format!("since_last_{name}")), Operation::SinceLast, &events, None, &[]),
+        definition(
+            names.make(&format!("since_last_{name}")),
+            Operation::SinceLast,
+            &events,
+            None,
+            &[],
+        ),
     ];
     let item = project.items.as_ref().map(|items| items.id.to_string());
     let (mut numbers, mut categories) = (0, 0);
     for (property, seen) in &event.properties {
         let path = format!("properties.{property}");
-        let Ok(field) = path.parse::<Field>() else { continue };
+        let Ok(field) = path.parse::<Field>() else {
+            continue;
+        };
         // A name with dots in it would be read as steps into objects, and the item has its own features.
         if property.contains('.') || item.as_deref() == Some(&path) {
             continue;
         }
+        let mut add = |operation: Operation, windows: &[Span]| {
+            let name = names.make(&format!("{}_{property}_{name}", operation.as_str()));
+            let value = Some(field.clone());
+            definitions.push(definition(name, operation, &events, value, windows));
+        };
         if seen.is_number() && varies(seen) && numbers < PROPERTIES_MAX {
             numbers += 1;
-            let (sum, mean) = (format!("sum_{property}_{name}"), format!("mean_{property}_{name}"));
-            definitions.push(definition(names.make(&sum), Operation::Sum, &events, Some(field.clone()), &WINDOWS));
-            definitions.push(definition(names.make(&mean), Operation::Mean, &events, Some(field), &WINDOWS[2..]));
+            add(Operation::Sum, &WINDOWS);
+            add(Operation::Mean, &WINDOWS[2..]);
         } else if seen.is_category() && is_telling(seen) && categories < PROPERTIES_MAX {
             categories += 1;
-            let (last, top) = (format!("last_{property}_{name}"), format!("top_{property}_{name}"));
-            let category = Operation::Last(FeatureType::Category);
-            definitions.push(definition(names.make(&last), category, &events, Some(field.clone()), &[]));
-            definitions.push(definition(names.make(&top), Operation::Top { k: 1 }, &events, Some(field), &WINDOWS[3..]));
+            add(Operation::Last(FeatureType::Category), &[]);
+            add(Operation::Top { k: 1 }, &WINDOWS[3..]);
         }
     }
     definitions
@@ -156,7 +202,13 @@ pub fn to_toml(definitions: &[FeatureDefinition]) -> String {
 
 fn write(definition: &FeatureDefinition) -> String {
     let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
-    let key = |text: &str| if text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') { text.to_owned() } else { quoted(text) };
+    let key = |text: &str| {
+        if text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+            text.to_owned()
+        } else {
+            quoted(text)
+        }
+    };
     let mut lines = vec![
         format!("# {}", comment(definition)),
         format!("[[features.{}]]", key(definition.entity.as_str())),
@@ -166,9 +218,14 @@ fn write(definition: &FeatureDefinition) -> String {
         lines.push(format!("label = {}", quoted(label)));
     }
     match &definition.formula {
-        Formula::Expression(expression) => lines.push(format!("expression = {}", quoted(&expression.text))),
+        Formula::Expression(expression) => {
+            lines.push(format!("expression = {}", quoted(&expression.text)));
+        }
         Formula::Aggregate(aggregate) => {
-            lines.push(format!("aggregate = {}", quoted(aggregate.operation.as_str())));
+            lines.push(format!(
+                "aggregate = {}",
+                quoted(aggregate.operation.as_str())
+            ));
             let events: Vec<String> = aggregate.events.iter().map(|event| quoted(event)).collect();
             match events.as_slice() {
                 [] => {}
@@ -183,13 +240,21 @@ fn write(definition: &FeatureDefinition) -> String {
             }
             match aggregate.operation {
                 Operation::Last(FeatureType::Number) => lines.push("type = \"number\"".to_owned()),
-                Operation::Last(FeatureType::Category) => lines.push("type = \"category\"".to_owned()),
+                Operation::Last(FeatureType::Category) => {
+                    lines.push("type = \"category\"".to_owned());
+                }
                 Operation::Top { k } => lines.push(format!("k = {k}")),
-                Operation::Decayed { half_life } => lines.push(format!("half_life = \"{half_life}\"")),
+                Operation::Decayed { half_life } => {
+                    lines.push(format!("half_life = \"{half_life}\""));
+                }
                 _ => {}
             }
             if !aggregate.windows.is_empty() {
-                let windows: Vec<String> = aggregate.windows.iter().map(|window| format!("\"{window}\"")).collect();
+                let windows: Vec<String> = aggregate
+                    .windows
+                    .iter()
+                    .map(|window| format!("\"{window}\""))
+                    .collect();
                 lines.push(format!("windows = [{}]", windows.join(", ")));
             }
         }
@@ -204,8 +269,16 @@ fn comment(definition: &FeatureDefinition) -> String {
         Formula::Expression(_) => return "made of other features".to_owned(),
         Formula::Aggregate(aggregate) => aggregate,
     };
-    let events = if aggregate.events.is_empty() { "anything".to_owned() } else { aggregate.events.join(" or ") };
-    let value = aggregate.value.as_ref().map(ToString::to_string).unwrap_or_default();
+    let events = if aggregate.events.is_empty() {
+        "anything".to_owned()
+    } else {
+        aggregate.events.join(" or ")
+    };
+    let value = aggregate
+        .value
+        .as_ref()
+        .map(ToString::to_string)
+        .unwrap_or_default();
     let comment = match aggregate.operation {
         Operation::Count => format!("how often: {events}"),
         Operation::SinceLast => format!("how long ago: {events}"),
@@ -255,7 +328,11 @@ mod tests {
         let project = Project::parse(PROJECT).unwrap();
         let definitions = suggest(&seen(40), &project);
         let set = FeatureSet::compile(&project, &definitions).unwrap();
-        let names: Vec<&str> = set.columns().iter().map(|column| column.name.as_str()).collect();
+        let names: Vec<&str> = set
+            .columns()
+            .iter()
+            .map(|column| column.name.as_str())
+            .collect();
         for expected in [
             "user.events_7d",
             "user.since_last_event",
@@ -268,7 +345,9 @@ mod tests {
         ] {
             assert!(names.contains(&expected), "{expected} is not in {names:?}");
         }
-        assert!(!names.iter().any(|name| name.contains("order_id") || name.contains("constant") || name.contains('$')));
+        assert!(!names.iter().any(|name| name.contains("order_id")
+            || name.contains("constant")
+            || name.contains('$')));
     }
 
     #[test]
@@ -276,7 +355,9 @@ mod tests {
         let project = Project::parse(PROJECT).unwrap();
         let definitions = suggest(&seen(40), &project);
         let text = format!("{PROJECT}{}", to_toml(&definitions));
-        let mut parsed = Project::parse(&text).unwrap_or_else(|error| panic!("{error}\n{text}")).features;
+        let mut parsed = Project::parse(&text)
+            .unwrap_or_else(|error| panic!("{error}\n{text}"))
+            .features;
         parsed.iter_mut().for_each(|definition| definition.line = 0);
         assert_eq!(parsed, definitions);
     }

@@ -49,10 +49,17 @@ impl TargetTracker {
     /// For a model's target.
     pub fn new(target: &Target) -> Self {
         let classes = match target {
-            Target::Next { events, .. } => events.iter().cloned().chain([Target::NONE.to_owned()]).collect(),
+            Target::Next { events, .. } => events
+                .iter()
+                .cloned()
+                .chain([Target::NONE.to_owned()])
+                .collect(),
             _ => Vec::new(),
         };
-        Self { target: target.clone(), classes }
+        Self {
+            target: target.clone(),
+            classes,
+        }
     }
 
     /// How long after the moment the answer is certain.
@@ -68,35 +75,57 @@ impl TargetTracker {
     /// Whether events of this name can decide anything. `*` means all but those of the system (`$identify`, …).
     pub fn is_relevant(&self, name: &str) -> bool {
         match &self.target {
-            Target::NoEvent { event, .. } | Target::Event { event, .. } if event == "*" => !name.starts_with('$'),
-            Target::Event { event, .. } | Target::NoEvent { event, .. } | Target::Sum { event, .. } => event == name,
+            Target::NoEvent { event, .. } | Target::Event { event, .. } if event == "*" => {
+                !name.starts_with('$')
+            }
+            Target::Event { event, .. }
+            | Target::NoEvent { event, .. }
+            | Target::Sum { event, .. } => event == name,
             Target::Next { events, .. } => events.iter().any(|event| event == name),
         }
     }
 
     /// An observation, not decided yet; `except` is the event at which it was made.
     pub fn pending(&self, moment: Timestamp, except: Option<Offset>) -> Pending {
-        Pending { moment, except, sum: 0.0, next: None }
+        Pending {
+            moment,
+            except,
+            sum: 0.0,
+            next: None,
+        }
     }
 
     /// What a target event brings: for sums its amount, for next actions its class.
     pub(crate) fn read(&self, event: &Event) -> Happened {
-        Happened { class: self.class_of(&event.name), amount: self.amount_of(event) }
+        Happened {
+            class: self.class_of(&event.name),
+            amount: self.amount_of(event),
+        }
     }
 
     fn class_of(&self, name: &str) -> usize {
-        self.classes.iter().position(|class| class == name).unwrap_or(0)
+        self.classes
+            .iter()
+            .position(|class| class == name)
+            .unwrap_or(0)
     }
 
     fn amount_of(&self, event: &Event) -> f64 {
-        let Target::Sum { value, .. } = &self.target else { return 0.0 };
+        let Target::Sum { value, .. } = &self.target else {
+            return 0.0;
+        };
         let read = |field: &Field| event.field(field).and_then(|json| value::number(&json));
         read(value).unwrap_or(0.0)
     }
 
     /// Takes an event of the same person, in any order. Whether something happens is certain once it happens; sums and next
     /// actions wait for the end of the horizon, since an earlier event can still arrive late.
-    pub fn observe(&self, pending: &mut Pending, event: &Event, offset: Offset) -> Option<Resolved> {
+    pub fn observe(
+        &self,
+        pending: &mut Pending,
+        event: &Event,
+        offset: Offset,
+    ) -> Option<Resolved> {
         if !self.is_relevant(&event.name) {
             return None;
         }
@@ -115,8 +144,16 @@ impl TargetTracker {
             return None;
         }
         match &self.target {
-            Target::Event { .. } => Some(Resolved { value: 1.0, class: None, at: timestamp }),
-            Target::NoEvent { .. } => Some(Resolved { value: 0.0, class: None, at: timestamp }),
+            Target::Event { .. } => Some(Resolved {
+                value: 1.0,
+                class: None,
+                at: timestamp,
+            }),
+            Target::NoEvent { .. } => Some(Resolved {
+                value: 0.0,
+                class: None,
+                at: timestamp,
+            }),
             Target::Sum { .. } => {
                 pending.sum = (pending.sum + happened.amount).clamp(f64::MIN, f64::MAX);
                 None
@@ -136,12 +173,30 @@ impl TargetTracker {
             return None;
         }
         Some(match &self.target {
-            Target::Event { .. } => Resolved { value: 0.0, class: None, at },
-            Target::NoEvent { .. } => Resolved { value: 1.0, class: None, at },
-            Target::Sum { .. } => Resolved { value: pending.sum, class: None, at },
+            Target::Event { .. } => Resolved {
+                value: 0.0,
+                class: None,
+                at,
+            },
+            Target::NoEvent { .. } => Resolved {
+                value: 1.0,
+                class: None,
+                at,
+            },
+            Target::Sum { .. } => Resolved {
+                value: pending.sum,
+                class: None,
+                at,
+            },
             Target::Next { .. } => {
-                let class = pending.next.map_or(self.classes.len() - 1, |(_, _, class)| class);
-                Resolved { value: class as f64, class: self.classes.get(class).cloned(), at }
+                let class = pending
+                    .next
+                    .map_or(self.classes.len() - 1, |(_, _, class)| class);
+                Resolved {
+                    value: class as f64,
+                    class: self.classes.get(class).cloned(),
+                    at,
+                }
             }
         })
     }
@@ -173,30 +228,60 @@ mod tests {
                 "timestamp": MOMENT + Span::from_seconds(*seconds), "received_at": MOMENT
             }))
             .unwrap();
-            let offset = if *seconds == 0 { Offset(100) } else { Offset(index as u64) };
+            let offset = if *seconds == 0 {
+                Offset(100)
+            } else {
+                Offset(index as u64)
+            };
             resolved = resolved.or_else(|| tracker.observe(&mut pending, &event, offset));
         }
         let end = MOMENT + tracker.within();
         assert_eq!(tracker.expire(&pending, end - Span::from_micros(1)), None);
         let resolved = resolved.or_else(|| tracker.expire(&pending, end)).unwrap();
-        assert_eq!((resolved.value, resolved.at), (expected.0, MOMENT + Span::from_seconds(expected.1)), "{events:?}");
-        assert_eq!(resolved.class.as_deref(), tracker.classes().map(|classes| classes[resolved.value as usize].as_str()));
+        assert_eq!(
+            (resolved.value, resolved.at),
+            (expected.0, MOMENT + Span::from_seconds(expected.1)),
+            "{events:?}"
+        );
+        assert_eq!(
+            resolved.class.as_deref(),
+            tracker
+                .classes()
+                .map(|classes| classes[resolved.value as usize].as_str())
+        );
     }
 
     #[test]
     fn horizons_begin_after_the_moment_and_include_their_end() {
         let within = Span::from_seconds(10);
-        let buy = Target::Event { event: "Buy".into(), within };
+        let buy = Target::Event {
+            event: "Buy".into(),
+            within,
+        };
         check(&buy, &[("Buy", 0, 1.0), ("Look", 5, 1.0)], (0.0, 10));
         check(&buy, &[("Buy", -1, 1.0), ("Buy", 11, 1.0)], (0.0, 10));
         check(&buy, &[("Buy", 10, 1.0)], (1.0, 10));
-        let quiet = Target::NoEvent { event: "*".into(), within };
+        let quiet = Target::NoEvent {
+            event: "*".into(),
+            within,
+        };
         check(&quiet, &[("$identify", 3, 1.0)], (1.0, 10));
         check(&quiet, &[("Look", 3, 1.0)], (0.0, 3));
-        let spent = Target::Sum { event: "Buy".into(), value: "properties.total".parse().unwrap(), within };
-        check(&spent, &[("Buy", 1, 1.5), ("Look", 2, 7.0), ("Buy", 9, 2.0)], (3.5, 10));
+        let spent = Target::Sum {
+            event: "Buy".into(),
+            value: "properties.total".parse().unwrap(),
+            within,
+        };
+        check(
+            &spent,
+            &[("Buy", 1, 1.5), ("Look", 2, 7.0), ("Buy", 9, 2.0)],
+            (3.5, 10),
+        );
         check(&spent, &[], (0.0, 10));
-        let next = Target::Next { events: vec!["Buy".into(), "Leave".into()], within };
+        let next = Target::Next {
+            events: vec!["Buy".into(), "Leave".into()],
+            within,
+        };
         check(&next, &[("Leave", 5, 0.0), ("Buy", 3, 0.0)], (0.0, 10));
         check(&next, &[("Look", 5, 0.0)], (2.0, 10));
     }

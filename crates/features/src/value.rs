@@ -24,9 +24,9 @@ impl Value {
     pub fn read(json: &Json, kind: FeatureType) -> Self {
         match kind {
             FeatureType::Number => number(json).map_or(Self::Missing, Self::Number),
-            FeatureType::Category => {
-                category(json).map_or(Self::Missing, |text| Self::Category(Arc::from(text.as_ref())))
-            }
+            FeatureType::Category => category(json).map_or(Self::Missing, |text| {
+                Self::Category(Arc::from(text.as_ref()))
+            }),
         }
     }
 }
@@ -68,7 +68,10 @@ fn cut(text: &str) -> &str {
     if text.len() <= CATEGORY_BYTES_MAX {
         return text;
     }
-    let end = (0..=CATEGORY_BYTES_MAX).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
+    let end = (0..=CATEGORY_BYTES_MAX)
+        .rev()
+        .find(|&end| text.is_char_boundary(end))
+        .unwrap_or(0);
     &text[..end]
 }
 
@@ -80,7 +83,8 @@ mod tests {
 
     #[test]
     fn numbers_are_finite() {
-        let check = |json: Json, expected: Option<f64>| assert_eq!(number(&json), expected, "{json}");
+        let check =
+            |json: Json, expected: Option<f64>| assert_eq!(number(&json), expected, "{json}");
         check(json!(1), Some(1.0));
         check(json!(true), Some(1.0));
         check(json!(" 12.50 "), Some(12.5));
@@ -93,13 +97,18 @@ mod tests {
 
     #[test]
     fn categories_are_short_texts() {
-        let check = |json: Json, expected: Option<&str>| assert_eq!(category(&json).as_deref(), expected, "{json}");
+        let check = |json: Json, expected: Option<&str>| {
+            assert_eq!(category(&json).as_deref(), expected, "{json}");
+        };
         check(json!("DE"), Some("DE"));
         check(json!(""), None);
         check(json!(17), Some("17"));
         check(json!(false), Some("false"));
         check(json!({}), None);
         let long = "ä".repeat(100);
-        assert_eq!(category(&json!(long)).map(|text| text.len()), Some(CATEGORY_BYTES_MAX));
+        assert_eq!(
+            category(&json!(long)).map(|text| text.len()),
+            Some(CATEGORY_BYTES_MAX)
+        );
     }
 }

@@ -63,11 +63,22 @@ const ISOTONIC_MARGIN: f64 = 0.001;
 /// # Panics
 /// When `targets` or `weights` have another number of rows than `scores`.
 pub fn choose(task: &Task, scores: &Scores, targets: &[f64], weights: &[f64]) -> Choice {
-    assert_eq!((targets.len(), weights.len()), (scores.rows(), scores.rows()), "one target and weight per row");
+    assert_eq!(
+        (targets.len(), weights.len()),
+        (scores.rows(), scores.rows()),
+        "one target and weight per row"
+    );
     let before = log_loss(task, scores, targets, weights);
-    let unchanged = Choice { calibrator: Calibrator::None, log_loss_before: before, log_loss_after: before };
+    let unchanged = Choice {
+        calibrator: Calibrator::None,
+        log_loss_before: before,
+        log_loss_after: before,
+    };
     let first = targets.first().copied().unwrap_or_default();
-    if *task == Task::Regression || targets.len() < ROWS_MIN || targets.iter().all(|target| *target == first) {
+    if *task == Task::Regression
+        || targets.len() < ROWS_MIN
+        || targets.iter().all(|target| *target == first)
+    {
         return unchanged;
     }
     let fits: &[Fit] = match task {
@@ -77,12 +88,20 @@ pub fn choose(task: &Task, scores: &Scores, targets: &[f64], weights: &[f64]) ->
     let mut best = (before, Calibrator::None);
     for fit in fits {
         let after = cross_fitted(*fit, task, scores, targets, weights);
-        let bar = if matches!(best.1, Calibrator::None) { best.0 } else { best.0 * (1.0 - ISOTONIC_MARGIN) };
+        let bar = if matches!(best.1, Calibrator::None) {
+            best.0
+        } else {
+            best.0 * (1.0 - ISOTONIC_MARGIN)
+        };
         if after < bar {
             best = (after, fit(scores, targets, weights));
         }
     }
-    Choice { calibrator: best.1, log_loss_before: before, log_loss_after: best.0 }
+    Choice {
+        calibrator: best.1,
+        log_loss_before: before,
+        log_loss_after: best.0,
+    }
 }
 
 type Fit = fn(&Scores, &[f64], &[f64]) -> Calibrator;
@@ -92,7 +111,8 @@ fn cross_fitted(fit: Fit, task: &Task, scores: &Scores, targets: &[f64], weights
     let mut calibrated = Vec::with_capacity(scores.values().len());
     for block in 0..BLOCKS {
         let (start, end) = (rows * block / BLOCKS, rows * (block + 1) / BLOCKS);
-        let outside = |list: &[f64], width: usize| [&list[..start * width], &list[end * width..]].concat();
+        let outside =
+            |list: &[f64], width: usize| [&list[..start * width], &list[end * width..]].concat();
         let width = scores.width();
         let calibrator = fit(
             &Scores::new(width, outside(scores.values(), width)),
@@ -105,7 +125,12 @@ fn cross_fitted(fit: Fit, task: &Task, scores: &Scores, targets: &[f64], weights
             calibrated.extend(values);
         }
     }
-    log_loss(task, &Scores::new(scores.width(), calibrated), targets, weights)
+    log_loss(
+        task,
+        &Scores::new(scores.width(), calibrated),
+        targets,
+        weights,
+    )
 }
 
 /// The mean of −ln of the probability given to what happened, kept 10⁻⁶ away from 0.
@@ -137,8 +162,16 @@ impl Calibrator {
     /// way round.
     pub fn apply_row(&self, row: &mut [f64]) {
         match (self, row) {
-            (Self::Platt { slope, intercept }, [score]) => *score = sigmoid(slope * logit(*score) + intercept),
-            (Self::Isotonic { scores, probabilities }, [score]) => *score = interpolate(scores, probabilities, *score),
+            (Self::Platt { slope, intercept }, [score]) => {
+                *score = sigmoid(slope * logit(*score) + intercept);
+            }
+            (
+                Self::Isotonic {
+                    scores,
+                    probabilities,
+                },
+                [score],
+            ) => *score = interpolate(scores, probabilities, *score),
             (Self::Temperature { temperature }, row) if row.len() > 1 => {
                 for score in row.iter_mut() {
                     *score = score.max(1e-12).ln() / temperature;
@@ -167,9 +200,16 @@ fn interpolate(scores: &[f64], probabilities: &[f64], score: f64) -> f64 {
 
 /// Newton's method on the two parameters, with Platt's targets (n₊ + 1)/(n₊ + 2) and 1/(n₋ + 2) in place of 1 and 0.
 fn fit_platt(scores: &Scores, targets: &[f64], weights: &[f64]) -> Calibrator {
-    let positives: f64 = targets.iter().zip(weights).map(|(target, weight)| target * weight).sum();
+    let positives: f64 = targets
+        .iter()
+        .zip(weights)
+        .map(|(target, weight)| target * weight)
+        .sum();
     let negatives: f64 = weights.iter().sum::<f64>() - positives;
-    let (high, low) = ((positives + 1.0) / (positives + 2.0), 1.0 / (negatives + 2.0));
+    let (high, low) = (
+        (positives + 1.0) / (positives + 2.0),
+        1.0 / (negatives + 2.0),
+    );
     let x: Vec<f64> = scores.values().iter().map(|score| logit(*score)).collect();
     let (mut slope, mut intercept) = (1.0, 0.0);
     for _ in 0..50 {
@@ -179,12 +219,19 @@ fn fit_platt(scores: &Scores, targets: &[f64], weights: &[f64]) -> Calibrator {
             let error = weight * (p - if *target == 1.0 { high } else { low });
             g = [g[0] + error * x, g[1] + error];
             let curvature = weight * (p * (1.0 - p)).max(1e-12);
-            h = [h[0] + curvature * x * x, h[1] + curvature * x, h[2] + curvature];
+            h = [
+                h[0] + curvature * x * x,
+                h[1] + curvature * x,
+                h[2] + curvature,
+            ];
         }
         // A trace of ridge keeps the matrix regular when all scores are the same.
         h = [h[0] + 1e-6, h[1], h[2] + 1e-6];
         let determinant = h[0] * h[2] - h[1] * h[1];
-        let step = [(h[2] * g[0] - h[1] * g[1]) / determinant, (h[0] * g[1] - h[1] * g[0]) / determinant];
+        let step = [
+            (h[2] * g[0] - h[1] * g[1]) / determinant,
+            (h[0] * g[1] - h[1] * g[0]) / determinant,
+        ];
         // A bounded step: far from the optimum the quadratic model is not to be trusted.
         let length = (step[0] * step[0] + step[1] * step[1]).sqrt();
         let factor = if length > 2.0 { 2.0 / length } else { 1.0 };
@@ -213,13 +260,19 @@ struct Block {
 
 /// Pool adjacent violators (Ayer et al. 1955) on rows sorted by score.
 fn fit_isotonic(scores: &Scores, targets: &[f64], weights: &[f64]) -> Calibrator {
-    let mut order: Vec<usize> = (0..targets.len()).filter(|&row| weights[row] > 0.0).collect();
+    let mut order: Vec<usize> = (0..targets.len())
+        .filter(|&row| weights[row] > 0.0)
+        .collect();
     order.sort_by(|a, b| scores.values()[*a].total_cmp(&scores.values()[*b]));
     let mut blocks: Vec<Block> = Vec::new();
     let mut last_score = f64::NAN;
     for row in order {
         let score = scores.values()[row];
-        let mut block = Block { weight: weights[row], target: targets[row], scores: (score, score) };
+        let mut block = Block {
+            weight: weights[row],
+            target: targets[row],
+            scores: (score, score),
+        };
         // Equal scores can only have one answer.
         if score == last_score
             && let Some(last) = blocks.pop()
@@ -235,36 +288,55 @@ fn fit_isotonic(scores: &Scores, targets: &[f64], weights: &[f64]) -> Calibrator
         }
         blocks.push(block);
     }
-    let total: f64 = weights.iter().sum();
-    // Half an observation on the far side: a step of n rows that all agree is improbable, not impossible.
-    let probability = |block: &Block| {
-        let margin = (0.5 / (block.weight + 1.0)).clamp(0.5 / (total + 1.0), 0.5);
-        block.target.clamp(margin, 1.0 - margin)
-    };
+    soften_ends(&mut blocks);
     let (mut scores, mut probabilities) = (Vec::new(), Vec::new());
-    let mut last: f64 = 0.0;
     for block in &blocks {
-        last = last.max(probability(block));
         scores.push(block.scores.0);
-        probabilities.push(last);
+        probabilities.push(block.target);
         if block.scores.1 > block.scores.0 {
             scores.push(block.scores.1);
-            probabilities.push(last);
+            probabilities.push(block.target);
         }
     }
-    Calibrator::Isotonic { scores, probabilities }
+    Calibrator::Isotonic {
+        scores,
+        probabilities,
+    }
+}
+
+/// A step on which all n rows agree is improbable to be otherwise, not impossible: half an observation of the other kind
+/// is added, as far as the neighbouring step allows. Only the lowest and the highest step can be such.
+fn soften_ends(blocks: &mut [Block]) {
+    if let [first, rest @ ..] = blocks
+        && first.target == 0.0
+    {
+        let next = rest.first().map_or(0.5, |block| block.target);
+        first.target = (0.5 / (first.weight + 1.0)).min(next);
+    }
+    if let [rest @ .., last] = blocks
+        && last.target == 1.0
+    {
+        let before = rest.last().map_or(0.5, |block| block.target);
+        last.target = ((last.weight + 0.5) / (last.weight + 1.0)).max(before);
+    }
 }
 
 fn merge(a: Block, b: Block) -> Block {
     let weight = a.weight + b.weight;
     let target = (a.target * a.weight + b.target * b.weight) / weight;
-    Block { weight, target, scores: (a.scores.0, b.scores.1) }
+    Block {
+        weight,
+        target,
+        scores: (a.scores.0, b.scores.1),
+    }
 }
 
 /// Golden-section search over ln(temperature): the log-loss is unimodal in it.
 fn fit_temperature(scores: &Scores, targets: &[f64], weights: &[f64]) -> Calibrator {
     let loss = |ln_temperature: f64| {
-        let calibrator = Calibrator::Temperature { temperature: ln_temperature.exp() };
+        let calibrator = Calibrator::Temperature {
+            temperature: ln_temperature.exp(),
+        };
         let mut sum = 0.0;
         let mut row = Vec::with_capacity(scores.width());
         for (index, (&target, &weight)) in targets.iter().zip(weights).enumerate() {
@@ -291,7 +363,9 @@ fn fit_temperature(scores: &Scores, targets: &[f64], weights: &[f64]) -> Calibra
             at_b = loss(b);
         }
     }
-    Calibrator::Temperature { temperature: ((low + high) / 2.0).exp() }
+    Calibrator::Temperature {
+        temperature: ((low + high) / 2.0).exp(),
+    }
 }
 
 #[cfg(test)]
@@ -328,7 +402,10 @@ mod tests {
             }
             if (100..=900).contains(&step) {
                 let truth = truth(f64::from(step) / 1_000.0);
-                assert!((row[0] - truth).abs() < 0.06, "{row:?} is not {truth} at {step}");
+                assert!(
+                    (row[0] - truth).abs() < 0.06,
+                    "{row:?} is not {truth} at {step}"
+                );
             }
             last = row[0];
         }
@@ -336,18 +413,30 @@ mod tests {
 
     #[test]
     fn believable_scores_stay_as_they_are() {
-        check(|p| p, |calibrator| matches!(calibrator, Calibrator::None | Calibrator::Platt { .. }));
+        check(
+            |p| p,
+            |calibrator| matches!(calibrator, Calibrator::None | Calibrator::Platt { .. }),
+        );
     }
 
     #[test]
     fn too_bold_scores_are_drawn_in() {
-        check(|p| sigmoid(0.5 * logit(p) - 0.7), |calibrator| matches!(calibrator, Calibrator::Platt { .. }));
+        check(
+            |p| sigmoid(0.5 * logit(p) - 0.7),
+            |calibrator| matches!(calibrator, Calibrator::Platt { .. }),
+        );
     }
 
     #[test]
     fn a_step_needs_isotonic_regression() {
         check(
-            |p| if p < 0.35 { 0.1 } else { 0.1 + 0.8 * ((p - 0.35) / 0.3).min(1.0) },
+            |p| {
+                if p < 0.35 {
+                    0.1
+                } else {
+                    0.1 + 0.8 * ((p - 0.35) / 0.3).min(1.0)
+                }
+            },
             |calibrator| matches!(calibrator, Calibrator::Isotonic { .. }),
         );
     }
@@ -366,18 +455,28 @@ mod tests {
                 weights.push(*weight);
             }
         }
-        let task = Task::Multiclass { classes: vec!["a".into(), "b".into(), "c".into()] };
+        let task = Task::Multiclass {
+            classes: vec!["a".into(), "b".into(), "c".into()],
+        };
         let choice = choose(&task, &Scores::new(3, scores), &targets, &weights);
-        let Calibrator::Temperature { temperature } = choice.calibrator else { panic!("{choice:?}") };
+        let Calibrator::Temperature { temperature } = choice.calibrator else {
+            panic!("{choice:?}")
+        };
         assert!((temperature - 2.0).abs() < 0.01, "{temperature}");
     }
 
     #[test]
     fn one_class_or_few_rows_are_left_alone() {
         let scores = Scores::new(1, vec![0.3; 200]);
-        assert_eq!(choose(&Task::Binary, &scores, &[1.0; 200], &[1.0; 200]).calibrator, Calibrator::None);
+        assert_eq!(
+            choose(&Task::Binary, &scores, &[1.0; 200], &[1.0; 200]).calibrator,
+            Calibrator::None
+        );
         let scores = Scores::new(1, vec![0.3; 50]);
         let targets: Vec<f64> = (0..50).map(|i| f64::from(i % 2)).collect();
-        assert_eq!(choose(&Task::Binary, &scores, &targets, &[1.0; 50]).calibrator, Calibrator::None);
+        assert_eq!(
+            choose(&Task::Binary, &scores, &targets, &[1.0; 50]).calibrator,
+            Calibrator::None
+        );
     }
 }

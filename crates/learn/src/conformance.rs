@@ -36,7 +36,11 @@ pub struct BrokenPromise {
 /// The first promise that is not kept.
 pub fn check(learner: &dyn Learner) -> Result<(), BrokenPromise> {
     let classes = || vec!["buys".to_owned(), "leaves".to_owned(), "stays".to_owned()];
-    for task in [Task::Binary, Task::Regression, Task::Multiclass { classes: classes() }] {
+    for task in [
+        Task::Binary,
+        Task::Regression,
+        Task::Multiclass { classes: classes() },
+    ] {
         let suite = Suite { learner, task };
         suite.usual()?;
         suite.constant_target()?;
@@ -63,7 +67,10 @@ impl Suite<'_> {
     }
 
     fn fit(&self, set: &TrainingSet, promise: &'static str) -> Result<Model, BrokenPromise> {
-        let model = self.learner.fit(&self.task, set, 7).map_err(|error| self.broken(promise, error))?;
+        let model = self
+            .learner
+            .fit(&self.task, set, 7)
+            .map_err(|error| self.broken(promise, error))?;
         if model.task() != &self.task || model.columns() != set.features.columns() {
             return Err(self.broken(promise, "the model has another task or other columns"));
         }
@@ -74,19 +81,26 @@ impl Suite<'_> {
         let set = rows(400, &self.task);
         let model = self.fit(&set, "learns from rows")?;
         let again = self.fit(&set, "learns from rows")?;
-        let stored = serde_json::to_string(&model).map_err(|error| self.broken("can be stored", error))?;
+        let stored =
+            serde_json::to_string(&model).map_err(|error| self.broken("can be stored", error))?;
         if serde_json::to_string(&again).ok().as_deref() != Some(&stored) {
-            return Err(self.broken("the same inputs and seed give the same bytes", "two models differ"));
+            return Err(self.broken(
+                "the same inputs and seed give the same bytes",
+                "two models differ",
+            ));
         }
-        let loaded: Model =
-            serde_json::from_str(&stored).map_err(|error| self.broken("can be read back", error))?;
+        let loaded: Model = serde_json::from_str(&stored)
+            .map_err(|error| self.broken("can be read back", error))?;
         if loaded != model || serde_json::to_string(&loaded).ok().as_deref() != Some(&stored) {
             return Err(self.broken("can be read back", "the model read back differs"));
         }
         self.answers(&model, &set.features)?;
         self.answers(&loaded, &strange())?;
         for table in [&set.features, &strange()] {
-            if !same_bits(model.predict(table).values(), loaded.predict(table).values()) {
+            if !same_bits(
+                model.predict(table).values(),
+                loaded.predict(table).values(),
+            ) {
                 return Err(self.broken("a stored model answers the same", "scores differ"));
             }
         }
@@ -135,7 +149,10 @@ impl Suite<'_> {
     fn answers(&self, model: &Model, table: &FeatureTable) -> Result<(), BrokenPromise> {
         let scores = model.predict(table);
         if scores.rows() != table.rows() || scores.width() != self.task.width() {
-            return Err(self.broken("answers every row", format!("{} × {}", scores.rows(), scores.width())));
+            return Err(self.broken(
+                "answers every row",
+                format!("{} × {}", scores.rows(), scores.width()),
+            ));
         }
         for index in 0..table.rows() {
             let (row, answer) = (table.row(index), scores.row(index));
@@ -143,12 +160,16 @@ impl Suite<'_> {
                 return Err(self.broken("answers in range", format!("{answer:?} for {row:?}")));
             }
             if !same_bits(&model.predict_row(&row), answer) {
-                return Err(self.broken("one row is answered as in a batch", format!("row {index}")));
+                return Err(
+                    self.broken("one row is answered as in a batch", format!("row {index}"))
+                );
             }
             for (output, raw) in model.raw_row(&row).into_iter().enumerate() {
                 let sum: f64 = model.contributions_to(&row, output).iter().sum();
                 if (sum - raw).abs() > 1e-9 * (1.0 + raw.abs()) {
-                    return Err(self.broken("contributions add up", format!("{sum} instead of {raw}")));
+                    return Err(
+                        self.broken("contributions add up", format!("{sum} instead of {raw}"))
+                    );
                 }
             }
         }
@@ -178,26 +199,50 @@ fn rows(count: usize, task: &Task) -> TrainingSet {
     let (mut targets, mut weights) = (Vec::new(), Vec::new());
     for _ in 0..count {
         let orders = (uniform(&mut state) * uniform(&mut state) * 12.0).floor();
-        let recency = if orders == 0.0 { f64::NAN } else { uniform(&mut state) * 90.0 * 86_400.0 };
+        let recency = if orders == 0.0 {
+            f64::NAN
+        } else {
+            uniform(&mut state) * 90.0 * 86_400.0
+        };
         let country = ["de", "fr", "at", "ch", "li"][(uniform(&mut state).powi(2) * 5.0) as usize];
         let spend = orders * (1.0 + 40.0 * uniform(&mut state));
         features.push(&[
             FeatureValue::number(recency),
             FeatureValue::number(orders),
-            if uniform(&mut state) < 0.1 { FeatureValue::Missing } else { FeatureValue::Category(country.into()) },
-            FeatureValue::number(if uniform(&mut state) < 0.2 { f64::NAN } else { spend }),
+            if uniform(&mut state) < 0.1 {
+                FeatureValue::Missing
+            } else {
+                FeatureValue::Category(country.into())
+            },
+            FeatureValue::number(if uniform(&mut state) < 0.2 {
+                f64::NAN
+            } else {
+                spend
+            }),
             FeatureValue::Number(5.0),
         ]);
-        let lift = 0.1 * orders + if country == "de" { 0.3 } else { 0.0 } + 0.4 * uniform(&mut state);
+        let lift =
+            0.1 * orders + if country == "de" { 0.3 } else { 0.0 } + 0.4 * uniform(&mut state);
         targets.push(match task {
             Task::Binary => f64::from(u8::from(lift > 0.6)),
-            Task::Regression => if lift > 0.5 { 30.0 * lift * lift } else { 0.0 },
+            Task::Regression => {
+                if lift > 0.5 {
+                    30.0 * lift * lift
+                } else {
+                    0.0
+                }
+            }
             Task::Multiclass { .. } => (lift * 2.5).floor().min(2.0),
         });
         weights.push(if uniform(&mut state) < 0.5 { 1.0 } else { 2.5 });
     }
     let entities = (0..count as u64).map(|row| row / 3).collect();
-    TrainingSet { features, targets, weights, entities }
+    TrainingSet {
+        features,
+        targets,
+        weights,
+        entities,
+    }
 }
 
 /// Rows unlike any in training: all missing, never-seen categories, extreme numbers.
@@ -207,8 +252,20 @@ fn strange() -> FeatureTable {
     let category = |name: &str| FeatureValue::Category(name.into());
     let missing = || FeatureValue::Missing;
     table.push(&[missing(), missing(), missing(), missing(), missing()]);
-    table.push(&[number(1e300), number(-1e300), category("never seen"), number(f64::MIN_POSITIVE), number(-0.0)]);
-    table.push(&[number(-5.0), number(1e9), category(""), number(f64::MAX), number(f64::MIN)]);
+    table.push(&[
+        number(1e300),
+        number(-1e300),
+        category("never seen"),
+        number(f64::MIN_POSITIVE),
+        number(-0.0),
+    ]);
+    table.push(&[
+        number(-5.0),
+        number(1e9),
+        category(""),
+        number(f64::MAX),
+        number(f64::MIN),
+    ]);
     table
 }
 
@@ -220,11 +277,36 @@ fn columns() -> Vec<FeatureColumn> {
         unit,
     };
     vec![
-        column(COLUMNS.0, "last order", FeatureType::Number, Unit::SecondsAgo),
-        column(COLUMNS.1, "orders in the last 90 days", FeatureType::Number, Unit::Plain),
-        column("user.country", "country", FeatureType::Category, Unit::Plain),
-        column("user.spend_90d", "spend in the last 90 days", FeatureType::Number, Unit::Plain),
-        column("user.constant", "constant", FeatureType::Number, Unit::Plain),
+        column(
+            COLUMNS.0,
+            "last order",
+            FeatureType::Number,
+            Unit::SecondsAgo,
+        ),
+        column(
+            COLUMNS.1,
+            "orders in the last 90 days",
+            FeatureType::Number,
+            Unit::Plain,
+        ),
+        column(
+            "user.country",
+            "country",
+            FeatureType::Category,
+            Unit::Plain,
+        ),
+        column(
+            "user.spend_90d",
+            "spend in the last 90 days",
+            FeatureType::Number,
+            Unit::Plain,
+        ),
+        column(
+            "user.constant",
+            "constant",
+            FeatureType::Number,
+            Unit::Plain,
+        ),
     ]
 }
 
@@ -270,10 +352,17 @@ mod tests {
             fn name(&self) -> &str {
                 "careless"
             }
-            fn fit(&self, task: &Task, train: &TrainingSet, seed: u64) -> Result<Model, LearnError> {
+            fn fit(
+                &self,
+                task: &Task,
+                train: &TrainingSet,
+                seed: u64,
+            ) -> Result<Model, LearnError> {
                 let mut set = train.clone();
                 set.targets.iter_mut().for_each(|target| *target += 1.0);
-                Constant.fit(&Task::Regression, &set, seed).and(Constant.fit(task, train, seed))?;
+                Constant
+                    .fit(&Task::Regression, &set, seed)
+                    .and(Constant.fit(task, train, seed))?;
                 Constant.fit(&Task::Regression, &set, seed)
             }
         }

@@ -36,7 +36,11 @@ impl Learner for Constant {
 /// (Krichevsky and Trofimov 1981), so that what was never seen is improbable, not impossible.
 pub(crate) fn base_scores(task: &Task, targets: &[f64], weights: &[f64]) -> Vec<f64> {
     let total: f64 = weights.iter().sum();
-    let sum: f64 = targets.iter().zip(weights).map(|(target, weight)| target * weight).sum();
+    let sum: f64 = targets
+        .iter()
+        .zip(weights)
+        .map(|(target, weight)| target * weight)
+        .sum();
     match task {
         Task::Binary => vec![(sum + 0.5) / (total + 1.0)],
         Task::Regression => vec![sum / total],

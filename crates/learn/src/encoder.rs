@@ -7,10 +7,10 @@ use tidemill_core::feature::{ColumnValues, FeatureColumn, FeatureTable, FeatureV
 
 /// The columns of the training table and a dictionary for each category among them. Part of the artifact.
 ///
-/// Numbers stay what they are; missing and not finite becomes NaN. Categories become codes: 1 for the most
-/// frequent one in training, and so on; 0 for "other", which stands for the rare ones of training and for those
-/// that training never saw. Where training had no rare ones, an unseen category is missing (NaN), because
-/// nothing was learnt about code 0.
+/// Numbers stay what they are; missing and not finite becomes NaN. Categories become codes: 0 for the most
+/// frequent one in training, and so on; the last code is "other", which stands for the rare ones of training and for
+/// those that training never saw. Where training had no rare ones, an unseen category is missing (NaN), because
+/// nothing was learnt about "other".
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Encoder {
     columns: Vec<FeatureColumn>,
@@ -20,18 +20,30 @@ pub struct Encoder {
 impl Encoder {
     /// Learns the dictionaries. A category needs `rows_min` rows of positive weight for its own code, and the
     /// `categories_max` most frequent ones get one (ties by name).
-    pub fn fit(table: &FeatureTable, weights: &[f64], rows_min: usize, categories_max: usize) -> Self {
+    pub fn fit(
+        table: &FeatureTable,
+        weights: &[f64],
+        rows_min: usize,
+        categories_max: usize,
+    ) -> Self {
         let dictionaries = (0..table.columns().len())
             .map(|column| match table.values(column) {
                 ColumnValues::Number(_) => None,
                 ColumnValues::Category(values) => Some(Dictionary::fit(
-                    values.iter().zip(weights).filter(|(_, weight)| **weight > 0.0).filter_map(|(v, _)| v.as_deref()),
+                    values
+                        .iter()
+                        .zip(weights)
+                        .filter(|(_, weight)| **weight > 0.0)
+                        .filter_map(|(v, _)| v.as_deref()),
                     rows_min,
                     categories_max,
                 )),
             })
             .collect();
-        Self { columns: table.columns().to_vec(), dictionaries }
+        Self {
+            columns: table.columns().to_vec(),
+            dictionaries,
+        }
     }
 
     /// The columns of the training table.
@@ -41,7 +53,9 @@ impl Encoder {
 
     /// How many codes column `column` has, "other" included; `None` for numbers.
     pub fn codes(&self, column: usize) -> Option<usize> {
-        self.dictionaries[column].as_ref().map(|dictionary| dictionary.codes.len() + 1)
+        self.dictionaries[column]
+            .as_ref()
+            .map(|dictionary| dictionary.codes.len() + 1)
     }
 
     /// One value of column `column` as a number.
@@ -55,18 +69,27 @@ impl Encoder {
 
     /// A row as numbers, appended to `encoded`.
     pub fn encode_row(&self, row: &[FeatureValue], encoded: &mut Vec<f64>) {
-        encoded.extend(row.iter().enumerate().map(|(column, value)| self.encode(column, value)));
+        encoded.extend(
+            row.iter()
+                .enumerate()
+                .map(|(column, value)| self.encode(column, value)),
+        );
     }
 
     /// A column of a table as numbers: for each row what [`Encoder::encode`] says.
     pub fn encode_column(&self, column: usize, values: &ColumnValues) -> Vec<f64> {
         match (&self.dictionaries[column], values) {
-            (None, ColumnValues::Number(values)) => {
-                values.iter().map(|&value| if value.is_finite() { value } else { f64::NAN }).collect()
-            }
+            (None, ColumnValues::Number(values)) => values
+                .iter()
+                .map(|&value| if value.is_finite() { value } else { f64::NAN })
+                .collect(),
             (Some(dictionary), ColumnValues::Category(values)) => values
                 .iter()
-                .map(|value| value.as_ref().map_or(f64::NAN, |category| dictionary.code(category)))
+                .map(|value| {
+                    value
+                        .as_ref()
+                        .map_or(f64::NAN, |category| dictionary.code(category))
+                })
                 .collect(),
             (None, ColumnValues::Category(values)) => vec![f64::NAN; values.len()],
             (Some(_), ColumnValues::Number(values)) => vec![f64::NAN; values.len()],
@@ -82,7 +105,7 @@ struct Dictionary {
     other_seen: bool,
 }
 
-/// How a dictionary is stored: the categories in the order of their codes, from 1.
+/// How a dictionary is stored: the categories in the order of their codes.
 #[derive(Serialize, Deserialize)]
 struct StoredDictionary {
     categories: Vec<String>,
@@ -91,7 +114,10 @@ struct StoredDictionary {
 
 impl From<StoredDictionary> for Dictionary {
     fn from(stored: StoredDictionary) -> Self {
-        Self { codes: stored.categories.into_iter().zip(1..).collect(), other_seen: stored.other_seen }
+        Self {
+            codes: stored.categories.into_iter().zip(0..).collect(),
+            other_seen: stored.other_seen,
+        }
     }
 }
 
@@ -100,14 +126,21 @@ impl From<Dictionary> for StoredDictionary {
         let mut categories: Vec<(String, u32)> = dictionary.codes.into_iter().collect();
         categories.sort_unstable_by_key(|(_, code)| *code);
         Self {
-            categories: categories.into_iter().map(|(category, _)| category).collect(),
+            categories: categories
+                .into_iter()
+                .map(|(category, _)| category)
+                .collect(),
             other_seen: dictionary.other_seen,
         }
     }
 }
 
 impl Dictionary {
-    fn fit<'a>(values: impl Iterator<Item = &'a str>, rows_min: usize, categories_max: usize) -> Self {
+    fn fit<'a>(
+        values: impl Iterator<Item = &'a str>,
+        rows_min: usize,
+        categories_max: usize,
+    ) -> Self {
         let mut counts = BTreeMap::<&str, usize>::new();
         for value in values {
             *counts.entry(value).or_default() += 1;
@@ -115,9 +148,17 @@ impl Dictionary {
         let mut ordered: Vec<(&str, usize)> = counts.into_iter().collect();
         // Stable, so that equally frequent categories stay in the order of their names.
         ordered.sort_by_key(|(_, rows)| std::cmp::Reverse(*rows));
-        let kept = ordered.iter().take(categories_max).take_while(|(_, rows)| *rows >= rows_min).count();
+        let kept = ordered
+            .iter()
+            .take(categories_max)
+            .take_while(|(_, rows)| *rows >= rows_min)
+            .count();
         Self {
-            codes: ordered[..kept].iter().zip(1..).map(|((category, _), code)| ((*category).to_owned(), code)).collect(),
+            codes: ordered[..kept]
+                .iter()
+                .zip(0..)
+                .map(|((category, _), code)| ((*category).to_owned(), code))
+                .collect(),
             other_seen: kept < ordered.len(),
         }
     }
@@ -125,7 +166,7 @@ impl Dictionary {
     fn code(&self, category: &str) -> f64 {
         match self.codes.get(category) {
             Some(code) => f64::from(*code),
-            None if self.other_seen => 0.0,
+            None if self.other_seen => self.codes.len() as f64,
             None => f64::NAN,
         }
     }
@@ -144,7 +185,9 @@ mod tests {
             unit: Unit::Plain,
         }]);
         for value in values {
-            table.push(&[value.map_or(FeatureValue::Missing, |value| FeatureValue::Category(value.into()))]);
+            table.push(&[value.map_or(FeatureValue::Missing, |value| {
+                FeatureValue::Category(value.into())
+            })]);
         }
         table
     }
@@ -161,11 +204,19 @@ mod tests {
 
     #[test]
     fn codes_follow_frequency_and_the_rare_are_other() {
-        let values = [Some("de"), Some("fr"), Some("de"), None, Some("at"), Some("fr"), Some("de")];
-        check(&values, 2, "de", 1.0);
-        check(&values, 2, "fr", 2.0);
-        check(&values, 2, "at", 0.0);
-        check(&values, 2, "never seen", 0.0);
+        let values = [
+            Some("de"),
+            Some("fr"),
+            Some("de"),
+            None,
+            Some("at"),
+            Some("fr"),
+            Some("de"),
+        ];
+        check(&values, 2, "de", 0.0);
+        check(&values, 2, "fr", 1.0);
+        check(&values, 2, "at", 2.0);
+        check(&values, 2, "never seen", 2.0);
         check(&values, 1, "never seen", f64::NAN);
     }
 

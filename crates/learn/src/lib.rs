@@ -2,7 +2,7 @@
 //!
 //! A [`Learner`] is a plain struct of parameters; [`Learner::fit`] keeps no data. What it returns, a [`Model`],
 //! is the heart of the packaged artifact: it is serialised with serde, answers one row in microseconds without
-//! a thread pool, and says how much each feature contributed ([`Model::contributions`]), which [`reasons`]
+//! a thread pool, and says how much each feature contributed ([`Model::contributions`]), which [`mod@reasons`]
 //! turns into words. [`calibration`] maps scores to probabilities that can be believed.
 //!
 //! This crate is *not* a place for files, sockets, clocks, logging or metrics: those are other stages. Every
@@ -34,8 +34,8 @@ pub mod calibration;
 pub mod conformance;
 pub mod constant;
 pub mod encoder;
-mod link;
 pub mod linear;
+mod link;
 mod model;
 pub mod reasons;
 pub mod recency_frequency;

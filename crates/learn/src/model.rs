@@ -26,7 +26,9 @@ pub enum LearnError {
         found: usize,
     },
     /// A target does not fit the task.
-    #[error("read target {target} of row {row}: binary targets are 0 or 1, values are finite, classes are whole numbers below their count")]
+    #[error(
+        "read target {target} of row {row}: binary targets are 0 or 1, values are finite, classes are whole numbers below their count"
+    )]
     Target {
         /// Which row.
         row: usize,
@@ -143,13 +145,25 @@ impl Model {
     pub fn check_columns(&self, columns: &[FeatureColumn]) -> Result<(), LearnError> {
         let name = |column: Option<&FeatureColumn>| match column {
             None => "nothing".to_owned(),
-            Some(FeatureColumn { name, feature_type: FeatureType::Number, .. }) => format!("number {name}"),
-            Some(FeatureColumn { name, feature_type: FeatureType::Category, .. }) => format!("category {name}"),
+            Some(FeatureColumn {
+                name,
+                feature_type: FeatureType::Number,
+                ..
+            }) => format!("number {name}"),
+            Some(FeatureColumn {
+                name,
+                feature_type: FeatureType::Category,
+                ..
+            }) => format!("category {name}"),
         };
         for place in 0..self.columns().len().max(columns.len()) {
             let (expected, found) = (name(self.columns().get(place)), name(columns.get(place)));
             if expected != found {
-                return Err(LearnError::Columns { place, expected, found });
+                return Err(LearnError::Columns {
+                    place,
+                    expected,
+                    found,
+                });
             }
         }
         Ok(())
@@ -160,7 +174,11 @@ impl Model {
     /// # Panics
     /// When the table has another number of columns than the training table; see [`Model::check_columns`].
     pub fn predict(&self, table: &FeatureTable) -> Scores {
-        assert_eq!(table.columns().len(), self.columns().len(), "a table with the model's columns");
+        assert_eq!(
+            table.columns().len(),
+            self.columns().len(),
+            "a table with the model's columns"
+        );
         let mut values = Vec::with_capacity(table.rows() * self.task().width());
         match self {
             // These read many values per row: encoding column by column is several times faster.
@@ -180,7 +198,11 @@ impl Model {
     /// # Panics
     /// When the row has another number of values than the training table had columns.
     pub fn predict_row(&self, row: &[FeatureValue]) -> Vec<f64> {
-        assert_eq!(row.len(), self.columns().len(), "a row with the model's columns");
+        assert_eq!(
+            row.len(),
+            self.columns().len(),
+            "a row with the model's columns"
+        );
         match self {
             Self::Constant(model) => model.scores.clone(),
             Self::RecencyFrequency(model) => model.predict_row(row),
@@ -195,7 +217,11 @@ impl Model {
     /// # Panics
     /// As [`Model::predict_row`].
     pub fn raw_row(&self, row: &[FeatureValue]) -> Vec<f64> {
-        assert_eq!(row.len(), self.columns().len(), "a row with the model's columns");
+        assert_eq!(
+            row.len(),
+            self.columns().len(),
+            "a row with the model's columns"
+        );
         match self {
             Self::Constant(model) => model.scores.clone(),
             Self::RecencyFrequency(model) => model.predict_row(row),
@@ -220,7 +246,11 @@ impl Model {
     /// # Panics
     /// As [`Model::predict_row`], and when there is no such output.
     pub fn contributions_to(&self, row: &[FeatureValue], output: usize) -> Vec<f64> {
-        assert_eq!(row.len(), self.columns().len(), "a row with the model's columns");
+        assert_eq!(
+            row.len(),
+            self.columns().len(),
+            "a row with the model's columns"
+        );
         assert!(output < self.task().width(), "an output of the model");
         match self {
             Self::Constant(model) => {
@@ -253,22 +283,38 @@ mod tests {
     use tidemill_core::feature::Unit;
 
     fn column(name: &str, feature_type: FeatureType) -> FeatureColumn {
-        FeatureColumn { name: name.into(), feature_type, label: name.into(), unit: Unit::Plain }
+        FeatureColumn {
+            name: name.into(),
+            feature_type,
+            label: name.into(),
+            unit: Unit::Plain,
+        }
     }
 
     #[test]
     fn a_table_with_other_columns_is_refused_with_both_names() {
-        let columns = vec![column("a", FeatureType::Number), column("b", FeatureType::Number)];
+        let columns = vec![
+            column("a", FeatureType::Number),
+            column("b", FeatureType::Number),
+        ];
         let mut features = FeatureTable::new(columns.clone());
         features.push(&[FeatureValue::Missing, FeatureValue::Missing]);
         let set = TrainingSet::unweighted(features, vec![1.0]).unwrap();
         let model = Constant.fit(&Task::Binary, &set, 0).unwrap();
         assert_eq!(model.check_columns(&columns), Ok(()));
-        let error = model.check_columns(&[columns[0].clone(), column("b", FeatureType::Category)]).unwrap_err();
+        let error = model
+            .check_columns(&[columns[0].clone(), column("b", FeatureType::Category)])
+            .unwrap_err();
         assert_eq!(
             error.to_string(),
             "match feature 1: the model was trained on number b, the table has category b"
         );
-        assert!(model.check_columns(&columns[..1]).unwrap_err().to_string().ends_with("the table has nothing"));
+        assert!(
+            model
+                .check_columns(&columns[..1])
+                .unwrap_err()
+                .to_string()
+                .ends_with("the table has nothing")
+        );
     }
 }

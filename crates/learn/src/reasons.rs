@@ -25,8 +25,17 @@ pub struct Reason {
 ///
 /// # Panics
 /// When there is not one value and one contribution per column, and the bias.
-pub fn reasons(columns: &[FeatureColumn], row: &[FeatureValue], contributions: &[f64], count: usize) -> Vec<Reason> {
-    assert_eq!((columns.len(), columns.len() + 1), (row.len(), contributions.len()), "one value per column");
+pub fn reasons(
+    columns: &[FeatureColumn],
+    row: &[FeatureValue],
+    contributions: &[f64],
+    count: usize,
+) -> Vec<Reason> {
+    assert_eq!(
+        (columns.len(), columns.len() + 1),
+        (row.len(), contributions.len()),
+        "one value per column"
+    );
     let contributions = &contributions[..columns.len()];
     let direction: f64 = contributions.iter().sum();
 
@@ -38,14 +47,26 @@ pub fn reasons(columns: &[FeatureColumn], row: &[FeatureValue], contributions: &
                 group.sum += contribution;
                 group.members.push(place);
             }
-            None => groups.push(Group { stem, sum: contribution, members: vec![place] }),
+            None => groups.push(Group {
+                stem,
+                sum: contribution,
+                members: vec![place],
+            }),
         }
     }
     groups.retain(|group| group.sum != 0.0);
     let against = |group: &Group<'_>| group.sum * direction < 0.0;
     // Stable: equal ones stay in the order of the columns.
-    groups.sort_by(|a, b| against(a).cmp(&against(b)).then(b.sum.abs().total_cmp(&a.sum.abs())));
-    groups.iter().take(count).map(|group| group.reason(columns, row, contributions)).collect()
+    groups.sort_by(|a, b| {
+        against(a)
+            .cmp(&against(b))
+            .then(b.sum.abs().total_cmp(&a.sum.abs()))
+    });
+    groups
+        .iter()
+        .take(count)
+        .map(|group| group.reason(columns, row, contributions))
+        .collect()
 }
 
 struct Group<'a> {
@@ -55,7 +76,12 @@ struct Group<'a> {
 }
 
 impl Group<'_> {
-    fn reason(&self, columns: &[FeatureColumn], row: &[FeatureValue], contributions: &[f64]) -> Reason {
+    fn reason(
+        &self,
+        columns: &[FeatureColumn],
+        row: &[FeatureValue],
+        contributions: &[f64],
+    ) -> Reason {
         let mut shown = self.members[0];
         for &place in &self.members {
             // The member that moved most the way that the group moved.
@@ -83,7 +109,9 @@ fn stem(name: &str) -> &str {
 /// A whole number and s, m, h, d or w.
 fn is_window(text: &str) -> bool {
     text.strip_suffix(['s', 'm', 'h', 'd', 'w'])
-        .is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
+        .is_some_and(|digits| {
+            !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
+        })
 }
 
 /// One feature value in words: `3 orders in the last 30 days`, `last order 41 days ago`, `no order yet`,
@@ -93,13 +121,20 @@ pub fn text(column: &FeatureColumn, value: &FeatureValue) -> String {
     match (column.feature_type, column.unit, value) {
         (_, _, FeatureValue::Category(category)) => format!("{label} is {category}"),
         (FeatureType::Category, _, _) => format!("{label} is unknown"),
-        (_, Unit::SecondsAgo, FeatureValue::Number(seconds)) => format!("{label} {} ago", duration(*seconds)),
+        (_, Unit::SecondsAgo, FeatureValue::Number(seconds)) => {
+            format!("{label} {} ago", duration(*seconds))
+        }
         (_, Unit::SecondsAgo, FeatureValue::Missing) => {
-            let what = label.strip_prefix("last ").or_else(|| label.strip_prefix("first ")).unwrap_or(label);
+            let what = label
+                .strip_prefix("last ")
+                .or_else(|| label.strip_prefix("first "))
+                .unwrap_or(label);
             format!("no {what} yet")
         }
         (_, Unit::Plain, FeatureValue::Number(number)) => counted(label, *number),
-        (_, Unit::Plain, FeatureValue::Missing) if is_plural(first_word(label)) => format!("no {label}"),
+        (_, Unit::Plain, FeatureValue::Missing) if is_plural(first_word(label)) => {
+            format!("no {label}")
+        }
         (_, Unit::Plain, FeatureValue::Missing) => format!("{label} is unknown"),
     }
 }
@@ -125,14 +160,21 @@ fn first_word(label: &str) -> &str {
 }
 
 fn is_plural(word: &str) -> bool {
-    word.len() > 3 && word.ends_with('s') && !["ss", "us", "is"].iter().any(|ending| word.ends_with(ending))
+    word.len() > 3
+        && word.ends_with('s')
+        && !["ss", "us", "is"]
+            .iter()
+            .any(|ending| word.ends_with(ending))
 }
 
 fn singular(word: &str) -> String {
     if let Some(stem) = word.strip_suffix("ies") {
         return format!("{stem}y");
     }
-    if ["ches", "shes", "sses", "xes", "zes"].iter().any(|ending| word.ends_with(ending)) {
+    if ["ches", "shes", "sses", "xes", "zes"]
+        .iter()
+        .any(|ending| word.ends_with(ending))
+    {
         return word[..word.len() - 2].to_owned();
     }
     word.strip_suffix('s').unwrap_or(word).to_owned()
@@ -141,10 +183,20 @@ fn singular(word: &str) -> String {
 /// Whole numbers as they are, others with two decimals, small ones with three digits; thousands apart.
 fn rounded(number: f64) -> String {
     if number != 0.0 && number.abs() < 0.1 {
-        return format!("{:.*}", (2.0 - number.abs().log10().floor()).min(12.0) as usize, number);
+        return format!(
+            "{:.*}",
+            (2.0 - number.abs().log10().floor()).min(12.0) as usize,
+            number
+        );
     }
-    let text = if number.fract() == 0.0 { format!("{number:.0}") } else { format!("{number:.2}") };
-    let (sign, text) = text.strip_prefix('-').map_or(("", text.as_str()), |text| ("-", text));
+    let text = if number.fract() == 0.0 {
+        format!("{number:.0}")
+    } else {
+        format!("{number:.2}")
+    };
+    let (sign, text) = text
+        .strip_prefix('-')
+        .map_or(("", text.as_str()), |text| ("-", text));
     let (whole, fraction) = text.split_at(text.find('.').unwrap_or(text.len()));
     let mut grouped = String::new();
     for (place, digit) in whole.char_indices() {
@@ -184,11 +236,18 @@ mod tests {
     use super::*;
 
     fn column(name: &str, label: &str, unit: Unit) -> FeatureColumn {
-        FeatureColumn { name: name.into(), feature_type: FeatureType::Number, label: label.into(), unit }
+        FeatureColumn {
+            name: name.into(),
+            feature_type: FeatureType::Number,
+            label: label.into(),
+            unit,
+        }
     }
 
     fn check(label: &str, unit: Unit, value: impl Into<Option<f64>>, expected: &str) {
-        let value = value.into().map_or(FeatureValue::Missing, FeatureValue::Number);
+        let value = value
+            .into()
+            .map_or(FeatureValue::Missing, FeatureValue::Number);
         assert_eq!(text(&column("f", label, unit), &value), expected);
     }
 
@@ -199,16 +258,56 @@ mod tests {
         check(orders, Unit::Plain, 1.0, "1 order in the last 30 days");
         check(orders, Unit::Plain, 0.0, "no orders in the last 30 days");
         check(orders, Unit::Plain, None, "no orders in the last 30 days");
-        check("searches in the last hour", Unit::Plain, 1.0, "1 search in the last hour");
+        check(
+            "searches in the last hour",
+            Unit::Plain,
+            1.0,
+            "1 search in the last hour",
+        );
         check("entries", Unit::Plain, 1.0, "1 entry");
-        check("spend in the last 30 days", Unit::Plain, 1234.5, "spend in the last 30 days is 1,234.50");
-        check("mean order value", Unit::Plain, None, "mean order value is unknown");
-        check("share of mobile visits", Unit::Plain, 0.0123, "share of mobile visits is 0.0123");
+        check(
+            "spend in the last 30 days",
+            Unit::Plain,
+            1234.5,
+            "spend in the last 30 days is 1,234.50",
+        );
+        check(
+            "mean order value",
+            Unit::Plain,
+            None,
+            "mean order value is unknown",
+        );
+        check(
+            "share of mobile visits",
+            Unit::Plain,
+            0.0123,
+            "share of mobile visits is 0.0123",
+        );
         check("balance", Unit::Plain, -1200.0, "balance is -1,200");
-        check("last order", Unit::SecondsAgo, 3_542_400.0, "last order 41 days ago");
-        check("last order", Unit::SecondsAgo, 5_000.0, "last order 83 minutes ago");
-        check("last order", Unit::SecondsAgo, 1.0, "last order 1 second ago");
-        check("last order", Unit::SecondsAgo, 86_400.0 * 400.0, "last order 13 months ago");
+        check(
+            "last order",
+            Unit::SecondsAgo,
+            3_542_400.0,
+            "last order 41 days ago",
+        );
+        check(
+            "last order",
+            Unit::SecondsAgo,
+            5_000.0,
+            "last order 83 minutes ago",
+        );
+        check(
+            "last order",
+            Unit::SecondsAgo,
+            1.0,
+            "last order 1 second ago",
+        );
+        check(
+            "last order",
+            Unit::SecondsAgo,
+            86_400.0 * 400.0,
+            "last order 13 months ago",
+        );
         check("last order", Unit::SecondsAgo, None, "no order yet");
         check("first visit", Unit::SecondsAgo, None, "no visit yet");
     }
@@ -217,7 +316,10 @@ mod tests {
     fn categories_read_well() {
         let mut country = column("country", "country", Unit::Plain);
         country.feature_type = FeatureType::Category;
-        assert_eq!(text(&country, &FeatureValue::Category("Germany".into())), "country is Germany");
+        assert_eq!(
+            text(&country, &FeatureValue::Category("Germany".into())),
+            "country is Germany"
+        );
         assert_eq!(text(&country, &FeatureValue::Missing), "country is unknown");
     }
 
@@ -233,7 +335,14 @@ mod tests {
         let row = [0.0, 3.0, 7_200.0, 1.0, 2.0].map(FeatureValue::Number);
         let found = reasons(&columns, &row, &[0.3, 0.5, 0.6, 0.0, -0.9, -2.0], 3);
         let texts: Vec<&str> = found.iter().map(|reason| reason.text.as_str()).collect();
-        assert_eq!(texts, ["3 orders in the last 30 days", "last order 2 hours ago", "2 returns"]);
+        assert_eq!(
+            texts,
+            [
+                "3 orders in the last 30 days",
+                "last order 2 hours ago",
+                "2 returns"
+            ]
+        );
         assert!((found[0].contribution - 0.8).abs() < 1e-12);
         assert_eq!(reasons(&columns, &row, &[0.0; 6], 3), []);
     }

@@ -24,7 +24,12 @@ pub struct RecencyFrequency {
 impl RecencyFrequency {
     /// The rule on these two columns, with the default grid.
     pub fn new(recency: impl Into<String>, frequency: impl Into<String>) -> Self {
-        Self { recency: recency.into(), frequency: frequency.into(), bins: 5, prior_rows: 20.0 }
+        Self {
+            recency: recency.into(),
+            frequency: frequency.into(),
+            bins: 5,
+            prior_rows: 20.0,
+        }
     }
 }
 
@@ -57,14 +62,20 @@ struct Axis {
 
 impl Axis {
     fn fit(column: usize, values: &[f64], bins: usize) -> Self {
-        let mut known: Vec<f64> = values.iter().copied().filter(|value| value.is_finite()).collect();
+        let mut known: Vec<f64> = values
+            .iter()
+            .copied()
+            .filter(|value| value.is_finite())
+            .collect();
         known.sort_unstable_by(f64::total_cmp);
         let mut edges: Vec<f64> = Vec::new();
         for bin in 1..bins {
             if let Some(&edge) = known.get((known.len() * bin / bins).saturating_sub(1)) {
                 // A count has few distinct values: equal edges would make empty bins, and the largest value as an
                 // edge would leave nothing above it.
-                if edges.last().is_none_or(|last| edge > *last) && known.last().is_some_and(|last| edge < *last) {
+                if edges.last().is_none_or(|last| edge > *last)
+                    && known.last().is_some_and(|last| edge < *last)
+                {
                     edges.push(edge);
                 }
             }
@@ -77,7 +88,11 @@ impl Axis {
     }
 
     fn bin(&self, value: f64) -> usize {
-        if value.is_finite() { self.edges.partition_point(|edge| *edge < value) } else { self.edges.len() + 1 }
+        if value.is_finite() {
+            self.edges.partition_point(|edge| *edge < value)
+        } else {
+            self.edges.len() + 1
+        }
     }
 }
 
@@ -89,10 +104,18 @@ impl Learner for RecencyFrequency {
     fn fit(&self, task: &Task, train: &TrainingSet, _seed: u64) -> Result<Model, LearnError> {
         train.check(task)?;
         if !(1..=20).contains(&self.bins) {
-            return Err(LearnError::Parameter { name: "bins", value: self.bins as f64, allowed: "1 to 20" });
+            return Err(LearnError::Parameter {
+                name: "bins",
+                value: self.bins as f64,
+                allowed: "1 to 20",
+            });
         }
         if !(self.prior_rows.is_finite() && self.prior_rows > 0.0) {
-            return Err(LearnError::Parameter { name: "prior_rows", value: self.prior_rows, allowed: "above 0" });
+            return Err(LearnError::Parameter {
+                name: "prior_rows",
+                value: self.prior_rows,
+                allowed: "above 0",
+            });
         }
         let (recency_column, recencies) = number_column(train, &self.recency)?;
         let (frequency_column, frequencies) = number_column(train, &self.frequency)?;
@@ -104,7 +127,8 @@ impl Learner for RecencyFrequency {
         let mut sums = vec![vec![0.0; width]; recency.bins() * frequency.bins()];
         let mut rows = vec![0.0; sums.len()];
         for row in 0..train.rows() {
-            let cell = recency.bin(recencies[row]) * frequency.bins() + frequency.bin(frequencies[row]);
+            let cell =
+                recency.bin(recencies[row]) * frequency.bins() + frequency.bin(frequencies[row]);
             let (target, weight) = (train.targets[row], train.weights[row]);
             rows[cell] += weight;
             match task {
@@ -127,8 +151,12 @@ impl Learner for RecencyFrequency {
         Ok(Model::RecencyFrequency(RecencyFrequencyModel {
             task: task.clone(),
             columns: train.features.columns().to_vec(),
-            by_recency: (0..recency.bins()).map(|bin| mean_over(&|cell| cell / across == bin)).collect(),
-            by_frequency: (0..across).map(|bin| mean_over(&|cell| cell % across == bin)).collect(),
+            by_recency: (0..recency.bins())
+                .map(|bin| mean_over(&|cell| cell / across == bin))
+                .collect(),
+            by_frequency: (0..across)
+                .map(|bin| mean_over(&|cell| cell % across == bin))
+                .collect(),
             overall: mean_over(&|_| true),
             recency,
             frequency,
@@ -138,7 +166,12 @@ impl Learner for RecencyFrequency {
 }
 
 /// The mean of cells' scores weighted by their rows; the prior where there are no rows.
-fn mean_score(cells: &[Vec<f64>], rows: &[f64], take: &dyn Fn(usize) -> bool, prior: &[f64]) -> Vec<f64> {
+fn mean_score(
+    cells: &[Vec<f64>],
+    rows: &[f64],
+    take: &dyn Fn(usize) -> bool,
+    prior: &[f64],
+) -> Vec<f64> {
     let mut sums = vec![0.0; prior.len()];
     let mut total = 0.0;
     for (cell, scores) in cells.iter().enumerate().filter(|(cell, _)| take(*cell)) {
@@ -147,7 +180,11 @@ fn mean_score(cells: &[Vec<f64>], rows: &[f64], take: &dyn Fn(usize) -> bool, pr
             *sum += rows[cell] * score;
         }
     }
-    if total > 0.0 { sums.iter().map(|sum| sum / total).collect() } else { prior.to_vec() }
+    if total > 0.0 {
+        sums.iter().map(|sum| sum / total).collect()
+    } else {
+        prior.to_vec()
+    }
 }
 
 fn number_column<'a>(train: &'a TrainingSet, name: &str) -> Result<(usize, &'a [f64]), LearnError> {
@@ -186,8 +223,11 @@ impl RecencyFrequencyModel {
     pub(crate) fn contributions(&self, row: &[FeatureValue], output: usize) -> Vec<f64> {
         let (recency, frequency) = self.bins(row);
         let both = self.cells[recency * self.frequency.bins() + frequency][output];
-        let (none, first, second) =
-            (self.overall[output], self.by_recency[recency][output], self.by_frequency[frequency][output]);
+        let (none, first, second) = (
+            self.overall[output],
+            self.by_recency[recency][output],
+            self.by_frequency[frequency][output],
+        );
         let mut contributions = vec![0.0; row.len() + 1];
         contributions[self.recency.column] += ((first - none) + (both - second)) / 2.0;
         contributions[self.frequency.column] += ((second - none) + (both - first)) / 2.0;
@@ -210,7 +250,10 @@ mod tests {
         };
         let mut table = FeatureTable::new(vec![column("r"), column("f")]);
         for (recency, frequency, _) in rows {
-            table.push(&[FeatureValue::number(*recency), FeatureValue::number(*frequency)]);
+            table.push(&[
+                FeatureValue::number(*recency),
+                FeatureValue::number(*frequency),
+            ]);
         }
         TrainingSet::unweighted(table, rows.iter().map(|row| row.2).collect()).unwrap()
     }
@@ -220,12 +263,20 @@ mod tests {
         let rows: Vec<(f64, f64, f64)> = (0..4_000)
             .map(|i| {
                 let (recency, frequency) = (f64::from(i % 20), f64::from(i / 200));
-                (recency, frequency, f64::from(u8::from(recency < 8.0 && frequency > 8.0)))
+                (
+                    recency,
+                    frequency,
+                    f64::from(u8::from(recency < 8.0 && frequency > 8.0)),
+                )
             })
             .chain((0..50).map(|_| (f64::NAN, 0.0, 0.0)))
             .collect();
-        let model = RecencyFrequency::new("r", "f").fit(&Task::Binary, &set(&rows), 0).unwrap();
-        let score = |r: f64, f: f64| model.predict_row(&[FeatureValue::number(r), FeatureValue::number(f)])[0];
+        let model = RecencyFrequency::new("r", "f")
+            .fit(&Task::Binary, &set(&rows), 0)
+            .unwrap();
+        let score = |r: f64, f: f64| {
+            model.predict_row(&[FeatureValue::number(r), FeatureValue::number(f)])[0]
+        };
         assert!(score(1.0, 19.0) > 0.8);
         assert!(score(19.0, 1.0) < 0.1);
         assert!(score(f64::NAN, 0.0) < 0.1);
@@ -236,7 +287,9 @@ mod tests {
 
     #[test]
     fn an_unknown_column_is_named_with_those_that_there_are() {
-        let error = RecencyFrequency::new("r", "orders").fit(&Task::Binary, &set(&[(1.0, 1.0, 1.0)]), 0).unwrap_err();
+        let error = RecencyFrequency::new("r", "orders")
+            .fit(&Task::Binary, &set(&[(1.0, 1.0, 1.0)]), 0)
+            .unwrap_err();
         assert_eq!(error.to_string(), "find the feature 'orders' among: r, f");
     }
 }

@@ -16,7 +16,8 @@ pub(crate) enum TargetForm {
     Log1p {
         /// Positive.
         smearing: f64,
-        /// The largest ln(1 + y) of training: a straight line must not run off exponentially.
+        /// Raw scores above this count as this. For a linear model the score that one training row in a hundred exceeds:
+        /// a straight line must not run off exponentially. For trees the largest raw target.
         raw_max: f64,
     },
     /// e^raw: the mean of a compound Poisson-gamma (Tweedie) variable, which is often exactly zero.
@@ -35,7 +36,10 @@ impl TargetForm {
 
     /// The logarithmic form before its factor is known.
     pub(crate) fn log1p(targets: &[f64]) -> Self {
-        Self::Log1p { smearing: 1.0, raw_max: targets.iter().copied().fold(0.0, f64::max).ln_1p() }
+        Self::Log1p {
+            smearing: 1.0,
+            raw_max: targets.iter().copied().fold(0.0, f64::max).ln_1p(),
+        }
     }
 
     /// The raw target that is learnt.
@@ -46,16 +50,36 @@ impl TargetForm {
         }
     }
 
+    /// The same form with scores bounded to all but the highest hundredth of these.
+    pub(crate) fn bounded(self, raw: &[f64]) -> Self {
+        let Self::Log1p { smearing, .. } = self else {
+            return self;
+        };
+        let mut sorted = raw.to_vec();
+        sorted.sort_unstable_by(f64::total_cmp);
+        let raw_max = sorted[(sorted.len() - 1) * 99 / 100];
+        Self::Log1p { smearing, raw_max }
+    }
+
     /// The same form with the factor that makes totals agree on these rows.
     pub(crate) fn smeared(self, raw: &[f64], targets: &[f64], weights: &[f64]) -> Self {
-        let Self::Log1p { raw_max, .. } = self else { return self };
+        let Self::Log1p { raw_max, .. } = self else {
+            return self;
+        };
         let mut totals = (0.0, 0.0);
         for ((raw, target), weight) in raw.iter().zip(targets).zip(weights) {
             totals.0 += weight * (target + 1.0);
             totals.1 += weight * raw.min(raw_max).exp();
         }
         let smearing = totals.0 / totals.1;
-        Self::Log1p { smearing: if smearing.is_finite() && smearing > 0.0 { smearing } else { 1.0 }, raw_max }
+        Self::Log1p {
+            smearing: if smearing.is_finite() && smearing > 0.0 {
+                smearing
+            } else {
+                1.0
+            },
+            raw_max,
+        }
     }
 }
 
@@ -67,17 +91,25 @@ pub(crate) fn is_skewed(targets: &[f64], weights: &[f64]) -> bool {
     }
     let total: f64 = weights.iter().sum();
     let mean = targets.iter().zip(weights).map(|(y, w)| y * w).sum::<f64>() / total;
-    let variance = targets.iter().zip(weights).map(|(y, w)| w * (y - mean) * (y - mean)).sum::<f64>() / total;
+    let variance = targets
+        .iter()
+        .zip(weights)
+        .map(|(y, w)| w * (y - mean) * (y - mean))
+        .sum::<f64>()
+        / total;
     mean > 0.0 && variance.sqrt() > mean
 }
 
 /// Tweedie deviance with variance power 1.5 for targets ≥ 0 and predictions > 0, averaged by weight:
 /// 2 (y^½/(½·(−½)) − y μ^(−½)/(−½) + μ^½/½), Jørgensen (1987). It is minimised by the mean, as the squared error is,
-/// but is not decided by the few largest values.
+/// but is not decided by the few largest values. A prediction below a hundredth of the mean target counts as that: a value
+/// of zero that turns out to be one unit must not cost infinitely much.
 pub(crate) fn tweedie_deviance(targets: &[f64], predictions: &[f64], weights: &[f64]) -> f64 {
+    let total: f64 = targets.iter().zip(weights).map(|(y, w)| y * w).sum();
+    let floor = (0.01 * total / weights.iter().sum::<f64>()).max(1e-9);
     let mut sums = (0.0, 0.0);
     for ((&y, &prediction), &weight) in targets.iter().zip(predictions).zip(weights) {
-        let mu = prediction.max(1e-6);
+        let mu = prediction.max(floor);
         let deviance = 2.0 * (-4.0 * y.sqrt() + 2.0 * y / mu.sqrt() + 2.0 * mu.sqrt());
         sums.0 += weight * deviance;
         sums.1 += weight;

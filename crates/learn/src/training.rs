@@ -52,9 +52,18 @@ impl TrainingSet {
     pub fn unweighted(features: FeatureTable, targets: Vec<f64>) -> Result<Self, LearnError> {
         let rows = features.rows();
         if targets.len() != rows {
-            return Err(LearnError::Length { what: "targets", rows, found: targets.len() });
+            return Err(LearnError::Length {
+                what: "targets",
+                rows,
+                found: targets.len(),
+            });
         }
-        Ok(Self { features, targets, weights: vec![1.0; rows], entities: (0..rows as u64).collect() })
+        Ok(Self {
+            features,
+            targets,
+            weights: vec![1.0; rows],
+            entities: (0..rows as u64).collect(),
+        })
     }
 
     /// The number of rows.
@@ -104,10 +113,20 @@ impl TrainingSet {
             }
         };
         if let Some(row) = self.targets.iter().position(|&target| !fits(target)) {
-            return Err(LearnError::Target { row, target: self.targets[row] });
+            return Err(LearnError::Target {
+                row,
+                target: self.targets[row],
+            });
         }
-        if let Some(row) = self.weights.iter().position(|weight| !weight.is_finite() || *weight < 0.0) {
-            return Err(LearnError::Weight { row, weight: self.weights[row] });
+        if let Some(row) = self
+            .weights
+            .iter()
+            .position(|weight| !weight.is_finite() || *weight < 0.0)
+        {
+            return Err(LearnError::Weight {
+                row,
+                weight: self.weights[row],
+            });
         }
         if self.weights.iter().all(|&weight| weight == 0.0) {
             return Err(LearnError::NoRows);
@@ -119,7 +138,8 @@ impl TrainingSet {
     /// there are two.
     pub(crate) fn older_and_newer(&self, share: f64) -> (Vec<usize>, Vec<usize>) {
         let rows = self.rows();
-        let newer = ((rows as f64 * share).round() as usize).clamp(1, rows.saturating_sub(1).max(1));
+        let newer =
+            ((rows as f64 * share).round() as usize).clamp(1, rows.saturating_sub(1).max(1));
         ((0..rows - newer).collect(), (rows - newer..rows).collect())
     }
 }

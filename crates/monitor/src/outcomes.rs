@@ -154,7 +154,8 @@ impl OutcomeJoiner {
         let mut cursor = inner.cursor;
         let mut people = std::mem::take(&mut inner.people);
         let result = (|| {
-            for decision in decisions.iter().filter(|decision| decision.sequence > cursor.decision) {
+            let known = cursor.decision;
+            for decision in decisions.iter().filter(|decision| decision.sequence > known) {
                 self.open_decision(decision, &mut step, &mut people)?;
                 if decision.value.offset < cursor.offset {
                     for event in between(decision.value.offset, cursor.offset)? {

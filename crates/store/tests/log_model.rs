@@ -176,7 +176,7 @@ fn run(calls: Vec<Call>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig::with_cases(8))]
 
     #[test]
     fn the_log_is_a_list(calls in calls()) {

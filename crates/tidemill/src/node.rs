@@ -44,7 +44,7 @@ pub async fn open_stores(folder: &DataFolder) -> Result<Stores> {
         log: Arc::new(fjall.log),
         state: Arc::new(fjall.state),
         catalog: Arc::new(SqliteCatalog::open(folder).await?),
-        lake: Arc::new(DeltaLake::open(folder, DeltaOptions::default())?),
+        lake: Arc::new(DeltaLake::open(folder, &DeltaOptions::default())),
         artifacts: Arc::new(LocalArtifacts::open(folder)),
     })
 }

@@ -73,6 +73,7 @@ fn body(route: &Route) -> &'static str {
         "/v1/predict/{model}" => r#"{"user": "u1"}"#,
         "/v1/predict/{model}/batch" => r#"{"entities": [{"user": "u1"}]}"#,
         "/v1/keys" => r#"{"scope": "write"}"#,
+        "/v1/models/{model}/promote" => r#"{"version": 1}"#,
         _ => "{}",
     }
 }

@@ -113,6 +113,7 @@ async fn unusable_questions_say_what_was_probably_meant() {
     .await;
     check(PREDICT, r#"{"user": 7}"#, 400, "wrong_shape", None, None).await;
     check(PREDICT, "{", 400, "unreadable_body", None, None).await;
+    check(PREDICT, r#"["u1"]"#, 400, "wrong_shape", None, None).await;
     check(
         PREDICT,
         &"[".repeat(10_000),

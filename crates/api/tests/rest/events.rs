@@ -28,14 +28,13 @@ async fn send(world: &World, headers: &[(&str, &str)], body: impl Into<Body>) ->
 async fn a_key_is_taken_in_three_forms() {
     let world = world().await;
     let key = world.key("shop", Scope::Write);
-    let batch =
-        json!({ "batch": [{ "type": "track", "userId": "u1", "event": "Seen" }] }).to_string();
+    let batch = |id: &str| json!({ "batch": [{ "type": "track", "userId": "u1", "event": "Seen", "messageId": id }] });
     let accepted = json!({ "success": true, "accepted": 1, "duplicates": 0, "quarantined": 0 });
 
     let bearer = send(
         &world,
         &[("authorization", &format!("Bearer {key}"))],
-        batch.clone(),
+        batch("m1").to_string(),
     )
     .await;
     assert_eq!(
@@ -43,13 +42,18 @@ async fn a_key_is_taken_in_three_forms() {
         (StatusCode::OK, accepted.clone())
     );
     let basic = format!("Basic {}", STANDARD.encode(format!("{key}:")));
-    let basic = send(&world, &[("authorization", &basic)], batch.clone()).await;
+    let basic = send(
+        &world,
+        &[("authorization", &basic)],
+        batch("m2").to_string(),
+    )
+    .await;
     assert_eq!(
         (basic.status, basic.json),
         (StatusCode::OK, accepted.clone())
     );
-    let inside =
-        json!({ "writeKey": key, "batch": [{ "type": "track", "userId": "u1", "event": "Seen" }] });
+    let mut inside = batch("m3");
+    inside["writeKey"] = key.into();
     let inside = send(&world, &[], inside.to_string()).await;
     assert_eq!((inside.status, inside.json), (StatusCode::OK, accepted));
 
@@ -86,6 +90,7 @@ async fn every_endpoint_takes_its_call_under_both_names() {
     for (long, short, mut call) in calls {
         call["userId"] = "u1".into();
         for path in [long, short] {
+            call["messageId"] = path.into();
             let answer = world
                 .post(Scope::Write, &format!("/v1/{path}"), &call)
                 .await;

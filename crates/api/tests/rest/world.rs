@@ -28,7 +28,7 @@ use tidemill_store::{
 use tokio::sync::watch;
 use tower::ServiceExt;
 
-pub const SHOP: &str = r#"
+pub(crate) const SHOP: &str = r#"
 [project]
 name = "shop"
 
@@ -46,7 +46,7 @@ observe = { event = "Order Completed" }
 target = { event = "Order Completed", within = "30d" }
 "#;
 
-pub const TOOLS: &str = r#"
+pub(crate) const TOOLS: &str = r#"
 [project]
 name = "tools"
 
@@ -63,40 +63,40 @@ observe = { event = "Tool Opened" }
 target = { event = "Upgraded", within = "14d" }
 "#;
 
-pub const SCOPES: [Scope; 3] = [Scope::Write, Scope::Read, Scope::Admin];
+pub(crate) const SCOPES: [Scope; 3] = [Scope::Write, Scope::Read, Scope::Admin];
 
 /// What a world differs in.
 #[derive(Default)]
-pub struct Setting {
-    pub options: ApiOptions,
+pub(crate) struct Setting {
+    pub(crate) options: ApiOptions,
     /// Whether storing events fails because no space is left.
-    pub full: bool,
+    pub(crate) full: bool,
 }
 
-pub struct World {
-    pub app: Arc<App>,
-    pub router: Router,
-    pub stores: Stores,
+pub(crate) struct World {
+    pub(crate) app: Arc<App>,
+    pub(crate) router: Router,
+    pub(crate) stores: Stores,
     keys: BTreeMap<(String, String), String>,
     _folder: TempDir,
 }
 
 /// An answer of the router.
-pub struct Answer {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub text: String,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) text: String,
     /// Null where it is not JSON.
-    pub json: Value,
+    pub(crate) json: Value,
 }
 
 impl Answer {
     /// The code of a problem; empty where it is none.
-    pub fn code(&self) -> &str {
+    pub(crate) fn code(&self) -> &str {
         self.json["code"].as_str().unwrap_or_default()
     }
 
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers
             .get(name)
             .map(|value| value.to_str().unwrap())
@@ -104,12 +104,12 @@ impl Answer {
     }
 }
 
-pub async fn world() -> World {
+pub(crate) async fn world() -> World {
     World::new(Setting::default()).await
 }
 
 impl World {
-    pub async fn new(setting: Setting) -> Self {
+    pub(crate) async fn new(setting: Setting) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let stores = open_stores(&DataFolder::open(folder.path().join("data")).unwrap()).await;
         let start: Timestamp = "2026-05-04T12:00:00Z".parse().unwrap();
@@ -180,23 +180,23 @@ impl World {
         }
     }
 
-    pub fn key(&self, project: &str, scope: Scope) -> &str {
+    pub(crate) fn key(&self, project: &str, scope: Scope) -> &str {
         &self.keys[&(project.to_owned(), scope.to_string())]
     }
 
-    pub fn project(&self, name: &str) -> &Arc<ProjectLoop> {
+    pub(crate) fn project(&self, name: &str) -> &Arc<ProjectLoop> {
         &self.app.projects[&name.parse::<ProjectName>().unwrap()]
     }
 
     /// Lets the features see everything that was stored.
-    pub async fn catch_up(&self) {
+    pub(crate) async fn catch_up(&self) {
         for project in self.app.projects.values() {
             project.catch_up().await.unwrap();
         }
     }
 
     /// Calls the router.
-    pub async fn call(&self, request: Request<Body>) -> Answer {
+    pub(crate) async fn call(&self, request: Request<Body>) -> Answer {
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
@@ -211,7 +211,7 @@ impl World {
     }
 
     /// Calls with a Bearer key, where one is given.
-    pub async fn send(
+    pub(crate) async fn send(
         &self,
         method: Method,
         path: &str,
@@ -227,13 +227,13 @@ impl World {
     }
 
     /// Asks as the shop's reader.
-    pub async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         self.send(Method::GET, path, Some(self.key("shop", Scope::Read)), "")
             .await
     }
 
     /// Posts to the shop with a key of that scope.
-    pub async fn post(&self, scope: Scope, path: &str, body: impl ToString) -> Answer {
+    pub(crate) async fn post(&self, scope: Scope, path: &str, body: impl ToString) -> Answer {
         self.send(Method::POST, path, Some(self.key("shop", scope)), body)
             .await
     }

@@ -29,6 +29,8 @@ pub(super) struct Plan {
     pub(super) columns: Vec<Column>,
     /// Whether the project file says which column goes where. Without it, JSON lines may be calls of the tracking API.
     pub(super) mapped: bool,
+    /// The steps to the property that names the item.
+    item_property: Option<Vec<String>>,
     /// Columns that go nowhere.
     pub(super) ignored: Vec<String>,
 }
@@ -101,6 +103,7 @@ impl Plan {
             order_places,
             columns,
             mapped,
+            item_property: item_property(project),
             ignored,
         };
         // lines that are calls bring their own fields
@@ -177,7 +180,6 @@ impl Plan {
         }
         let mut event = self.blank_event(&cells)?;
         let rules = reading.project.events.get(&event.name);
-        let item_property = item_property(reading.project);
         for field in &self.fields {
             let value = field.from.value(&cells);
             if value.is_null() {
@@ -187,10 +189,10 @@ impl Plan {
                 Target::Timestamp => event.timestamp = time(&value, field)?,
                 // already in the order, by which it is set below
                 Target::ReceivedAt => drop(time(&value, field)?),
-                Target::MessageId => event.message_id = self.id(value, field)?.unwrap_or_default(),
-                Target::UserId => event.user_id = self.id(value, field)?,
-                Target::AnonymousId => event.anonymous_id = self.id(value, field)?,
-                Target::GroupId => event.group_id = self.id(value, field)?,
+                Target::MessageId => event.message_id = id(value, field)?.unwrap_or_default(),
+                Target::UserId => event.user_id = id(value, field)?,
+                Target::AnonymousId => event.anonymous_id = id(value, field)?,
+                Target::GroupId => event.group_id = id(value, field)?,
                 Target::Name => {}
                 Target::Property(steps) => {
                     let rule = match steps.as_slice() {
@@ -199,7 +201,7 @@ impl Plan {
                     };
                     let value = match rule {
                         Some(rule) => cell::as_declared(value, rule),
-                        None if item_property.as_ref() == Some(steps) => cell::as_text(value),
+                        None if self.item_property.as_ref() == Some(steps) => cell::as_text(value),
                         None => value,
                     };
                     insert(&mut event.properties, steps, value, "properties")?;
@@ -242,25 +244,16 @@ impl Plan {
             context: Map::new(),
         })
     }
+}
 
-    fn id(&self, value: Value, field: &PlannedField) -> Result<Option<String>, Rejection> {
-        let id = cell::id(value).map_err(|_| {
-            Rejection::invalid(format!(
-                "column '{}' is not an id: it must be a text or a number",
-                field.from.name()
-            ))
-        })?;
-        let point_zero = field
-            .from
-            .index()
-            .is_some_and(|index| self.columns[index].cell_type == CellType::PointZero);
-        Ok(match id {
-            Some(text) if point_zero => {
-                Some(text.strip_suffix(".0").map(str::to_owned).unwrap_or(text))
-            }
-            other => other,
-        })
-    }
+/// An id; whole numbers that went through a float lose their point.
+fn id(value: Value, field: &PlannedField) -> Result<Option<String>, Rejection> {
+    cell::id(value).map_err(|_| {
+        Rejection::invalid(format!(
+            "column '{}' is not an id: it must be a text or a number",
+            field.from.name()
+        ))
+    })
 }
 
 impl PlannedOrigin {

@@ -58,7 +58,9 @@ pub(super) fn add(a: f64, b: f64) -> f64 {
 /// A hash that never changes: FNV-1a over the bytes, then the finaliser of MurmurHash3 (64 bits), which spreads it evenly.
 fn hash(value: &Value) -> u64 {
     let fnv = |seed: u64, bytes: &[u8]| {
-        bytes.iter().fold(seed, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
+        bytes.iter().fold(seed, |hash, &byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        })
     };
     let start = 0xcbf2_9ce4_8422_2325;
     let mut hash = match value {
@@ -81,8 +83,12 @@ impl Cell {
             (Operation::Mean, Value::Number(number)) => Self::Mean(*number, 1),
             (Operation::Min, Value::Number(number)) => Self::Min(*number),
             (Operation::Max, Value::Number(number)) => Self::Max(*number),
-            (Operation::Last(_), Value::Number(_) | Value::Category(_)) => Self::Last(Box::new((place, value.clone()))),
-            (Operation::Distinct, Value::Number(_) | Value::Category(_)) => Self::Distinct(vec![hash(value)]),
+            (Operation::Last(_), Value::Number(_) | Value::Category(_)) => {
+                Self::Last(Box::new((place, value.clone())))
+            }
+            (Operation::Distinct, Value::Number(_) | Value::Category(_)) => {
+                Self::Distinct(vec![hash(value)])
+            }
             (Operation::Top { .. }, Value::Category(text)) => Self::Top(vec![(text.clone(), 1)]),
             _ => return None,
         })
@@ -162,7 +168,11 @@ impl Cell {
         }
     }
 
-    pub(super) fn decode(operation: Operation, reader: &mut Reader<'_>, reference: i64) -> Result<Self, DecodeError> {
+    pub(super) fn decode(
+        operation: Operation,
+        reader: &mut Reader<'_>,
+        reference: i64,
+    ) -> Result<Self, DecodeError> {
         Ok(match operation {
             Operation::Count => Self::Count(reader.amount()?),
             Operation::Sum => Self::Sum(reader.float()?),
@@ -172,11 +182,16 @@ impl Cell {
             Operation::SinceLast => Self::Newest(reader.time(reference)?),
             Operation::Last(_) => {
                 let timestamp = reader.time(reference)?;
-                let place = Place { timestamp, offset: reader.unsigned()? };
+                let place = Place {
+                    timestamp,
+                    offset: reader.unsigned()?,
+                };
                 Self::Last(Box::new((place, decode_value(reader)?)))
             }
             Operation::Distinct => {
-                let hashes = (0..reader.count()?).map(|_| reader.fixed()).collect::<Result<Vec<_>, _>>()?;
+                let hashes = (0..reader.count()?)
+                    .map(|_| reader.fixed())
+                    .collect::<Result<Vec<_>, _>>()?;
                 if hashes.len() > DISTINCT_EXACT_BELOW || !hashes.is_sorted_by(|a, b| a < b) {
                     return Err(DecodeError("hashes are not in order"));
                 }
@@ -220,11 +235,11 @@ pub(super) fn decode_value(reader: &mut Reader<'_>) -> Result<Value, DecodeError
 }
 
 fn insert_hash(hashes: &mut Vec<u64>, hash: u64) {
-    if let Err(index) = hashes.binary_search(&hash) {
-        if index < DISTINCT_EXACT_BELOW {
-            hashes.truncate(DISTINCT_EXACT_BELOW - 1);
-            hashes.insert(index.min(hashes.len()), hash);
-        }
+    if let Err(index) = hashes.binary_search(&hash)
+        && index < DISTINCT_EXACT_BELOW
+    {
+        hashes.truncate(DISTINCT_EXACT_BELOW - 1);
+        hashes.insert(index.min(hashes.len()), hash);
     }
 }
 
@@ -234,7 +249,8 @@ fn add_top(counts: &mut Vec<(Arc<str>, u64)>, text: &Arc<str>) {
         Err(index) if counts.len() < TOP_PER_CELL_MAX => counts.insert(index, (text.clone(), 1)),
         Err(_) => {
             // Of the rarest, the last in the order of values gives way.
-            let rarest = (0..counts.len()).min_by_key(|&index| (counts[index].1, std::cmp::Reverse(index)));
+            let rarest =
+                (0..counts.len()).min_by_key(|&index| (counts[index].1, std::cmp::Reverse(index)));
             if let Some(rarest) = rarest {
                 let (_, count) = counts.remove(rarest);
                 let index = counts.partition_point(|(known, _)| known.as_ref() < text.as_ref());
@@ -258,55 +274,78 @@ fn merge_top(counts: &mut Vec<(Arc<str>, u64)>, other: &[(Arc<str>, u64)]) {
     }
 }
 
-/// What the cells of one window, oldest first, say at `moment`: one value, for `top` its `k` values.
-pub(super) fn read<'c>(
+/// Reads the cells of a window, from the newest to the oldest; between two cells it can say what the window up to there says.
+pub(super) struct Reading<'c> {
     operation: Operation,
-    cells: impl Iterator<Item = &'c Cell>,
-    moment: i64,
-    row: &mut Vec<FeatureValue>,
-) {
-    let value = match operation {
-        Operation::Top { k } => return read_top(k, cells, row),
-        Operation::Distinct => Some(read_distinct(cells)),
-        Operation::Count => Some(cells.fold(0, |sum, cell| sum + cell.count()) as f64),
-        Operation::Sum => Some(cells.fold(0.0, |sum, cell| add(sum, cell.amount()))),
-        Operation::Mean => {
-            let (sum, count) = cells.fold((0.0, 0), |(sum, count), cell| (add(sum, cell.amount()), count + cell.count()));
-            (count > 0).then(|| sum / count as f64)
-        }
-        Operation::Min => cells.map(Cell::amount).reduce(f64::min),
-        Operation::Max => cells.map(Cell::amount).reduce(f64::max),
-        Operation::SinceLast => {
-            let newest = cells.filter_map(|cell| if let Cell::Newest(newest) = cell { Some(*newest) } else { None }).max();
-            newest.map(|newest| moment.saturating_sub(newest) as f64 / 1e6)
-        }
-        Operation::Last(_) => {
-            let last = cells.filter_map(|cell| if let Cell::Last(last) = cell { Some(last) } else { None });
-            row.push(match last.max_by_key(|last| last.0).map(|last| &last.1) {
-                Some(Value::Number(number)) => FeatureValue::number(*number),
-                Some(Value::Category(text)) => FeatureValue::Category(text.clone()),
-                Some(Value::Missing) | None => FeatureValue::Missing,
-            });
-            return;
-        }
-        Operation::Decayed { .. } => None,
-    };
-    row.push(value.map_or(FeatureValue::Missing, FeatureValue::number));
+    count: u64,
+    amount: f64,
+    newest: Option<i64>,
+    last: Option<&'c (Place, Value)>,
+    /// For `distinct` and `top`, which need all cells at once.
+    cells: Vec<&'c Cell>,
 }
 
-impl Cell {
-    fn count(&self) -> u64 {
-        match self {
-            Self::Count(count) | Self::Mean(_, count) => *count,
-            _ => 0,
+impl<'c> Reading<'c> {
+    pub(super) fn new(operation: Operation) -> Self {
+        Self {
+            operation,
+            count: 0,
+            amount: 0.0,
+            newest: None,
+            last: None,
+            cells: Vec::new(),
         }
     }
 
-    fn amount(&self) -> f64 {
-        match self {
-            Self::Sum(number) | Self::Mean(number, _) | Self::Min(number) | Self::Max(number) => *number,
-            _ => 0.0,
+    /// Takes the next older cell.
+    pub(super) fn add(&mut self, cell: &'c Cell) {
+        match cell {
+            Cell::Count(count) => self.count = self.count.saturating_add(*count),
+            Cell::Sum(amount) => self.amount = add(self.amount, *amount),
+            Cell::Mean(amount, count) => {
+                self.amount = add(self.amount, *amount);
+                self.count = self.count.saturating_add(*count);
+            }
+            Cell::Min(amount) if self.count == 0 || *amount < self.amount => {
+                (self.amount, self.count) = (*amount, 1);
+            }
+            Cell::Max(amount) if self.count == 0 || *amount > self.amount => {
+                (self.amount, self.count) = (*amount, 1);
+            }
+            Cell::Min(_) | Cell::Max(_) => {}
+            Cell::Newest(newest) => self.newest = self.newest.max(Some(*newest)),
+            Cell::Last(last) if self.last.is_none_or(|newest| last.0 > newest.0) => {
+                self.last = Some(last.as_ref());
+            }
+            Cell::Last(_) => {}
+            Cell::Distinct(_) | Cell::Top(_) => self.cells.push(cell),
         }
+    }
+
+    /// Appends what the window says at `moment`: one value, for `top` its `k`.
+    pub(super) fn finish(&self, moment: i64, row: &mut Vec<FeatureValue>) {
+        let known = |number: f64| (self.count > 0).then_some(number);
+        let value = match self.operation {
+            Operation::Top { k } => return read_top(k, self.cells.iter().copied(), row),
+            Operation::Distinct => Some(read_distinct(self.cells.iter().copied())),
+            Operation::Count => Some(self.count as f64),
+            Operation::Sum => Some(self.amount),
+            Operation::Mean => known(self.amount / self.count as f64),
+            Operation::Min | Operation::Max => known(self.amount),
+            Operation::SinceLast => self
+                .newest
+                .map(|newest| moment.saturating_sub(newest) as f64 / 1e6),
+            Operation::Last(_) => {
+                row.push(match self.last.map(|last| &last.1) {
+                    Some(Value::Number(number)) => FeatureValue::number(*number),
+                    Some(Value::Category(text)) => FeatureValue::Category(text.clone()),
+                    Some(Value::Missing) | None => FeatureValue::Missing,
+                });
+                return;
+            }
+            Operation::Decayed { .. } => None,
+        };
+        row.push(value.map_or(FeatureValue::Missing, FeatureValue::number));
     }
 }
 
@@ -349,8 +388,14 @@ fn read_top<'c>(k: usize, cells: impl Iterator<Item = &'c Cell>, row: &mut Vec<F
         same
     });
     counts.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(b.0)));
-    let found = counts.into_iter().map(|(text, _)| FeatureValue::Category(text.clone()));
-    row.extend(found.chain(std::iter::repeat(FeatureValue::Missing)).take(k));
+    let found = counts
+        .into_iter()
+        .map(|(text, _)| FeatureValue::Category(text.clone()));
+    row.extend(
+        found
+            .chain(std::iter::repeat(FeatureValue::Missing))
+            .take(k),
+    );
 }
 
 #[cfg(test)]
@@ -374,7 +419,10 @@ mod tests {
     fn cell(operation: Operation, numbers: &[u8]) -> Option<Cell> {
         let mut cell: Option<Cell> = None;
         for (offset, number) in numbers.iter().enumerate() {
-            let place = Place { timestamp: i64::from(*number), offset: offset as u64 };
+            let place = Place {
+                timestamp: i64::from(*number),
+                offset: offset as u64,
+            };
             let value = match operation {
                 Operation::Top { .. } => Value::Category(format!("c{}", number % 5).into()),
                 _ => Value::Number(f64::from(*number)),
@@ -415,7 +463,10 @@ mod tests {
             let mut cell = None::<Cell>;
             for number in (0..values).chain(0..values) {
                 let value = Value::Category(format!("item-{number}").into());
-                let place = Place { timestamp: 0, offset: 0 };
+                let place = Place {
+                    timestamp: 0,
+                    offset: 0,
+                };
                 match &mut cell {
                     Some(cell) => cell.add(Operation::Distinct, place, &value),
                     None => cell = Cell::of(Operation::Distinct, place, &value),
@@ -435,11 +486,24 @@ mod tests {
     fn frequent_values_survive_many_rare_ones() {
         let mut cell = Cell::Top(Vec::new());
         for number in 0..2_000 {
-            let text = if number % 3 == 0 { "often".to_owned() } else { format!("rare-{number}") };
-            cell.add(Operation::Top { k: 1 }, Place { timestamp: 0, offset: 0 }, &Value::Category(text.into()));
+            let text = if number % 3 == 0 {
+                "often".to_owned()
+            } else {
+                format!("rare-{number}")
+            };
+            cell.add(
+                Operation::Top { k: 1 },
+                Place {
+                    timestamp: 0,
+                    offset: 0,
+                },
+                &Value::Category(text.into()),
+            );
         }
         let mut row = Vec::new();
-        read(Operation::Top { k: 1 }, [&cell].into_iter(), 0, &mut row);
+        let mut reading = Reading::new(Operation::Top { k: 1 });
+        reading.add(&cell);
+        reading.finish(0, &mut row);
         assert_eq!(row, [FeatureValue::Category("often".into())]);
     }
 

@@ -13,6 +13,6 @@ mod state;
 mod tiles;
 
 pub use cell::{Cell, DISTINCT_EXACT_BELOW, Place, TOP_PER_CELL_MAX};
-pub use state::{Accumulator, AggregatePlan, EntityState, Extracted, PENDING_MAX, StatePlan, Step};
 pub(crate) use state::in_words;
-pub use tiles::{Tile, Windows, hop};
+pub use state::{Accumulator, AggregatePlan, EntityState, Extracted, PENDING_MAX, StatePlan, Step};
+pub use tiles::{Tile, Tiles, Windows, hop};

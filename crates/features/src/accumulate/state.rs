@@ -3,8 +3,8 @@
 use tidemill_core::project::Operation;
 use tidemill_core::{FeatureValue, Span, Timestamp};
 
-use super::cell::{self, Cell, Place};
-use super::tiles::{Tile, Windows};
+use super::cell::{self, Cell, Place, Reading};
+use super::tiles::{Tiles, Windows};
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::value::Value;
 
@@ -62,7 +62,7 @@ pub struct Extracted {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Accumulator {
     /// For windows: cells by time.
-    Tiles(Vec<Tile>),
+    Tiles(Tiles),
     /// Everything since the beginning; `None` before the first event.
     Total(Option<Cell>),
     /// A number that decays, and the time in microseconds at which it had that value; zero before the first event.
@@ -83,7 +83,7 @@ impl AggregatePlan {
     fn start(&self) -> Accumulator {
         match (self.operation, &self.windows) {
             (Operation::Decayed { .. }, _) => Accumulator::Decayed(0.0, 0),
-            (_, Some(_)) => Accumulator::Tiles(Vec::new()),
+            (_, Some(_)) => Accumulator::Tiles(Tiles::EMPTY),
             (_, None) => Accumulator::Total(None),
         }
     }
@@ -102,7 +102,8 @@ impl AggregatePlan {
                     Value::Number(number) => *number,
                     Value::Missing | Value::Category(_) => return,
                 };
-                (*amount, *at) = decay_to_newer(self.operation, (*amount, *at), (weight, place.timestamp));
+                (*amount, *at) =
+                    decay_to_newer(self.operation, (*amount, *at), (weight, place.timestamp));
             }
         }
     }
@@ -114,7 +115,9 @@ impl AggregatePlan {
                     windows.merge(ours, theirs, now);
                 }
             }
-            (Accumulator::Total(Some(ours)), Accumulator::Total(Some(theirs))) => ours.merge(&theirs),
+            (Accumulator::Total(Some(ours)), Accumulator::Total(Some(theirs))) => {
+                ours.merge(&theirs);
+            }
             (Accumulator::Total(ours @ None), Accumulator::Total(theirs)) => *ours = theirs,
             (Accumulator::Decayed(amount, at), Accumulator::Decayed(b_amount, b_at)) => {
                 (*amount, *at) = decay_to_newer(self.operation, (*amount, *at), (b_amount, b_at));
@@ -123,17 +126,31 @@ impl AggregatePlan {
         }
     }
 
-    /// Appends what the accumulator says at `moment`: one value, for `top` its `k`.
-    fn read(&self, accumulator: &Accumulator, window: usize, moment: i64, row: &mut Vec<FeatureValue>) {
+    /// Appends what the accumulator says at `moment`, for each of the windows: one value, for `top` its `k`.
+    fn read(
+        &self,
+        accumulator: &Accumulator,
+        windows: impl Iterator<Item = usize>,
+        moment: i64,
+        row: &mut Vec<FeatureValue>,
+    ) {
         match accumulator {
             Accumulator::Tiles(tiles) => {
-                if let Some(windows) = &self.windows {
-                    cell::read(self.operation, windows.cells(tiles, window, moment), moment, row);
+                if let Some(plan) = &self.windows {
+                    plan.read(tiles, self.operation, windows, moment, row);
                 }
             }
-            Accumulator::Total(cell) => cell::read(self.operation, cell.iter(), moment, row),
+            Accumulator::Total(cell) => {
+                let mut reading = Reading::new(self.operation);
+                cell.iter().for_each(|cell| reading.add(cell));
+                reading.finish(moment, row);
+            }
             Accumulator::Decayed(amount, at) => {
-                row.push(FeatureValue::number(decayed(self.operation, (*amount, *at), moment)));
+                row.push(FeatureValue::number(decayed(
+                    self.operation,
+                    (*amount, *at),
+                    moment,
+                )));
             }
         }
     }
@@ -141,7 +158,9 @@ impl AggregatePlan {
 
 /// An amount with its time, as it is at a later time: amount · 2^(−elapsed / half-life).
 fn decayed(operation: Operation, (amount, at): (f64, i64), moment: i64) -> f64 {
-    let Operation::Decayed { half_life } = operation else { return amount };
+    let Operation::Decayed { half_life } = operation else {
+        return amount;
+    };
     if amount == 0.0 {
         return 0.0;
     }
@@ -151,14 +170,22 @@ fn decayed(operation: Operation, (amount, at): (f64, i64), moment: i64) -> f64 {
 
 fn decay_to_newer(operation: Operation, a: (f64, i64), b: (f64, i64)) -> (f64, i64) {
     let newer = a.1.max(b.1);
-    (cell::add(decayed(operation, a, newer), decayed(operation, b, newer)), newer)
+    (
+        cell::add(decayed(operation, a, newer), decayed(operation, b, newer)),
+        newer,
+    )
 }
 
 impl EntityState {
     /// The state of an entity of which nothing has been seen.
     pub fn new(plan: &StatePlan) -> Self {
         let accumulators = plan.aggregates.iter().map(AggregatePlan::start).collect();
-        Self { now: 0, events: 0, accumulators, pending: Vec::new() }
+        Self {
+            now: 0,
+            events: 0,
+            accumulators,
+            pending: Vec::new(),
+        }
     }
 
     /// How many events it has seen.
@@ -185,28 +212,45 @@ impl EntityState {
 
     fn wait(&mut self, event: Extracted) {
         let key = |event: &Extracted| (event.timestamp, event.offset);
-        let index = self.pending.partition_point(|other| key(other) <= key(&event));
+        let index = self
+            .pending
+            .partition_point(|other| key(other) <= key(&event));
         self.pending.insert(index, event);
     }
 
     fn add(&mut self, plan: &StatePlan, event: &Extracted, timestamp: i64) {
-        let place = Place { timestamp, offset: event.offset };
-        let Some(steps) = plan.steps.get(event.steps as usize) else { return };
+        let place = Place {
+            timestamp,
+            offset: event.offset,
+        };
+        let Some(steps) = plan.steps.get(event.steps as usize) else {
+            return;
+        };
         for step in steps {
-            if step.condition.is_some_and(|bit| event.passed & (1 << bit) == 0) {
+            if step
+                .condition
+                .is_some_and(|bit| event.passed & (1 << bit) == 0)
+            {
                 continue;
             }
             // Without a value every event weighs one.
             let one = Value::Number(1.0);
             let value = step.value.map_or(&one, |index| &event.values[index]);
-            plan.aggregates[step.aggregate].add(&mut self.accumulators[step.aggregate], place, value, self.now);
+            plan.aggregates[step.aggregate].add(
+                &mut self.accumulators[step.aggregate],
+                place,
+                value,
+                self.now,
+            );
         }
     }
 
     /// Moves the state's time on; future events whose time has come are counted.
     fn advance(&mut self, plan: &StatePlan, now: i64) {
         self.now = self.now.max(now);
-        let due = self.pending.partition_point(|event| event.timestamp <= self.now);
+        let due = self
+            .pending
+            .partition_point(|event| event.timestamp <= self.now);
         if due > 0 {
             for event in self.pending.drain(..due).collect::<Vec<_>>() {
                 self.add(plan, &event, event.timestamp);
@@ -219,7 +263,12 @@ impl EntityState {
         self.advance(plan, now.micros());
         other.advance(plan, now.micros());
         self.events += other.events;
-        for ((aggregate, ours), theirs) in plan.aggregates.iter().zip(&mut self.accumulators).zip(other.accumulators) {
+        for ((aggregate, ours), theirs) in plan
+            .aggregates
+            .iter()
+            .zip(&mut self.accumulators)
+            .zip(other.accumulators)
+        {
             aggregate.merge(ours, theirs, self.now);
         }
         for event in other.pending {
@@ -228,21 +277,33 @@ impl EntityState {
     }
 
     /// Appends what each `(aggregate, window)` says at `moment`, which is not before the newest update.
-    pub fn read(&self, plan: &StatePlan, slots: &[(usize, usize)], moment: Timestamp, row: &mut Vec<FeatureValue>) {
+    pub fn read(
+        &self,
+        plan: &StatePlan,
+        slots: &[(usize, usize)],
+        moment: Timestamp,
+        row: &mut Vec<FeatureValue>,
+    ) {
         let moment = moment.micros().max(self.now);
-        if self.pending.first().is_some_and(|event| event.timestamp <= moment) {
+        if self
+            .pending
+            .first()
+            .is_some_and(|event| event.timestamp <= moment)
+        {
             let mut later = self.clone();
             later.advance(plan, moment);
             return later.read(plan, slots, Timestamp::from_micros(moment), row);
         }
-        for &(aggregate, window) in slots {
-            plan.aggregates[aggregate].read(&self.accumulators[aggregate], window, moment, row);
+        for windows in slots.chunk_by(|a, b| a.0 == b.0) {
+            let aggregate = windows[0].0;
+            let windows = windows.iter().map(|(_, window)| *window);
+            plan.aggregates[aggregate].read(&self.accumulators[aggregate], windows, moment, row);
         }
     }
 
     /// The bytes that are stored.
     pub fn encode(&self, plan: &StatePlan) -> Vec<u8> {
-        let mut writer = Writer::default();
+        let mut writer = Writer::with_capacity(512);
         writer.byte(FORMAT);
         writer.signed(-self.now);
         writer.unsigned(self.events);
@@ -267,7 +328,9 @@ impl EntityState {
             }
         }
         writer.unsigned(self.pending.len() as u64);
-        self.pending.iter().for_each(|event| event.encode(&mut writer));
+        self.pending
+            .iter()
+            .for_each(|event| event.encode(&mut writer));
         writer.finish()
     }
 
@@ -288,19 +351,28 @@ impl EntityState {
         for aggregate in &plan.aggregates {
             accumulators.push(aggregate.decode(&mut reader, now)?);
         }
-        let pending = (0..reader.count()?).map(|_| Extracted::decode(&mut reader)).collect::<Result<Vec<_>, _>>()?;
+        let pending = (0..reader.count()?)
+            .map(|_| Extracted::decode(&mut reader))
+            .collect::<Result<Vec<_>, _>>()?;
         let in_order = pending.is_sorted_by_key(|event| (event.timestamp, event.offset));
         let fits = |event: &Extracted| {
             let steps = plan.steps.get(event.steps as usize);
             steps.is_some_and(|steps| {
-                steps.iter().all(|step| step.value.is_none_or(|index| index < event.values.len()))
+                steps
+                    .iter()
+                    .all(|step| step.value.is_none_or(|index| index < event.values.len()))
             })
         };
         if !in_order || !pending.iter().all(fits) {
             return Err(DecodeError("waiting events do not fit"));
         }
         reader.end()?;
-        Ok(Self { now, events, accumulators, pending })
+        Ok(Self {
+            now,
+            events,
+            accumulators,
+            pending,
+        })
     }
 }
 
@@ -309,7 +381,7 @@ impl AggregatePlan {
         Ok(match self.start() {
             Accumulator::Tiles(_) => Accumulator::Tiles(match &self.windows {
                 Some(windows) => windows.decode(self.operation, reader, now)?,
-                None => Vec::new(),
+                None => Tiles::EMPTY,
             }),
             Accumulator::Total(_) => Accumulator::Total(match reader.byte()? {
                 0 => None,
@@ -331,27 +403,44 @@ impl Extracted {
         writer.unsigned(u64::from(self.steps));
         writer.unsigned(self.passed);
         writer.unsigned(self.values.len() as u64);
-        self.values.iter().for_each(|value| cell::encode_value(value, writer));
+        self.values
+            .iter()
+            .for_each(|value| cell::encode_value(value, writer));
     }
 
     fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(Self {
             timestamp: reader.time(0)?,
             offset: reader.unsigned()?,
-            steps: u32::try_from(reader.unsigned()?).map_err(|_| DecodeError("a step is unknown"))?,
+            steps: u32::try_from(reader.unsigned()?)
+                .map_err(|_| DecodeError("a step is unknown"))?,
             passed: reader.unsigned()?,
-            values: (0..reader.count()?).map(|_| cell::decode_value(reader)).collect::<Result<_, _>>()?,
+            values: (0..reader.count()?)
+                .map(|_| cell::decode_value(reader))
+                .collect::<Result<_, _>>()?,
         })
     }
 }
 
 /// The label of a window: `30 days`.
 pub(crate) fn in_words(span: Span) -> String {
-    const UNITS: [(&str, i64); 4] = [("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1)];
+    const UNITS: [(&str, i64); 4] = [
+        ("day", 86_400),
+        ("hour", 3_600),
+        ("minute", 60),
+        ("second", 1),
+    ];
     let seconds = span.micros() / 1_000_000;
-    let (unit, size) = UNITS.iter().find(|(_, size)| seconds % size == 0).unwrap_or(&UNITS[3]);
+    let (unit, size) = UNITS
+        .iter()
+        .find(|(_, size)| seconds % size == 0)
+        .unwrap_or(&UNITS[3]);
     let count = seconds / size;
-    if count == 1 { format!("1 {unit}") } else { format!("{count} {unit}s") }
+    if count == 1 {
+        format!("1 {unit}")
+    } else {
+        format!("{count} {unit}s")
+    }
 }
 
 #[cfg(test)]
@@ -377,19 +466,40 @@ mod tests {
         ];
         let spans = ["45s", "1h", "1d", "90d"].map(|span| span.parse().unwrap());
         let (mut aggregates, mut steps) = (Vec::new(), Vec::new());
-        for windows in [None, Some(Windows::new(&spans)), Some(Windows::new(&spans[1..3]))] {
+        for windows in [
+            None,
+            Some(Windows::new(&spans)),
+            Some(Windows::new(&spans[1..3])),
+        ] {
             for (operation, value) in operations {
                 let condition = windows.is_some().then_some(0);
-                steps.push(Step { aggregate: aggregates.len(), condition, value });
-                aggregates.push(AggregatePlan { operation, windows: windows.clone() });
+                steps.push(Step {
+                    aggregate: aggregates.len(),
+                    condition,
+                    value,
+                });
+                aggregates.push(AggregatePlan {
+                    operation,
+                    windows: windows.clone(),
+                });
             }
         }
         for value in [None, Some(0)] {
-            steps.push(Step { aggregate: aggregates.len(), condition: None, value });
+            steps.push(Step {
+                aggregate: aggregates.len(),
+                condition: None,
+                value,
+            });
             let half_life = Span::from_days(1);
-            aggregates.push(AggregatePlan { operation: Operation::Decayed { half_life }, windows: None });
+            aggregates.push(AggregatePlan {
+                operation: Operation::Decayed { half_life },
+                windows: None,
+            });
         }
-        StatePlan { aggregates, steps: vec![steps] }
+        StatePlan {
+            aggregates,
+            steps: vec![steps],
+        }
     }
 
     prop_compose! {
@@ -469,8 +579,15 @@ mod tests {
     #[test]
     fn events_of_the_future_wait_for_their_time() {
         let plan = StatePlan {
-            aggregates: vec![AggregatePlan { operation: Operation::Count, windows: None }],
-            steps: vec![vec![Step { aggregate: 0, condition: None, value: None }]],
+            aggregates: vec![AggregatePlan {
+                operation: Operation::Count,
+                windows: None,
+            }],
+            steps: vec![vec![Step {
+                aggregate: 0,
+                condition: None,
+                value: None,
+            }]],
         };
         let mut state = EntityState::new(&plan);
         let read = |state: &EntityState, moment: i64| {
@@ -478,9 +595,18 @@ mod tests {
             state.read(&plan, &[(0, 0)], Timestamp::from_micros(moment), &mut row);
             row[0].as_number()
         };
-        let event = |timestamp: i64, offset: u64| Extracted { timestamp, offset, steps: 0, passed: 0, values: Box::new([]) };
+        let event = |timestamp: i64, offset: u64| Extracted {
+            timestamp,
+            offset,
+            steps: 0,
+            passed: 0,
+            values: Box::new([]),
+        };
         assert!(!state.update(&plan, &event(500, 1), Timestamp::from_micros(100)));
-        assert_eq!([read(&state, 100), read(&state, 499), read(&state, 500)], [0.0, 0.0, 1.0]);
+        assert_eq!(
+            [read(&state, 100), read(&state, 499), read(&state, 500)],
+            [0.0, 0.0, 1.0]
+        );
         assert!(!state.update(&plan, &event(600, 2), Timestamp::from_micros(600)));
         assert_eq!(read(&state, 600), 2.0);
         for offset in 0..PENDING_MAX as u64 {

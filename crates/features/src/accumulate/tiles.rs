@@ -5,10 +5,10 @@
 //! level *l*, for good because T only grows, it is folded into a tile of level *l*. The levels of an aggregate divide one
 //! another, tiles are aligned to the epoch, so tiles never overlap and no window ever cuts one.
 
-use tidemill_core::Span;
 use tidemill_core::project::Operation;
+use tidemill_core::{FeatureValue, Span};
 
-use super::cell::{Cell, Place};
+use super::cell::{Cell, Place, Reading};
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::value::Value;
 
@@ -19,7 +19,11 @@ const HOPS: [i64; 10] = [1, 5, 15, 60, 300, 1_800, 10_800, 43_200, 86_400, 604_8
 /// windows under 48 s.
 pub fn hop(window: Span) -> Span {
     let most = window.micros() / 48;
-    let hop = HOPS.iter().rev().map(|&seconds| Span::from_seconds(seconds)).find(|hop| hop.micros() <= most);
+    let hop = HOPS
+        .iter()
+        .rev()
+        .map(|&seconds| Span::from_seconds(seconds))
+        .find(|hop| hop.micros() <= most);
     hop.unwrap_or(Span::from_seconds(1))
 }
 
@@ -42,6 +46,27 @@ pub struct Tile {
     cell: Cell,
 }
 
+/// Tiles in the order of time; they get finer with time and never overlap.
+#[derive(Debug, Clone)]
+pub struct Tiles {
+    tiles: Vec<Tile>,
+    /// No tile has left its level before this time. Not stored: it follows from the tiles.
+    due: i64,
+}
+
+impl PartialEq for Tiles {
+    fn eq(&self, other: &Self) -> bool {
+        self.tiles == other.tiles
+    }
+}
+
+impl Tiles {
+    pub(super) const EMPTY: Self = Self {
+        tiles: Vec::new(),
+        due: i64::MAX,
+    };
+}
+
 fn floor(time: i64, hop: i64) -> i64 {
     time.div_euclid(hop) * hop
 }
@@ -54,11 +79,25 @@ impl Windows {
         hops.sort_unstable();
         hops.dedup();
         let level_of = |span: &Span| hops.partition_point(|hop| *hop < hop_of(span));
-        let windows: Vec<(i64, usize)> = spans.iter().map(|span| (span.micros(), level_of(span))).collect();
-        let longest = (0..hops.len())
-            .map(|level| windows.iter().filter(|(_, of)| *of == level).map(|(span, _)| *span).max().unwrap_or(0))
+        let windows: Vec<(i64, usize)> = spans
+            .iter()
+            .map(|span| (span.micros(), level_of(span)))
             .collect();
-        Self { windows, hops, longest }
+        let longest = (0..hops.len())
+            .map(|level| {
+                windows
+                    .iter()
+                    .filter(|(_, of)| *of == level)
+                    .map(|(span, _)| *span)
+                    .max()
+                    .unwrap_or(0)
+            })
+            .collect();
+        Self {
+            windows,
+            hops,
+            longest,
+        }
     }
 
     /// The first instant that a window still reads at `moment`.
@@ -67,98 +106,157 @@ impl Windows {
         floor(moment.saturating_sub(span), self.hops[level])
     }
 
-    /// No window of this level or a finer one reads anything before this, now or later.
-    fn left_behind(&self, level: usize, now: i64) -> i64 {
-        floor(now.saturating_sub(self.longest[level]), self.hops[level])
+    /// When a tile of `[start, end of its hop)` leaves all windows of its level and finer ones, and where it goes then: the next
+    /// coarser level or, from the last one, nowhere. A window reads from ⌊T − W⌋ₕ on, and the end of a coarser tile is a multiple of
+    /// h, so it is left behind exactly from end + W on.
+    fn leaves(&self, start: i64, level: usize) -> i64 {
+        let hop = self.hops[(level + 1).min(self.hops.len() - 1)];
+        floor(start, hop)
+            .saturating_add(hop)
+            .saturating_add(self.longest[level])
     }
 
     /// The coarsest tile that may hold this instant: its start and level; `None` when no window will read it again.
     fn place(&self, timestamp: i64, now: i64) -> Option<(i64, u8)> {
-        let last = self.hops.len() - 1;
-        let mut found = (floor(timestamp, self.hops[0]), 0);
-        for level in 0..last {
-            let hop = self.hops[level + 1];
-            let start = floor(timestamp, hop);
-            if start + hop > self.left_behind(level, now) {
-                break;
+        self.place_from(timestamp, 0, now)
+    }
+
+    /// The same for an instant that has reached a level already.
+    fn place_from(&self, timestamp: i64, mut level: usize, now: i64) -> Option<(i64, u8)> {
+        while self.leaves(timestamp, level) <= now {
+            level += 1;
+            if level == self.hops.len() {
+                return None;
             }
-            found = (start, level + 1);
         }
-        let end = found.0 + self.hops[found.1];
-        (end > self.left_behind(last, now)).then_some((found.0, found.1 as u8))
+        Some((floor(timestamp, self.hops[level]), level as u8))
     }
 
     /// Adds an event with `timestamp <= now`.
-    pub(super) fn add(&self, tiles: &mut Vec<Tile>, operation: Operation, place: Place, value: &Value, now: i64) {
+    pub(super) fn add(
+        &self,
+        tiles: &mut Tiles,
+        operation: Operation,
+        place: Place,
+        value: &Value,
+        now: i64,
+    ) {
         self.compact(tiles, now);
-        let Some((start, level)) = self.place(place.timestamp, now) else { return };
-        // Most events are the newest.
-        let index = match tiles.last() {
-            Some(last) if last.start > start => tiles.partition_point(|tile| tile.start < start),
-            Some(last) if last.start == start => tiles.len() - 1,
-            _ => tiles.len(),
+        let list = &mut tiles.tiles;
+        // Most events are the newest, and many come close together.
+        if let Some(last) = list.last_mut() {
+            let after = place.timestamp - last.start;
+            if last.level == 0 && (0..self.hops[0]).contains(&after) {
+                return last.cell.add(operation, place, value);
+            }
+        }
+        let Some((start, level)) = self.place(place.timestamp, now) else {
+            return;
         };
-        match tiles.get_mut(index) {
+        let index = match list.last() {
+            Some(last) if last.start >= start => list.partition_point(|tile| tile.start < start),
+            _ => list.len(),
+        };
+        match list.get_mut(index) {
             Some(tile) if tile.start == start => tile.cell.add(operation, place, value),
             _ => {
                 if let Some(cell) = Cell::of(operation, place, value) {
-                    tiles.insert(index, Tile { start, level, cell });
+                    list.insert(index, Tile { start, level, cell });
+                    tiles.due = tiles.due.min(self.leaves(start, usize::from(level)));
                 }
             }
         }
     }
 
     /// Folds tiles that left the finer windows into coarser ones and forgets those that left all.
-    pub(super) fn compact(&self, tiles: &mut Vec<Tile>, now: i64) {
-        if !self.is_due(tiles, now) {
+    pub(super) fn compact(&self, tiles: &mut Tiles, now: i64) {
+        if now < tiles.due {
             return;
         }
-        let mut kept: Vec<Tile> = Vec::with_capacity(tiles.len());
-        for mut tile in tiles.drain(..) {
-            let Some((start, level)) = self.place(tile.start, now) else { continue };
-            (tile.start, tile.level) = (start, level.max(tile.level));
-            match kept.last_mut() {
-                Some(last) if last.start == start => last.cell.merge(&tile.cell),
-                _ => kept.push(tile),
+        let list = &mut tiles.tiles;
+        let mut kept = 0;
+        // Of each level the oldest tiles leave; after the first one that stays, all of them stay.
+        let mut staying = None;
+        for index in 0..list.len() {
+            let (start, level) = (list[index].start, list[index].level);
+            if staying != Some(level) {
+                let Some(place) = self.place_from(start, usize::from(level), now) else {
+                    continue;
+                };
+                if place == (start, level) {
+                    staying = Some(level);
+                } else if kept > 0 && list[kept - 1].start == place.0 {
+                    let (before, rest) = list.split_at_mut(index);
+                    before[kept - 1].cell.merge(&rest[0].cell);
+                    continue;
+                }
+                (list[index].start, list[index].level) = place;
             }
+            list.swap(kept, index);
+            kept += 1;
         }
-        *tiles = kept;
+        list.truncate(kept);
+        tiles.due = self.due(list);
     }
 
-    /// Whether compaction would change anything: tiles get finer with time, so the oldest tile of each level decides.
-    fn is_due(&self, tiles: &[Tile], now: i64) -> bool {
-        let moves = |tile: &Tile| self.place(tile.start, now) != Some((tile.start, tile.level));
-        let Some(oldest) = tiles.first() else { return false };
-        if moves(oldest) {
-            return true;
-        }
-        (1..self.hops.len()).any(|level| {
-            let index = tiles.partition_point(|tile| usize::from(tile.level) >= level);
-            tiles.get(index).is_some_and(moves)
-        })
+    /// When the first of the tiles leaves its level: of each level the oldest does.
+    fn due(&self, tiles: &[Tile]) -> i64 {
+        let oldest = (0..self.hops.len()).filter_map(|level| {
+            let index = tiles.partition_point(|tile| usize::from(tile.level) > level);
+            tiles
+                .get(index)
+                .filter(|tile| usize::from(tile.level) == level)
+        });
+        oldest
+            .map(|tile| self.leaves(tile.start, usize::from(tile.level)))
+            .min()
+            .unwrap_or(i64::MAX)
     }
 
     /// Adds the tiles of another list; `ours` come before theirs where both have a tile.
-    pub(super) fn merge(&self, ours: &mut Vec<Tile>, mut theirs: Vec<Tile>, now: i64) {
+    pub(super) fn merge(&self, ours: &mut Tiles, mut theirs: Tiles, now: i64) {
         self.compact(ours, now);
         self.compact(&mut theirs, now);
-        for tile in theirs {
-            let index = ours.partition_point(|other| other.start < tile.start);
-            match ours.get_mut(index) {
+        for tile in theirs.tiles {
+            let index = ours.tiles.partition_point(|other| other.start < tile.start);
+            match ours.tiles.get_mut(index) {
                 Some(other) if other.start == tile.start => other.cell.merge(&tile.cell),
-                _ => ours.insert(index, tile),
+                _ => ours.tiles.insert(index, tile),
             }
+        }
+        ours.due = self.due(&ours.tiles);
+    }
+
+    /// What the windows say at `moment`, one after the other. All of them are read in one pass from the newest tile to the oldest,
+    /// so that many windows cost about as much as the longest.
+    pub(super) fn read(
+        &self,
+        tiles: &Tiles,
+        operation: Operation,
+        windows: impl Iterator<Item = usize>,
+        moment: i64,
+        row: &mut Vec<FeatureValue>,
+    ) {
+        let mut reading = Reading::new(operation);
+        let mut first = tiles.tiles.len();
+        let mut start_before = i64::MAX;
+        for window in windows {
+            let start = self.start(window, moment);
+            if start > start_before {
+                // Windows are declared shortest first; in another order each is read on its own.
+                (reading, first) = (Reading::new(operation), tiles.tiles.len());
+            }
+            start_before = start;
+            while first > 0 && tiles.tiles[first - 1].start >= start {
+                first -= 1;
+                reading.add(&tiles.tiles[first].cell);
+            }
+            reading.finish(moment, row);
         }
     }
 
-    /// The cells that a window reads at `moment`, oldest first.
-    pub(super) fn cells<'t>(&self, tiles: &'t [Tile], window: usize, moment: i64) -> impl Iterator<Item = &'t Cell> {
-        let start = self.start(window, moment);
-        let first = tiles.partition_point(|tile| tile.start < start);
-        tiles[first..].iter().map(|tile| &tile.cell)
-    }
-
-    pub(super) fn encode(&self, tiles: &[Tile], writer: &mut Writer, reference: i64) {
+    pub(super) fn encode(&self, tiles: &Tiles, writer: &mut Writer, reference: i64) {
+        let tiles = &tiles.tiles;
         writer.unsigned(tiles.len() as u64);
         let unit = self.hops[0];
         let mut previous = floor(reference, unit);
@@ -180,45 +278,61 @@ impl Windows {
         operation: Operation,
         reader: &mut Reader<'_>,
         reference: i64,
-    ) -> Result<Vec<Tile>, DecodeError> {
+    ) -> Result<Tiles, DecodeError> {
         let unit = self.hops[0];
         let mut tiles: Vec<Tile> = Vec::new();
         for index in 0..reader.count()? {
-            let previous = tiles.last().map_or(floor(reference, unit), |tile| tile.start);
+            let previous = tiles
+                .last()
+                .map_or(floor(reference, unit), |tile| tile.start);
             let (steps, level) = if index == 0 {
                 (reader.signed()?, reader.byte()?)
             } else {
                 let packed = reader.unsigned()?;
                 ((packed >> 4) as i64, (packed & 15) as u8)
             };
-            let start = steps.checked_mul(unit).and_then(|step| previous.checked_add(step));
+            let start = steps
+                .checked_mul(unit)
+                .and_then(|step| previous.checked_add(step));
             let start = start.filter(|start| start.unsigned_abs() <= 1 << 60);
             let start = start.ok_or(DecodeError("a tile is out of time"))?;
-            let hop = *self.hops.get(usize::from(level)).ok_or(DecodeError("a tile has an unknown level"))?;
-            let end_of_previous = tiles.last().map(|tile| tile.start + self.hops[usize::from(tile.level)]);
+            let hop = *self
+                .hops
+                .get(usize::from(level))
+                .ok_or(DecodeError("a tile has an unknown level"))?;
+            let end_of_previous = tiles
+                .last()
+                .map(|tile| tile.start + self.hops[usize::from(tile.level)]);
             let overlaps = end_of_previous.is_some_and(|end| start < end);
             let gets_coarser = tiles.last().is_some_and(|tile| tile.level < level);
             if floor(start, hop) != start || overlaps || gets_coarser {
                 return Err(DecodeError("a tile is not in its place"));
             }
-            tiles.push(Tile { start, level, cell: Cell::decode(operation, reader, reference)? });
+            tiles.push(Tile {
+                start,
+                level,
+                cell: Cell::decode(operation, reader, reference)?,
+            });
         }
-        Ok(tiles)
+        let due = self.due(&tiles);
+        Ok(Tiles { tiles, due })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use tidemill_core::FeatureValue;
 
     use super::*;
-    use crate::accumulate::cell;
 
     #[test]
     fn hops_are_at_most_a_48th() {
         let check = |window: &str, expected: &str| {
-            assert_eq!(hop(window.parse().unwrap()).to_string(), expected, "{window}");
+            assert_eq!(
+                hop(window.parse().unwrap()).to_string(),
+                expected,
+                "{window}"
+            );
         };
         check("10s", "1s");
         check("48s", "1s");
@@ -243,7 +357,7 @@ mod tests {
         ) {
             let spans: Vec<Span> = spans.iter().map(|span| span.parse().unwrap()).collect();
             let windows = Windows::new(&spans);
-            let mut tiles = Vec::new();
+            let mut tiles = Tiles::EMPTY;
             let mut now = 1_300_000_000 * SECOND;
             let mut times = Vec::new();
             for (offset, (step, late)) in steps.into_iter().enumerate() {
@@ -255,17 +369,20 @@ mod tests {
                 windows.add(&mut tiles, Operation::Count, place, &Value::Missing, now);
             }
             let moment = now + wait * SECOND / 3;
+            let mut row = Vec::new();
+            windows.read(&tiles, Operation::Count, 0..spans.len(), moment, &mut row);
             for (index, span) in spans.iter().enumerate() {
-                let mut row = Vec::new();
-                cell::read(Operation::Count, windows.cells(&tiles, index, moment), moment, &mut row);
-                let FeatureValue::Number(found) = row[0] else { panic!("counts are numbers") };
+                let mut alone = Vec::new();
+                windows.read(&tiles, Operation::Count, [index].into_iter(), moment, &mut alone);
+                prop_assert_eq!(&alone[0], &row[index]);
+                let FeatureValue::Number(found) = row[index] else { panic!("counts are numbers") };
                 let since = |start: i64| times.iter().filter(|time| **time > start).count() as f64;
                 let start = moment - span.micros();
                 prop_assert!(since(start) <= found, "{span}: {found} of {}", since(start));
                 prop_assert!(found <= since(start - hop(*span).micros()), "{span}: {found}");
             }
             // Flat in windows: at most what each window's tiles need.
-            prop_assert!(tiles.len() <= 240 * spans.len());
+            prop_assert!(tiles.tiles.len() <= 240 * spans.len());
         }
     }
 }

@@ -1,26 +1,23 @@
 //! The sequential pass: who is who, where the observations are, and what the definitions need of each event.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::convert::Infallible;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use tidemill_core::event::PersonKey;
-use tidemill_core::project::{Observe, ProjectError, Problem};
+use tidemill_core::project::{Observe, Problem, ProjectError};
 use tidemill_core::{Event, Offset, Span, Timestamp};
 use tidemill_store::LoggedEvent;
 
+use super::people::{Active, People, Person};
 use super::record::Drop;
 use super::{DatasetRequest, LATE_MAX, OBSERVATIONS_MAX};
 use crate::accumulate::Extracted;
 use crate::expression::EventCondition;
-use crate::identity::{self, Links};
+use crate::identity;
 use crate::set::{Conditions, USER};
 use crate::target::{Happened, TargetTracker};
 use crate::value::Value;
 use crate::{FeatureError, FeatureSet};
-
-/// A person by the order of appearance.
-pub(super) type Person = u32;
 
 /// Something that happens to a person's state, in the order of the log.
 #[derive(Debug)]
@@ -119,99 +116,19 @@ pub(super) struct Collector<'m> {
     expression_failures: u64,
 }
 
-/// Who is who, by number.
-#[derive(Default)]
-struct People {
-    numbers: HashMap<PersonKey, Person>,
-    keys: Vec<PersonKey>,
-    /// Where a key points; itself for canonical persons.
-    parents: Vec<Person>,
-    /// Who has taken over what a person had seen; itself where nobody has.
-    merged_into: Vec<Person>,
-    merges: Vec<(Person, Person)>,
-}
-
-impl People {
-    fn number(&mut self, key: &PersonKey) -> Person {
-        if let Some(number) = self.numbers.get(key) {
-            return *number;
-        }
-        let number = Person::try_from(self.keys.len()).expect("fewer than 2^32 persons");
-        self.numbers.insert(key.clone(), number);
-        self.keys.push(key.clone());
-        self.parents.push(number);
-        self.merged_into.push(number);
-        number
-    }
-
-    fn canonical(&mut self, key: &PersonKey) -> Person {
-        let mut number = self.number(key);
-        while self.parents[number as usize] != number {
-            number = self.parents[number as usize];
-        }
-        number
-    }
-}
-
-impl Links for People {
-    type Error = Infallible;
-
-    fn parent(&mut self, key: &PersonKey) -> Result<Option<PersonKey>, Infallible> {
-        let parent = self.numbers.get(key).map(|number| (*number, self.parents[*number as usize]));
-        Ok(parent.filter(|(number, parent)| number != parent).map(|(_, parent)| self.keys[parent as usize].clone()))
-    }
-
-    fn point(&mut self, key: &PersonKey, parent: &PersonKey, merge: bool) -> Result<(), Infallible> {
-        let (number, parent) = (self.number(key), self.number(parent));
-        self.parents[number as usize] = parent;
-        if merge {
-            self.merged_into[number as usize] = parent;
-            self.merges.push((number, parent));
-        }
-        Ok(())
-    }
-}
-
-/// Who did something, when last.
-#[derive(Default)]
-struct Active {
-    newest: HashMap<Person, Timestamp>,
-    by_time: BTreeSet<(Timestamp, Person)>,
-}
-
-impl Active {
-    fn saw(&mut self, person: Person, timestamp: Timestamp) {
-        let newest = self.newest.entry(person).or_insert(timestamp);
-        self.by_time.remove(&(*newest, person));
-        *newest = (*newest).max(timestamp);
-        self.by_time.insert((*newest, person));
-    }
-
-    fn merge(&mut self, from: Person, into: Person) {
-        if let Some(newest) = self.newest.remove(&from) {
-            self.by_time.remove(&(newest, from));
-            self.saw(into, newest);
-        }
-    }
-
-    /// Persons whose newest event is in `(moment - within, moment]`, in the order of their numbers.
-    fn within(&self, moment: Timestamp, within: Span) -> Vec<Person> {
-        let first = moment - within + Span::from_micros(1);
-        let mut persons: Vec<Person> =
-            self.by_time.range((first, 0)..=(moment, Person::MAX)).map(|(_, person)| *person).collect();
-        persons.sort_unstable();
-        persons
-    }
-}
-
 impl<'m> Collector<'m> {
     pub(super) fn new(
         set: &FeatureSet,
         requests: &[DatasetRequest<'m>],
         known_until: Timestamp,
     ) -> Result<Self, FeatureError> {
-        let requests = requests.iter().map(|request| Collected::new(set, request)).collect::<Result<Vec<_>, _>>()?;
-        let periodic = |collected: &Collected<'_>| matches!(collected.request.model.observe, Observe::Every { .. });
+        let requests = requests
+            .iter()
+            .map(|request| Collected::new(set, request))
+            .collect::<Result<Vec<_>, _>>()?;
+        let periodic = |collected: &Collected<'_>| {
+            matches!(collected.request.model.observe, Observe::Every { .. })
+        };
         Ok(Self {
             set: set.clone(),
             known_until,
@@ -231,10 +148,17 @@ impl<'m> Collector<'m> {
         for batch in events.chunks(4_096) {
             let conditions = self.set.conditions(batch);
             self.expression_failures += conditions.failures;
-            let occasions: Vec<Vec<bool>> = self.requests.iter_mut().map(|request| request.occasions(batch)).collect();
+            let occasions: Vec<Vec<bool>> = self
+                .requests
+                .iter_mut()
+                .map(|request| request.occasions(batch))
+                .collect();
             for (index, logged) in batch.iter().enumerate() {
                 if logged.offset <= self.last {
-                    return Err(FeatureError::OutOfOrder { last: self.last.0, found: logged.offset.0 });
+                    return Err(FeatureError::OutOfOrder {
+                        last: self.last.0,
+                        found: logged.offset.0,
+                    });
                 }
                 self.take(index, logged, &conditions, &occasions)?;
             }
@@ -250,13 +174,19 @@ impl<'m> Collector<'m> {
         occasions: &[Vec<bool>],
     ) -> Result<(), FeatureError> {
         let event = &logged.event;
-        let now = self.now.map_or(event.received_at, |now| now.max(event.received_at));
+        let now = self
+            .now
+            .map_or(event.received_at, |now| now.max(event.received_at));
         self.observe_periods(now)?;
         self.now = Some(now);
         self.last = logged.offset;
         let Ok(()) = identity::learn(&mut self.people, event);
         for (from, into) in std::mem::take(&mut self.people.merges) {
-            self.steps.push(PersonStep { person: into, now, step: Step::Merge(from) });
+            self.steps.push(PersonStep {
+                person: into,
+                now,
+                step: Step::Merge(from),
+            });
             if let Some(active) = &mut self.active {
                 active.merge(from, into);
             }
@@ -267,10 +197,17 @@ impl<'m> Collector<'m> {
             if let (Some(person), true) = (person, request.tracker.is_relevant(&event.name)) {
                 let happened = request.tracker.read(event);
                 let (timestamp, offset) = (event.timestamp, logged.offset);
-                request.target_events.push(TargetEvent { person, timestamp, offset, happened });
+                request.target_events.push(TargetEvent {
+                    person,
+                    timestamp,
+                    offset,
+                    happened,
+                });
             }
         }
-        if let (Some(active), Some(person), false) = (&mut self.active, person, event.name.starts_with('$')) {
+        if let (Some(active), Some(person), false) =
+            (&mut self.active, person, event.name.starts_with('$'))
+        {
             active.saw(person, event.timestamp.min(now));
         }
         for (request, occasions) in occasions.iter().enumerate() {
@@ -295,16 +232,24 @@ impl<'m> Collector<'m> {
             if entity == USER {
                 if let Some(person) = person {
                     let extracted = self.share_texts(definition.extract(logged, index, conditions));
-                    self.steps.push(PersonStep { person, now, step: Step::Event(extracted) });
+                    self.steps.push(PersonStep {
+                        person,
+                        now,
+                        step: Step::Event(extracted),
+                    });
                 }
-            } else if definition.reads(&logged.event) {
-                if let Some(key) = definition.key_of(&logged.event) {
-                    let extracted = self.share_texts(definition.extract(logged, index, conditions));
-                    let keys = &mut self.keys[entity];
-                    let next = u32::try_from(keys.numbers.len()).expect("fewer than 2^32 keys");
-                    let key = *keys.numbers.entry(key).or_insert(next);
-                    keys.steps.push(KeyStep { key, now, extracted });
-                }
+            } else if definition.reads(&logged.event)
+                && let Some(key) = definition.key_of(&logged.event)
+            {
+                let extracted = self.share_texts(definition.extract(logged, index, conditions));
+                let keys = &mut self.keys[entity];
+                let next = u32::try_from(keys.numbers.len()).expect("fewer than 2^32 keys");
+                let key = *keys.numbers.entry(key).or_insert(next);
+                keys.steps.push(KeyStep {
+                    key,
+                    now,
+                    extracted,
+                });
             }
         }
     }
@@ -342,24 +287,40 @@ impl<'m> Collector<'m> {
             return Ok(());
         }
         let offset = logged.offset;
-        let observation = Observation { person, moment: now, offset, except: Some(offset) };
+        let observation = Observation {
+            person,
+            moment: now,
+            offset,
+            except: Some(offset),
+        };
         self.observe(request, observation)
     }
 
     fn observe(&mut self, request: usize, observation: Observation) -> Result<(), FeatureError> {
         let collected = &mut self.requests[request];
-        if collected.request.from.is_some_and(|from| observation.moment < from) {
+        if collected
+            .request
+            .from
+            .is_some_and(|from| observation.moment < from)
+        {
             collected.drop(Drop::BeforeStart);
         } else if observation.moment + collected.tracker.within() > self.known_until {
             collected.drop(Drop::Censored);
         } else if collected.observations.len() >= OBSERVATIONS_MAX {
             let model = collected.request.model.name.to_string();
-            return Err(FeatureError::TooManyObservations { model, limit: OBSERVATIONS_MAX });
+            return Err(FeatureError::TooManyObservations {
+                model,
+                limit: OBSERVATIONS_MAX,
+            });
         } else {
             let row = collected.observations.len();
             collected.observations.push(observation);
             let Observation { person, moment, .. } = observation;
-            self.steps.push(PersonStep { person, now: moment, step: Step::Observe { request, row } });
+            self.steps.push(PersonStep {
+                person,
+                now: moment,
+                step: Step::Observe { request, row },
+            });
         }
         Ok(())
     }
@@ -367,18 +328,36 @@ impl<'m> Collector<'m> {
     /// Makes the periodic observations at moments before `until`, which see everything up to now.
     fn observe_periods(&mut self, until: Timestamp) -> Result<(), FeatureError> {
         for request in 0..self.requests.len() {
-            let Observe::Every { period, active_within } = self.requests[request].request.model.observe else { continue };
+            let Observe::Every {
+                period,
+                active_within,
+            } = self.requests[request].request.model.observe
+            else {
+                continue;
+            };
             let Some(mut moment) = self.requests[request].next else {
                 // The first one is at or after the first event.
                 let first = until.floor(period);
-                self.requests[request].next = Some(if first < until { first + period } else { first });
+                self.requests[request].next =
+                    Some(if first < until { first + period } else { first });
                 continue;
             };
             while moment < until {
-                let persons = self.active.as_ref().map_or(Vec::new(), |active| active.within(moment, active_within));
+                let persons = self
+                    .active
+                    .as_ref()
+                    .map_or(Vec::new(), |active| active.within(moment, active_within));
                 for person in persons {
                     self.requests[request].observed += 1;
-                    self.observe(request, Observation { person, moment, offset: self.last, except: None })?;
+                    self.observe(
+                        request,
+                        Observation {
+                            person,
+                            moment,
+                            offset: self.last,
+                            except: None,
+                        },
+                    )?;
                 }
                 moment = moment + period;
             }
@@ -419,8 +398,15 @@ impl<'m> Collected<'m> {
             return Err(FeatureError::OtherSet);
         }
         let condition = match &request.model.observe {
-            Observe::Event { event, condition: Some(text) } => {
-                let compiled = EventCondition::compile(&text.text, std::slice::from_ref(event), set.declared());
+            Observe::Event {
+                event,
+                condition: Some(text),
+            } => {
+                let compiled = EventCondition::compile(
+                    &text.text,
+                    std::slice::from_ref(event),
+                    set.declared(),
+                );
                 Some(compiled.map_err(|fault| ProjectError {
                     problems: vec![Problem {
                         line: text.line,
@@ -451,12 +437,16 @@ impl<'m> Collected<'m> {
 
     /// Which events of a batch are occasions to observe.
     fn occasions(&mut self, batch: &[LoggedEvent]) -> Vec<bool> {
-        let Observe::Event { event, .. } = &self.request.model.observe else { return vec![false; batch.len()] };
+        let Observe::Event { event, .. } = &self.request.model.observe else {
+            return vec![false; batch.len()];
+        };
         let is_such = |logged: &LoggedEvent| {
             logged.event.name == *event || (event == "*" && !logged.event.name.starts_with('$'))
         };
         let mut occasions: Vec<bool> = batch.iter().map(is_such).collect();
-        let Some(condition) = &self.condition else { return occasions };
+        let Some(condition) = &self.condition else {
+            return occasions;
+        };
         let asked: Vec<usize> = (0..batch.len()).filter(|&index| occasions[index]).collect();
         let events: Vec<&Event> = asked.iter().map(|&index| &batch[index].event).collect();
         let (fulfilled, failures) = condition.evaluate(&events);

@@ -13,6 +13,7 @@
 //!   favour one class.
 
 mod collect;
+mod people;
 mod record;
 mod replay;
 mod table;
@@ -24,7 +25,10 @@ use tidemill_store::{LoggedEvent, StoreError};
 
 use crate::{FeatureError, FeatureSet, ModelFeatures};
 use collect::Collector;
-pub use record::{ColumnStatistics, DatasetRecord, Drop, SUSPICIOUS_FROM, SuspiciousFeature, TOP_MAX, TargetStatistics};
+pub use record::{
+    ColumnStatistics, DatasetRecord, Drop, SUSPICIOUS_FROM, SuspiciousFeature, TOP_MAX,
+    TargetStatistics,
+};
 
 /// How long after it happened an event may arrive and still be an occasion to observe.
 pub const LATE_MAX: Span = Span::from_days(1);
@@ -85,7 +89,10 @@ impl<'m> DatasetBuilder<'m> {
         requests: &[DatasetRequest<'m>],
         known_until: Timestamp,
     ) -> Result<Self, FeatureError> {
-        Ok(Self { set: set.clone(), collector: Collector::new(set, requests, known_until)? })
+        Ok(Self {
+            set: set.clone(),
+            collector: Collector::new(set, requests, known_until)?,
+        })
     }
 
     /// Takes the next events.

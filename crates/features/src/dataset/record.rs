@@ -134,7 +134,10 @@ pub(super) fn record(
 ) -> DatasetRecord {
     let classes = collected.tracker.classes().map(<[String]>::to_vec);
     let columns: Vec<usize> = (0..features.columns().len()).collect();
-    let statistics = columns.par_iter().map(|&column| statistics(features, column)).collect();
+    let statistics = columns
+        .par_iter()
+        .map(|&column| statistics(features, column))
+        .collect();
     let is_sum = matches!(collected.request.model.target, Target::Sum { .. });
     let suspect = |&column: &usize| suspect(features, column, targets, classes.as_deref(), is_sum);
     let suspicious = columns.par_iter().filter_map(suspect).collect();
@@ -159,25 +162,45 @@ pub(super) fn record(
 
 /// Mean, standard deviation, smallest and largest of numbers; `None` without any.
 fn moments(numbers: impl Iterator<Item = f64> + Clone) -> Option<(f64, f64, f64, f64)> {
-    let (count, sum) = numbers.clone().fold((0u64, 0.0), |(count, sum), number| (count + 1, sum + number));
+    let (count, sum) = numbers.clone().fold((0u64, 0.0), |(count, sum), number| {
+        (count + 1, sum + number)
+    });
     if count == 0 {
         return None;
     }
     let mean = sum / count as f64;
-    let (squares, min, max) = numbers.fold((0.0, f64::INFINITY, f64::NEG_INFINITY), |(squares, min, max), number| {
-        (squares + (number - mean).powi(2), number.min(min), number.max(max))
-    });
+    let (squares, min, max) = numbers.fold(
+        (0.0, f64::INFINITY, f64::NEG_INFINITY),
+        |(squares, min, max), number| {
+            (
+                squares + (number - mean).powi(2),
+                number.min(min),
+                number.max(max),
+            )
+        },
+    );
     Some((mean, (squares / count as f64).sqrt(), min, max))
 }
 
 fn target_statistics(targets: &[f64], classes: Option<&[String]>) -> TargetStatistics {
-    let Some((mean, std, min, max)) = moments(targets.iter().copied()) else { return TargetStatistics::default() };
+    let Some((mean, std, min, max)) = moments(targets.iter().copied()) else {
+        return TargetStatistics::default();
+    };
     let mut counts = BTreeMap::new();
     for (index, class) in classes.into_iter().flatten().enumerate() {
-        let count = targets.iter().filter(|&&target| target == index as f64).count();
+        let count = targets
+            .iter()
+            .filter(|&&target| target == index as f64)
+            .count();
         counts.insert(class.clone(), count as u64);
     }
-    TargetStatistics { mean, std, min: Some(min), max: Some(max), classes: counts }
+    TargetStatistics {
+        mean,
+        std,
+        min: Some(min),
+        max: Some(max),
+        classes: counts,
+    }
 }
 
 fn statistics(features: &FeatureTable, column: usize) -> ColumnStatistics {
@@ -207,8 +230,10 @@ fn statistics(features: &FeatureTable, column: usize) -> ColumnStatistics {
             }
             statistics.missing = texts.iter().filter(|text| text.is_none()).count() as u64;
             statistics.distinct = Some(counts.len() as u64);
-            let mut top: Vec<(String, u64)> =
-                counts.into_iter().map(|(text, count)| (text.to_string(), count)).collect();
+            let mut top: Vec<(String, u64)> = counts
+                .into_iter()
+                .map(|(text, count)| (text.to_string(), count))
+                .collect();
             top.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
             top.truncate(TOP_MAX);
             statistics.top = top;
@@ -236,8 +261,16 @@ fn as_numbers(values: &ColumnValues, rows: &[usize], targets: &[f64]) -> Option<
             if means.len() * SUSPICIOUS_ROWS_MIN > rows.len() {
                 return None;
             }
-            let mean = |text: &Arc<str>| means.get(&**text).map_or(f64::NAN, |(sum, count)| sum / count);
-            Some(rows.iter().filter_map(|&row| Some((mean(texts[row].as_ref()?), targets[row]))).collect())
+            let mean = |text: &Arc<str>| {
+                means
+                    .get(&**text)
+                    .map_or(f64::NAN, |(sum, count)| sum / count)
+            };
+            Some(
+                rows.iter()
+                    .filter_map(|&row| Some((mean(texts[row].as_ref()?), targets[row])))
+                    .collect(),
+            )
         }
     }
 }
@@ -254,7 +287,12 @@ fn suspect(
     let name = features.columns()[column].name.clone();
     let found = |measure: &str, value: f64, class: Option<String>| {
         let measure = measure.to_owned();
-        (value >= SUSPICIOUS_FROM).then(|| SuspiciousFeature { name: name.clone(), measure, value, class })
+        (value >= SUSPICIOUS_FROM).then(|| SuspiciousFeature {
+            name: name.clone(),
+            measure,
+            value,
+            class,
+        })
     };
     if is_sum {
         let pairs = as_numbers(features.values(column), &rows, targets)?;
@@ -262,10 +300,17 @@ fn suspect(
     }
     let questions: Vec<(f64, Option<String>)> = match classes {
         None => vec![(1.0, None)],
-        Some(classes) => classes.iter().enumerate().map(|(index, class)| (index as f64, Some(class.clone()))).collect(),
+        Some(classes) => classes
+            .iter()
+            .enumerate()
+            .map(|(index, class)| (index as f64, Some(class.clone())))
+            .collect(),
     };
     questions.into_iter().find_map(|(class, label)| {
-        let is_class: Vec<f64> = targets.iter().map(|&target| f64::from(u8::from(target == class))).collect();
+        let is_class: Vec<f64> = targets
+            .iter()
+            .map(|&target| f64::from(u8::from(target == class)))
+            .collect();
         let auc = auc(as_numbers(features.values(column), &rows, &is_class)?)?;
         found("auc", auc.max(1.0 - auc), label)
     })
@@ -278,7 +323,11 @@ fn correlation(pairs: &[(f64, f64)]) -> Option<f64> {
     }
     let (a_mean, a_std, ..) = moments(pairs.iter().map(|pair| pair.0))?;
     let (b_mean, b_std, ..) = moments(pairs.iter().map(|pair| pair.1))?;
-    let covariance = pairs.iter().map(|(a, b)| (a - a_mean) * (b - b_mean)).sum::<f64>() / pairs.len() as f64;
+    let covariance = pairs
+        .iter()
+        .map(|(a, b)| (a - a_mean) * (b - b_mean))
+        .sum::<f64>()
+        / pairs.len() as f64;
     let correlation = covariance / (a_std * b_std);
     correlation.is_finite().then_some(correlation)
 }

@@ -10,9 +10,10 @@ use rayon::prelude::*;
 use tidemill_core::feature::ColumnValues;
 use tidemill_core::{FeatureTable, FeatureType, FeatureValue, Offset, Timestamp};
 
-use super::collect::{Collected, Collection, Keys, Person, PersonStep, Step, TargetEvent};
-use super::record;
 use super::Dataset;
+use super::collect::{Collected, Collection, Keys, PersonStep, Step, TargetEvent};
+use super::people::Person;
+use super::record;
 use crate::accumulate::EntityState;
 use crate::set::{EntityRead, USER, key_last_had};
 use crate::{FeatureError, FeatureSet};
@@ -21,8 +22,14 @@ use crate::{FeatureError, FeatureSet};
 const PIECES_PER_THREAD: usize = 8;
 
 /// Builds the datasets of a collection.
-pub(super) fn datasets(set: &FeatureSet, collection: Collection<'_>) -> Result<Vec<Dataset>, FeatureError> {
-    let replay = Replay { set, collection: &collection };
+pub(super) fn datasets(
+    set: &FeatureSet,
+    collection: Collection<'_>,
+) -> Result<Vec<Dataset>, FeatureError> {
+    let replay = Replay {
+        set,
+        collection: &collection,
+    };
     let (mut columns, lookups) = replay.persons();
     for (request, lookups) in lookups.into_iter().enumerate() {
         for (read, lookups) in lookups {
@@ -31,7 +38,10 @@ pub(super) fn datasets(set: &FeatureSet, collection: Collection<'_>) -> Result<V
         }
     }
     let parts: Vec<_> = collection.requests.iter().zip(columns).collect();
-    Ok(parts.into_iter().map(|(collected, columns)| dataset(set, &collection, collected, columns)).collect())
+    Ok(parts
+        .into_iter()
+        .map(|(collected, columns)| dataset(set, &collection, collected, columns))
+        .collect())
 }
 
 /// The columns of one read of one request, being filled row by row.
@@ -39,6 +49,9 @@ type Columns = Vec<ColumnValues>;
 
 /// Which key of another entity a row looks up; `None` where the person never had one.
 type Lookup = Option<Arc<str>>;
+
+/// For each read of another entity its place among a request's reads, and the keys of all rows.
+type Lookups = Vec<(usize, Vec<Lookup>)>;
 
 struct Replay<'c> {
     set: &'c FeatureSet,
@@ -55,6 +68,22 @@ struct Part {
     keys: Vec<Vec<Lookup>>,
 }
 
+impl Part {
+    /// Puts the rows where they belong.
+    fn put(self, mut user: Option<&mut Columns>, lookups: &mut Lookups) {
+        let width = user.as_ref().map_or(0, |columns| columns.len());
+        let mut values = self.values.into_iter();
+        for (index, row) in self.rows.iter().enumerate() {
+            if let Some(columns) = &mut user {
+                set_row(columns, *row, values.by_ref().take(width));
+            }
+            for ((_, keys), found) in lookups.iter_mut().zip(&self.keys) {
+                keys[*row].clone_from(&found[index]);
+            }
+        }
+    }
+}
+
 fn empty(read: &EntityRead, rows: usize) -> Columns {
     let column = |kind: &FeatureType| match kind {
         FeatureType::Number => ColumnValues::Number(vec![f64::NAN; rows]),
@@ -67,7 +96,9 @@ fn set_row(columns: &mut Columns, row: usize, values: impl IntoIterator<Item = F
     for (column, value) in columns.iter_mut().zip(values) {
         match (column, value) {
             (ColumnValues::Number(column), FeatureValue::Number(number)) => column[row] = number,
-            (ColumnValues::Category(column), FeatureValue::Category(text)) => column[row] = Some(text),
+            (ColumnValues::Category(column), FeatureValue::Category(text)) => {
+                column[row] = Some(text);
+            }
             _ => {}
         }
     }
@@ -76,7 +107,9 @@ fn set_row(columns: &mut Columns, row: usize, values: impl IntoIterator<Item = F
 /// Divides consecutive groups (given by their ends) into pieces of about the same size.
 fn pieces(ends: &[usize]) -> Vec<std::ops::Range<usize>> {
     let total = ends.last().copied().unwrap_or(0);
-    let size = total.div_ceil(rayon::current_num_threads() * PIECES_PER_THREAD).max(1);
+    let size = total
+        .div_ceil(rayon::current_num_threads() * PIECES_PER_THREAD)
+        .max(1);
     let (mut pieces, mut first, mut start) = (Vec::new(), 0, 0);
     for (group, &end) in ends.iter().enumerate() {
         if end - start >= size || group + 1 == ends.len() {
@@ -88,7 +121,11 @@ fn pieces(ends: &[usize]) -> Vec<std::ops::Range<usize>> {
 }
 
 /// Sorts indices by a number, keeping the order of equal ones, and says where each group of equal ones ends.
-fn group_by(count: usize, groups: usize, group_of: impl Fn(usize) -> u32) -> (Vec<u32>, Vec<usize>) {
+fn group_by(
+    count: usize,
+    groups: usize,
+    group_of: impl Fn(usize) -> u32,
+) -> (Vec<u32>, Vec<usize>) {
     let mut ends = vec![0usize; groups];
     for index in 0..count {
         ends[group_of(index) as usize] += 1;
@@ -108,17 +145,28 @@ fn group_by(count: usize, groups: usize, group_of: impl Fn(usize) -> u32) -> (Ve
 
 impl Replay<'_> {
     /// Replays all persons. Persons who become one are one group.
-    fn persons(&self) -> (Vec<Vec<Columns>>, Vec<Vec<(usize, Vec<Lookup>)>>) {
-        let Collection { steps, finally, requests, .. } = self.collection;
+    fn persons(&self) -> (Vec<Vec<Columns>>, Vec<Lookups>) {
+        let Collection {
+            steps,
+            finally,
+            requests,
+            ..
+        } = self.collection;
         let group_of = |index: usize| finally[steps[index].person as usize];
         let (order, ends) = group_by(steps.len(), finally.len(), group_of);
         let parts: Vec<Vec<Part>> = pieces(&ends)
             .into_par_iter()
             .map(|groups| {
-                let mut parts: Vec<Part> = requests.iter().map(|request| self.part(request)).collect();
+                let mut parts: Vec<Part> =
+                    requests.iter().map(|request| self.part(request)).collect();
                 for group in groups {
                     let start = if group == 0 { 0 } else { ends[group - 1] };
-                    self.person(order[start..ends[group]].iter().map(|&index| &steps[index as usize]), &mut parts);
+                    self.person(
+                        order[start..ends[group]]
+                            .iter()
+                            .map(|&index| &steps[index as usize]),
+                        &mut parts,
+                    );
                 }
                 parts
             })
@@ -127,29 +175,30 @@ impl Replay<'_> {
             .iter()
             .map(|request| {
                 let rows = request.observations.len();
-                request.request.features.reads().iter().map(|read| empty(read, rows)).collect()
+                request
+                    .request
+                    .features
+                    .reads()
+                    .iter()
+                    .map(|read| empty(read, rows))
+                    .collect()
             })
             .collect();
-        let mut lookups: Vec<Vec<(usize, Vec<Lookup>)>> = requests
+        let mut lookups: Vec<Lookups> = requests
             .iter()
             .map(|request| {
                 let rows = request.observations.len();
-                self.others(request).map(|read| (read, vec![None; rows])).collect()
+                self.others(request)
+                    .map(|read| (read, vec![None; rows]))
+                    .collect()
             })
             .collect();
         for part in parts {
             for (request, part) in part.into_iter().enumerate() {
-                let user = requests[request].request.features.reads().iter().position(|read| read.entity == USER);
-                let width = user.map_or(0, |user| columns[request][user].len());
-                let mut values = part.values.into_iter();
-                for (index, row) in part.rows.iter().enumerate() {
-                    if let Some(user) = user {
-                        set_row(&mut columns[request][user], *row, values.by_ref().take(width));
-                    }
-                    for ((_, keys), found) in lookups[request].iter_mut().zip(&part.keys) {
-                        keys[*row].clone_from(&found[index]);
-                    }
-                }
+                let reads = requests[request].request.features.reads();
+                let user = reads.iter().position(|read| read.entity == USER);
+                let user = user.map(|user| &mut columns[request][user]);
+                part.put(user, &mut lookups[request]);
             }
         }
         (columns, lookups)
@@ -158,40 +207,75 @@ impl Replay<'_> {
     /// The places of reads of other entities than the user.
     fn others<'r>(&self, request: &'r Collected<'_>) -> impl Iterator<Item = usize> + 'r {
         let reads = request.request.features.reads().iter().enumerate();
-        reads.filter(|(_, read)| read.entity != USER).map(|(place, _)| place)
+        reads
+            .filter(|(_, read)| read.entity != USER)
+            .map(|(place, _)| place)
     }
 
     fn part(&self, request: &Collected<'_>) -> Part {
-        Part { keys: self.others(request).map(|_| Vec::new()).collect(), ..Part::default() }
+        Part {
+            keys: self.others(request).map(|_| Vec::new()).collect(),
+            ..Part::default()
+        }
     }
 
     /// Replays a person and all who became part of it.
     fn person<'s>(&self, steps: impl Iterator<Item = &'s PersonStep>, parts: &mut [Part]) {
         let user = &self.set.entities()[USER];
         let mut states: HashMap<Person, EntityState> = HashMap::new();
+        // What was read since the last change: models that observe at the same event often read the same.
+        let mut read_before: Vec<(usize, Person, Timestamp, std::ops::Range<usize>)> = Vec::new();
         for PersonStep { person, now, step } in steps {
+            if !matches!(step, Step::Observe { .. }) {
+                read_before.clear();
+            }
             match step {
                 Step::Event(extracted) => {
-                    let state = states.entry(*person).or_insert_with(|| EntityState::new(&user.plan));
+                    let state = states
+                        .entry(*person)
+                        .or_insert_with(|| EntityState::new(&user.plan));
                     state.update(&user.plan, extracted, *now);
                 }
                 Step::Merge(from) => {
                     if let Some(from) = states.remove(from) {
-                        let state = states.entry(*person).or_insert_with(|| EntityState::new(&user.plan));
+                        let state = states
+                            .entry(*person)
+                            .or_insert_with(|| EntityState::new(&user.plan));
                         state.merge(&user.plan, from, *now);
                     }
                 }
                 Step::Observe { request, row } => {
                     let features = &self.collection.requests[*request].request.features;
-                    let state = states.entry(*person).or_insert_with(|| EntityState::new(&user.plan));
-                    let part = &mut parts[*request];
-                    part.rows.push(*row);
-                    let mut keys = part.keys.iter_mut();
+                    let state = states
+                        .entry(*person)
+                        .or_insert_with(|| EntityState::new(&user.plan));
+                    parts[*request].rows.push(*row);
+                    let mut other = 0;
                     for read in features.reads() {
                         if read.entity == USER {
-                            part.values.extend(read.read(user, Some(state), *now));
-                        } else if let Some(keys) = keys.next() {
-                            keys.push(key_last_had(self.set, read.entity, state, *now));
+                            let same =
+                                |before: &&(usize, Person, Timestamp, std::ops::Range<usize>)| {
+                                    let other =
+                                        &self.collection.requests[before.0].request.features;
+                                    (before.1, before.2) == (*person, *now)
+                                        && other.reads_like(features, USER)
+                                };
+                            let values = match read_before.iter().find(same).cloned() {
+                                Some((other, _, _, values)) => parts[other].values[values].to_vec(),
+                                None => read.read(user, Some(state), *now),
+                            };
+                            let part = &mut parts[*request];
+                            let start = part.values.len();
+                            part.values.extend(values);
+                            read_before.push((*request, *person, *now, start..part.values.len()));
+                        } else {
+                            parts[*request].keys[other].push(key_last_had(
+                                self.set,
+                                read.entity,
+                                state,
+                                *now,
+                            ));
+                            other += 1;
                         }
                     }
                 }
@@ -200,7 +284,14 @@ impl Replay<'_> {
     }
 
     /// Replays the keys of another entity that are looked up, and fills the columns of one read.
-    fn keys(&self, entity: usize, lookups: &[Lookup], columns: &mut Columns, request: usize, read: usize) {
+    fn keys(
+        &self,
+        entity: usize,
+        lookups: &[Lookup],
+        columns: &mut Columns,
+        request: usize,
+        read: usize,
+    ) {
         let Keys { numbers, steps } = &self.collection.keys[entity];
         let definition = &self.set.entities()[entity];
         let collected = &self.collection.requests[request];
@@ -210,7 +301,10 @@ impl Replay<'_> {
         let found: Vec<(usize, u32)> = lookups
             .iter()
             .enumerate()
-            .filter_map(|(row, key)| key.as_ref().map(|key| (row, numbers.get(key).copied().unwrap_or(unseen))))
+            .filter_map(|(row, key)| {
+                key.as_ref()
+                    .map(|key| (row, numbers.get(key).copied().unwrap_or(unseen)))
+            })
             .collect();
         let groups = numbers.len() + 1;
         let (step_order, step_ends) = group_by(steps.len(), groups, |index| steps[index].key);
@@ -233,7 +327,9 @@ impl Replay<'_> {
             let mut steps_left = of(&step_order, &step_ends, group).into_iter().peekable();
             let mut values = Vec::with_capacity(rows.len());
             for (offset, moment, row) in rows {
-                while let Some(index) = steps_left.next_if(|&index| steps[index as usize].extracted.offset <= offset.0) {
+                while let Some(index) =
+                    steps_left.next_if(|&index| steps[index as usize].extracted.offset <= offset.0)
+                {
                     let step = &steps[index as usize];
                     state.update(&definition.plan, &step.extracted, step.now);
                 }
@@ -264,12 +360,16 @@ fn dataset(
     for (read, columns) in features.reads().iter().zip(&mut columns) {
         failures += read.derive(columns, rows);
     }
-    let features = FeatureTable::from_columns(features.columns().to_vec(), features.arrange(&columns));
+    let features =
+        FeatureTable::from_columns(features.columns().to_vec(), features.arrange(&columns));
     let targets = targets(collection, collected);
     let record = record::record(set, collection, collected, &features, &targets, failures);
     let observations = &collected.observations;
     Dataset {
-        entities: observations.iter().map(|row| collection.persons[row.person as usize].clone()).collect(),
+        entities: observations
+            .iter()
+            .map(|row| collection.persons[row.person as usize].clone())
+            .collect(),
         moments: observations.iter().map(|row| row.moment).collect(),
         offsets: observations.iter().map(|row| row.offset).collect(),
         weights: vec![1.0; rows],
@@ -293,17 +393,24 @@ fn targets(collection: &Collection<'_>, collected: &Collected<'_>) -> Vec<f64> {
         .par_iter()
         .map(|row| {
             let person = finally[row.person as usize];
-            let first = events.partition_point(|event| (event.person, event.timestamp) <= (person, row.moment));
+            let first = events
+                .partition_point(|event| (event.person, event.timestamp) <= (person, row.moment));
             let end = row.moment + tracker.within();
             let mut pending = tracker.pending(row.moment, row.except);
-            let after = events[first..].iter().take_while(|event| event.person == person && event.timestamp <= end);
+            let after = events[first..]
+                .iter()
+                .take_while(|event| event.person == person && event.timestamp <= end);
             for event in after {
-                if let Some(resolved) = tracker.take(&mut pending, event.timestamp, event.offset, event.happened) {
+                if let Some(resolved) =
+                    tracker.take(&mut pending, event.timestamp, event.offset, event.happened)
+                {
                     return resolved.value;
                 }
             }
             // Observations whose horizon has not passed were dropped.
-            tracker.expire(&pending, end).map_or(f64::NAN, |resolved| resolved.value)
+            tracker
+                .expire(&pending, end)
+                .map_or(f64::NAN, |resolved| resolved.value)
         })
         .collect()
 }

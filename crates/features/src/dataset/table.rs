@@ -12,7 +12,7 @@ use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::error::DataFusionError;
 use tidemill_core::event::PersonKey;
 use tidemill_core::feature::ColumnValues;
-use tidemill_core::{FeatureTable, FeatureType, Offset, Timestamp};
+use tidemill_core::{FeatureColumn, FeatureTable, FeatureType, Offset, Timestamp};
 
 use super::{Dataset, DatasetRecord};
 use crate::FeatureError;
@@ -47,9 +47,14 @@ impl Dataset {
             Field::new(WEIGHT, DataType::Float64, false),
         ];
         let moments = self.moments.iter().map(|moment| moment.micros());
-        let offsets = self.offsets.iter().map(|offset| i64::try_from(offset.0).unwrap_or(i64::MAX));
+        let offsets = self
+            .offsets
+            .iter()
+            .map(|offset| i64::try_from(offset.0).unwrap_or(i64::MAX));
         let mut arrays: Vec<ArrayRef> = vec![
-            Arc::new(StringArray::from_iter_values(self.entities.iter().map(PersonKey::as_str))),
+            Arc::new(StringArray::from_iter_values(
+                self.entities.iter().map(PersonKey::as_str),
+            )),
             Arc::new(TimestampMicrosecondArray::from_iter_values(moments).with_timezone("UTC")),
             Arc::new(Int64Array::from_iter_values(offsets)),
             Arc::new(Float64Array::from_iter_values(self.targets.iter().copied())),
@@ -63,16 +68,22 @@ impl Dataset {
             fields.push(Field::new(&column.name, data_type, true));
             arrays.push(to_array(self.features.values(index)));
         }
-        let all = RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).map_err(DataFusionError::from)?;
+        let all = RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)
+            .map_err(DataFusionError::from)?;
         let starts = (0..self.rows()).step_by(BATCH_ROWS);
-        Ok(starts.map(|start| all.slice(start, BATCH_ROWS.min(self.rows() - start))).collect())
+        Ok(starts
+            .map(|start| all.slice(start, BATCH_ROWS.min(self.rows() - start)))
+            .collect())
     }
 
     /// A dataset from its record batches, in their order, and its record.
     ///
     /// # Errors
     /// When a column that the record names is not there or has another type.
-    pub fn from_batches(batches: &[RecordBatch], record: DatasetRecord) -> Result<Self, FeatureError> {
+    pub fn from_batches(
+        batches: &[RecordBatch],
+        record: DatasetRecord,
+    ) -> Result<Self, FeatureError> {
         let mut dataset = Self {
             features: FeatureTable::new(record.features.clone()),
             entities: Vec::new(),
@@ -86,35 +97,39 @@ impl Dataset {
             let entities = column(batch, ENTITY, &DataType::Utf8)?;
             for entity in entities.as_string::<i32>().iter().flatten() {
                 let key = serde_json::from_value(entity.into());
-                dataset.entities.push(key.map_err(|error| FeatureError::DatasetTable(error.to_string()))?);
+                dataset
+                    .entities
+                    .push(key.map_err(|error| FeatureError::DatasetTable(error.to_string()))?);
             }
             let moments = column(batch, MOMENT, &time_type())?;
-            let moments = moments.as_primitive::<TimestampMicrosecondType>().values().iter();
-            dataset.moments.extend(moments.map(|&micros| Timestamp::from_micros(micros)));
+            let moments = moments
+                .as_primitive::<TimestampMicrosecondType>()
+                .values()
+                .iter();
+            dataset
+                .moments
+                .extend(moments.map(|&micros| Timestamp::from_micros(micros)));
             let offsets = column(batch, OFFSET, &DataType::Int64)?;
             let offsets = offsets.as_primitive::<Int64Type>().values().iter();
-            dataset.offsets.extend(offsets.map(|&offset| Offset(offset.unsigned_abs())));
+            dataset
+                .offsets
+                .extend(offsets.map(|&offset| Offset(offset.unsigned_abs())));
             let numbers = |name: &str| column(batch, name, &DataType::Float64);
-            dataset.targets.extend(numbers(TARGET)?.as_primitive::<Float64Type>().values());
-            dataset.weights.extend(numbers(WEIGHT)?.as_primitive::<Float64Type>().values());
-            let mut values = Vec::with_capacity(dataset.record.features.len());
-            for feature in &dataset.record.features {
-                values.push(match feature.feature_type {
-                    FeatureType::Number => {
-                        let numbers = numbers(&feature.name)?;
-                        let numbers = numbers.as_primitive::<Float64Type>().iter();
-                        ColumnValues::Number(numbers.map(|number| number.unwrap_or(f64::NAN)).collect())
-                    }
-                    FeatureType::Category => {
-                        let texts = column(batch, &feature.name, &DataType::Utf8)?;
-                        let texts = texts.as_string::<i32>().iter();
-                        ColumnValues::Category(texts.map(|text| text.map(Arc::from)).collect())
-                    }
-                });
-            }
+            dataset
+                .targets
+                .extend(numbers(TARGET)?.as_primitive::<Float64Type>().values());
+            dataset
+                .weights
+                .extend(numbers(WEIGHT)?.as_primitive::<Float64Type>().values());
+            let values = dataset.record.features.iter();
+            let values = values
+                .map(|feature| feature_values(batch, feature))
+                .collect::<Result<Vec<_>, _>>()?;
             let columns = dataset.record.features.clone();
             if !columns.is_empty() {
-                dataset.features.append(FeatureTable::from_columns(columns, values));
+                dataset
+                    .features
+                    .append(FeatureTable::from_columns(columns, values));
             }
         }
         let rows = dataset.targets.len();
@@ -126,16 +141,40 @@ impl Dataset {
     }
 }
 
+/// The values of one feature in a batch.
+fn feature_values(
+    batch: &RecordBatch,
+    feature: &FeatureColumn,
+) -> Result<ColumnValues, FeatureError> {
+    Ok(match feature.feature_type {
+        FeatureType::Number => {
+            let numbers = column(batch, &feature.name, &DataType::Float64)?;
+            let numbers = numbers.as_primitive::<Float64Type>().iter();
+            ColumnValues::Number(numbers.map(|number| number.unwrap_or(f64::NAN)).collect())
+        }
+        FeatureType::Category => {
+            let texts = column(batch, &feature.name, &DataType::Utf8)?;
+            let texts = texts.as_string::<i32>().iter();
+            ColumnValues::Category(texts.map(|text| text.map(Arc::from)).collect())
+        }
+    })
+}
+
 /// A column in the type in which it was written; tables may give texts and times in other encodings.
 fn column(batch: &RecordBatch, name: &str, data_type: &DataType) -> Result<ArrayRef, FeatureError> {
     let column = batch.column_by_name(name);
-    let column = column.ok_or_else(|| FeatureError::DatasetTable(format!("the column '{name}' is not there")))?;
+    let column = column
+        .ok_or_else(|| FeatureError::DatasetTable(format!("the column '{name}' is not there")))?;
     if column.data_type() == data_type {
         return Ok(column.clone());
     }
-    let cast = datafusion::arrow::compute::cast(column, data_type).map_err(DataFusionError::from)?;
+    let cast =
+        datafusion::arrow::compute::cast(column, data_type).map_err(DataFusionError::from)?;
     if cast.null_count() > column.null_count() {
-        let message = format!("the column '{name}' is {}, not {data_type}", column.data_type());
+        let message = format!(
+            "the column '{name}' is {}, not {data_type}",
+            column.data_type()
+        );
         return Err(FeatureError::DatasetTable(message));
     }
     Ok(cast)

@@ -74,7 +74,10 @@ impl StateCache {
         entries_max: usize,
     ) -> Self {
         let entities = set.entities().len();
-        let shard = || Shard { entries: (0..entities).map(|_| HashMap::new()).collect(), ..Shard::default() };
+        let shard = || Shard {
+            entries: (0..entities).map(|_| HashMap::new()).collect(),
+            ..Shard::default()
+        };
         Self {
             project,
             store,
@@ -103,7 +106,9 @@ impl StateCache {
             return Ok(Some(entry.slot.clone()));
         }
         let mut shard = shard.write();
-        Ok(self.load(&mut shard, entity, key)?.map(|entry| entry.slot.clone()))
+        Ok(self
+            .load(&mut shard, entity, key)?
+            .map(|entry| entry.slot.clone()))
     }
 
     /// Changes the state of a key, which is a new one where there is none.
@@ -114,14 +119,24 @@ impl StateCache {
         change: impl FnOnce(&mut EntityState) -> T,
     ) -> Result<T, FeatureError> {
         let mut shard = self.shard(entity, key).write();
-        if self.load(&mut shard, entity, key)?.is_none() {
+        let shard = &mut *shard;
+        if self.load(shard, entity, key)?.is_none() {
             let state = EntityState::new(&self.set.entities()[entity].plan);
-            self.insert(&mut shard, entity, key.clone(), Slot::State(Arc::new(state)));
+            self.insert(shard, entity, key.clone(), Slot::State(Arc::new(state)));
         }
-        Self::mark_dirty(&mut shard, entity, key);
-        match shard.entries[entity].get_mut(key).map(|entry| &mut entry.slot) {
-            Some(Slot::State(state)) => Ok(change(Arc::make_mut(state))),
-            _ => Err(FeatureError::damaged(format!("the state of {key}"), "it is part of another person")),
+        let entry = shard.entries[entity].get_mut(key);
+        match entry.map(|entry| (&mut entry.slot, &mut entry.dirty)) {
+            Some((Slot::State(state), dirty)) => {
+                if !*dirty {
+                    *dirty = true;
+                    shard.dirty.push((entity, key.clone()));
+                }
+                Ok(change(Arc::make_mut(state)))
+            }
+            _ => Err(FeatureError::damaged(
+                format!("the state of {key}"),
+                "it is part of another person",
+            )),
         }
     }
 
@@ -136,19 +151,27 @@ impl StateCache {
     }
 
     fn mark_dirty(shard: &mut Shard, entity: usize, key: &Arc<str>) {
-        if let Some(entry) = shard.entries[entity].get_mut(key) {
-            if !entry.dirty {
-                entry.dirty = true;
-                shard.dirty.push((entity, key.clone()));
-            }
+        if let Some(entry) = shard.entries[entity].get_mut(key)
+            && !entry.dirty
+        {
+            entry.dirty = true;
+            shard.dirty.push((entity, key.clone()));
         }
     }
 
     /// The entry of a key, from memory or from the store.
-    fn load<'s>(&self, shard: &'s mut Shard, entity: usize, key: &str) -> Result<Option<&'s Entry>, FeatureError> {
+    fn load<'s>(
+        &self,
+        shard: &'s mut Shard,
+        entity: usize,
+        key: &str,
+    ) -> Result<Option<&'s Entry>, FeatureError> {
         if !shard.entries[entity].contains_key(key) {
             self.counts.misses.fetch_add(1, Ordering::Relaxed);
-            let Some(bytes) = self.store.get(&self.project, STATES, &self.store_key(entity, key))? else {
+            let Some(bytes) =
+                self.store
+                    .get(&self.project, STATES, &self.store_key(entity, key))?
+            else {
                 return Ok(None);
             };
             let slot = self.decode(entity, key, &bytes)?;
@@ -162,7 +185,14 @@ impl StateCache {
     fn insert(&self, shard: &mut Shard, entity: usize, key: Arc<str>, slot: Slot) {
         self.evict(shard, self.shard_entries_max - 1);
         shard.queue.push_back((entity, key.clone()));
-        shard.entries[entity].insert(key, Entry { slot, dirty: false, used: AtomicBool::new(true) });
+        shard.entries[entity].insert(
+            key,
+            Entry {
+                slot,
+                dirty: false,
+                used: AtomicBool::new(true),
+            },
+        );
     }
 
     /// Makes room until at most `most` entries are left, or all that is left has changed: each entry gets a second chance.
@@ -174,7 +204,9 @@ impl StateCache {
         }
         while shard.queue.len() > most && looks > 0 {
             looks -= 1;
-            let Some((entity, key)) = shard.queue.pop_front() else { return };
+            let Some((entity, key)) = shard.queue.pop_front() else {
+                return;
+            };
             let stays = shard.entries[entity]
                 .get(&key)
                 .is_some_and(|entry| entry.dirty || entry.used.swap(false, Ordering::Relaxed));
@@ -192,7 +224,11 @@ impl StateCache {
             let shard = shard.read();
             for (entity, key) in &shard.dirty {
                 if let Some(entry) = shard.entries[*entity].get(key) {
-                    batch.put(STATES, self.store_key(*entity, key), self.encode(*entity, &entry.slot));
+                    batch.put(
+                        STATES,
+                        self.store_key(*entity, key),
+                        self.encode(*entity, &entry.slot),
+                    );
                 }
             }
         }
@@ -231,10 +267,13 @@ impl StateCache {
         let damaged = |detail: String| FeatureError::damaged(format!("the state of {key}"), detail);
         if let Some(person) = bytes.strip_prefix(b"@") {
             let text = std::str::from_utf8(person).map_err(|error| damaged(error.to_string()))?;
-            let person = serde_json::from_value(text.into()).map_err(|error| damaged(error.to_string()))?;
+            let person =
+                serde_json::from_value(text.into()).map_err(|error| damaged(error.to_string()))?;
             return Ok(Slot::Link(person));
         }
         let state = EntityState::decode(&self.set.entities()[entity].plan, bytes);
-        state.map(|state| Slot::State(Arc::new(state))).map_err(|error| damaged(error.to_string()))
+        state
+            .map(|state| Slot::State(Arc::new(state)))
+            .map_err(|error| damaged(error.to_string()))
     }
 }

@@ -28,7 +28,11 @@ pub(super) struct Items {
 
 impl Items {
     pub(super) fn new(project: ProjectName, store: Arc<dyn StateStore>) -> Self {
-        Self { project, store, pending: HashMap::new() }
+        Self {
+            project,
+            store,
+            pending: HashMap::new(),
+        }
     }
 
     /// Takes an event: `properties.id`, and for changes `properties.attributes`, in which null removes one. Returns whether it was
@@ -37,7 +41,9 @@ impl Items {
         if !is_about_items(event) {
             return Ok(false);
         }
-        let Some(id) = event.properties.get("id").and_then(value::category) else { return Ok(true) };
+        let Some(id) = event.properties.get("id").and_then(value::category) else {
+            return Ok(true);
+        };
         let id = id.into_owned();
         if event.kind == EventKind::ItemDeleted {
             self.pending.insert(id, None);
@@ -49,7 +55,10 @@ impl Items {
             updated_at: event.timestamp,
         });
         let none = Map::new();
-        let attributes = event.properties.get("attributes").and_then(|attributes| attributes.as_object());
+        let attributes = event
+            .properties
+            .get("attributes")
+            .and_then(|attributes| attributes.as_object());
         item.apply(attributes.unwrap_or(&none), event.timestamp);
         self.pending.insert(id, Some(item));
         Ok(false)
@@ -59,9 +68,12 @@ impl Items {
         if let Some(item) = self.pending.get(id) {
             return Ok(item.clone());
         }
-        let Some(bytes) = self.store.get(&self.project, ITEMS, id.as_bytes())? else { return Ok(None) };
+        let Some(bytes) = self.store.get(&self.project, ITEMS, id.as_bytes())? else {
+            return Ok(None);
+        };
         let item = serde_json::from_slice(&bytes);
-        item.map(Some).map_err(|error| FeatureError::damaged(format!("item {id}"), error.to_string()))
+        item.map(Some)
+            .map_err(|error| FeatureError::damaged(format!("item {id}"), error.to_string()))
     }
 
     /// Adds what has not been committed to a batch.
@@ -71,7 +83,9 @@ impl Items {
                 None => batch.remove(ITEMS, id.as_bytes()),
                 Some(item) => {
                     let json = serde_json::to_vec(item);
-                    let json = json.map_err(|error| FeatureError::damaged(format!("item {id}"), error.to_string()))?;
+                    let json = json.map_err(|error| {
+                        FeatureError::damaged(format!("item {id}"), error.to_string())
+                    })?;
                     batch.put(ITEMS, id.as_bytes(), json);
                 }
             }

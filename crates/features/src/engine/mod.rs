@@ -4,36 +4,33 @@
 //! once; what was committed survives, together with its place in the log, in one atomic write.
 
 mod cache;
+mod checkpoint;
 mod items;
+mod links;
 mod rebuild;
+mod shared;
 mod timeline;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tidemill_core::event::PersonKey;
 use tidemill_core::{Event, FeatureValue, Item, Offset, Project, ProjectName, Timestamp};
 use tidemill_store::{LoggedEvent, StateBatch, StateStore};
 
 use crate::accumulate::{EntityState, Extracted};
-use crate::identity::{self, Links};
-use crate::seen::{SeenEvent, SeenEvents};
+use crate::identity;
+use crate::seen::SeenEvents;
 use crate::set::{Conditions, USER};
 use crate::{FeatureError, FeatureSet, ModelFeatures};
 use cache::{STATES, Slot, StateCache};
-use items::Items;
+use checkpoint::{CURRENT, Checkpoint, read_checkpoint, write_checkpoint};
+use links::CacheLinks;
 pub use rebuild::Rebuild;
-use timeline::Timelines;
-
-/// The table of checkpoints, and its keys.
-const CHECKPOINTS: &str = "feature_checkpoints";
-const CURRENT: &[u8] = b"current";
-const REBUILD: &[u8] = b"rebuild";
-/// The table of what has been seen: the event's name → JSON of [`SeenEvent`].
-const SEEN: &str = "seen_events";
+use shared::Shared;
+pub use shared::read_seen;
 
 /// Events that are looked at together: conditions are evaluated on that many at once.
 const BATCH_EVENTS: usize = 1_024;
@@ -51,7 +48,10 @@ pub struct EngineOptions {
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self { cache_entries: 200_000, timeline_events: 200 }
+        Self {
+            cache_entries: 200_000,
+            timeline_events: 200,
+        }
     }
 }
 
@@ -105,37 +105,11 @@ fn count(counter: &AtomicU64, by: u64) {
     counter.fetch_add(by, Ordering::Relaxed);
 }
 
-/// What is stored about a generation of states.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Checkpoint {
-    generation: u32,
-    /// The hash of the definitions.
-    hash: String,
-    /// The last event in the states.
-    applied: Offset,
-    /// The engine's time there.
-    now: Timestamp,
-    /// The last event in what does not depend on the definitions: items, timelines, what has been seen.
-    shared: Offset,
-    /// Older generations that have not been deleted completely.
-    #[serde(default)]
-    retired: Vec<u32>,
-}
-
 /// How far the states are.
 #[derive(Debug, Clone, Copy)]
 struct Position {
     applied: Offset,
     now: Timestamp,
-}
-
-/// What does not depend on the definitions.
-struct Shared {
-    items: Items,
-    timelines: Timelines,
-    seen: SeenEvents,
-    /// Names whose entry in `seen` has changed since the last commit.
-    seen_changed: BTreeSet<String>,
 }
 
 /// What the consumer holds while it works.
@@ -183,7 +157,15 @@ impl Engine {
             None => Checkpoint::start(1, &set),
         };
         let shared = Shared::open(&project.name, &state, options)?;
-        Ok(Self::new(project, set, state, options, checkpoint, Some(shared), CURRENT))
+        Ok(Self::new(
+            project,
+            set,
+            state,
+            options,
+            checkpoint,
+            Some(shared),
+            CURRENT,
+        ))
     }
 
     fn new(
@@ -202,7 +184,10 @@ impl Engine {
             checkpoint.generation,
             options.cache_entries,
         );
-        let position = Position { applied: checkpoint.applied, now: checkpoint.now };
+        let position = Position {
+            applied: checkpoint.applied,
+            now: checkpoint.now,
+        };
         Self {
             project: project.name.clone(),
             all: set.select_all(),
@@ -210,7 +195,11 @@ impl Engine {
             store,
             states,
             position: RwLock::new(position),
-            writer: Mutex::new(Writer { shared: checkpoint.shared, checkpoint, broken: false }),
+            writer: Mutex::new(Writer {
+                shared: checkpoint.shared,
+                checkpoint,
+                broken: false,
+            }),
             shared: shared.map(RwLock::new),
             checkpoint_key,
             counters: Counters::default(),
@@ -290,30 +279,45 @@ impl Engine {
         step: std::ops::Range<usize>,
         conditions: &Conditions,
     ) -> Result<(), FeatureError> {
-        let extracted: Vec<Vec<Change>> =
-            step.clone().map(|index| self.extract(&batch[index], index, conditions)).collect();
+        let extracted: Vec<Vec<Change>> = step
+            .clone()
+            .map(|index| self.extract(&batch[index], index, conditions))
+            .collect();
         let mut shared = self.shared.as_ref().map(RwLock::write);
         let mut position = self.position.write();
         for (index, changes) in step.zip(extracted) {
             let logged = &batch[index];
             let is_new = logged.offset > position.applied;
-            let mut links = CacheLinks { engine: self, now: position.now, merges: Vec::new() };
+            let mut links = CacheLinks {
+                engine: self,
+                now: position.now,
+                merges: Vec::new(),
+            };
             if is_new {
                 links.now = position.now.max(logged.event.received_at);
                 identity::learn(&mut links, &logged.event)?;
-                self.change(&mut links, &logged.event, changes)?;
-                *position = Position { applied: logged.offset, now: links.now };
+            }
+            let person = logged
+                .event
+                .person()
+                .map(|person| identity::canonical(&mut links, &person))
+                .transpose()?;
+            if is_new {
+                self.change(links.now, &logged.event, person.as_ref(), changes)?;
+                *position = Position {
+                    applied: logged.offset,
+                    now: links.now,
+                };
                 count(&self.counters.events, 1);
             }
             let mut merges = std::mem::take(&mut links.merges);
             if let (Some(shared), true) = (&mut shared, logged.offset > writer.shared) {
                 if !is_new {
-                    merges = joined_earlier(&mut links, &logged.event)?;
+                    merges = links::joined_earlier(&mut links, &logged.event)?;
                 }
                 for (from, into) in &merges {
                     shared.timelines.merge(from, into);
                 }
-                let person = logged.event.person().map(|person| identity::canonical(&mut links, &person)).transpose()?;
                 let without_id = shared.apply(logged, person.as_ref())?;
                 count(&self.counters.items_without_id, u64::from(without_id));
                 writer.shared = logged.offset;
@@ -327,29 +331,53 @@ impl Engine {
         let mut changes = Vec::new();
         for (entity, definition) in self.set.entities().iter().enumerate() {
             if entity == USER {
-                changes.push(Change { entity, key: None, extracted: definition.extract(logged, index, conditions) });
-            } else if definition.reads(&logged.event) {
-                if let Some(key) = definition.key_of(&logged.event) {
-                    let extracted = definition.extract(logged, index, conditions);
-                    changes.push(Change { entity, key: Some(key), extracted });
-                }
+                changes.push(Change {
+                    entity,
+                    key: None,
+                    extracted: definition.extract(logged, index, conditions),
+                });
+            } else if definition.reads(&logged.event)
+                && let Some(key) = definition.key_of(&logged.event)
+            {
+                let extracted = definition.extract(logged, index, conditions);
+                changes.push(Change {
+                    entity,
+                    key: Some(key),
+                    extracted,
+                });
             }
         }
         changes
     }
 
-    fn change(&self, links: &mut CacheLinks<'_>, event: &Event, changes: Vec<Change>) -> Result<(), FeatureError> {
-        for Change { entity, key, extracted } in changes {
-            let key = match (key, event.person()) {
+    fn change(
+        &self,
+        now: Timestamp,
+        event: &Event,
+        person: Option<&PersonKey>,
+        changes: Vec<Change>,
+    ) -> Result<(), FeatureError> {
+        for Change {
+            entity,
+            key,
+            extracted,
+        } in changes
+        {
+            let key = match (key, person) {
                 (Some(key), _) => key,
-                (None, Some(person)) => Arc::from(identity::canonical(links, &person)?.as_str()),
+                (None, Some(person)) => Arc::from(person.as_str()),
                 (None, None) => {
-                    count(&self.counters.no_person, u64::from(!items::is_about_items(event)));
+                    count(
+                        &self.counters.no_person,
+                        u64::from(!items::is_about_items(event)),
+                    );
                     continue;
                 }
             };
             let plan = &self.set.entities()[entity].plan;
-            let clamped = self.states.update(entity, &key, |state| state.update(plan, &extracted, links.now))?;
+            let clamped = self
+                .states
+                .update(entity, &key, |state| state.update(plan, &extracted, now))?;
             count(&self.counters.future_events_clamped, u64::from(clamped));
         }
         Ok(())
@@ -392,8 +420,16 @@ impl Engine {
     /// Deletes up to `limit` states of older generations; returns how many. Nothing is left when it returns 0.
     pub fn sweep(&self, limit: usize) -> Result<usize, FeatureError> {
         let mut writer = self.writer.lock();
-        let Some(generation) = writer.checkpoint.retired.first().copied() else { return Ok(0) };
-        let rows = self.store.scan(&self.project, STATES, &generation.to_be_bytes(), None, limit.max(1))?;
+        let Some(generation) = writer.checkpoint.retired.first().copied() else {
+            return Ok(0);
+        };
+        let rows = self.store.scan(
+            &self.project,
+            STATES,
+            &generation.to_be_bytes(),
+            None,
+            limit.max(1),
+        )?;
         let mut batch = StateBatch::default();
         for (key, _) in &rows {
             batch.remove(STATES, key.as_slice());
@@ -410,60 +446,12 @@ impl Engine {
     }
 }
 
-/// Who became part of whom by an event that the states have seen already.
-fn joined_earlier(links: &mut CacheLinks<'_>, event: &Event) -> Result<Vec<(PersonKey, PersonKey)>, FeatureError> {
-    let mut merges = Vec::new();
-    for from in identity::keys_joined(event) {
-        let into = identity::canonical(links, &from)?;
-        if into != from {
-            merges.push((from, into));
-        }
-    }
-    Ok(merges)
-}
-
 /// What an event does to one entity.
 struct Change {
     entity: usize,
     /// `None` for the person of the event.
     key: Option<Arc<str>>,
     extracted: Extracted,
-}
-
-/// Who is who, as the user's slots in the cache say it.
-struct CacheLinks<'e> {
-    engine: &'e Engine,
-    now: Timestamp,
-    /// Who became part of whom.
-    merges: Vec<(PersonKey, PersonKey)>,
-}
-
-impl Links for CacheLinks<'_> {
-    type Error = FeatureError;
-
-    fn parent(&mut self, key: &PersonKey) -> Result<Option<PersonKey>, FeatureError> {
-        Ok(match self.engine.states.get(USER, key.as_str())? {
-            Some(Slot::Link(parent)) => Some(parent),
-            Some(Slot::State(_)) | None => None,
-        })
-    }
-
-    fn point(&mut self, key: &PersonKey, parent: &PersonKey, merge: bool) -> Result<(), FeatureError> {
-        let states = &self.engine.states;
-        let own = states.get(USER, key.as_str())?;
-        states.put(USER, &Arc::from(key.as_str()), Slot::Link(parent.clone()));
-        if !merge {
-            return Ok(());
-        }
-        if let Some(Slot::State(own)) = own {
-            let plan = &self.engine.set.entities()[USER].plan;
-            let (own, now) = (EntityState::clone(&own), self.now);
-            states.update(USER, &Arc::from(parent.as_str()), |state| state.merge(plan, own, now))?;
-            count(&self.engine.counters.merges, 1);
-            self.merges.push((key.clone(), parent.clone()));
-        }
-        Ok(())
-    }
 }
 
 /// Reading: from any thread.
@@ -488,7 +476,8 @@ impl Engine {
         let person = self.canonical(person)?;
         let user = self.state(USER, person.as_str())?;
         let known = user.is_some();
-        let user = user.unwrap_or_else(|| Arc::new(EntityState::new(&self.set.entities()[USER].plan)));
+        let user =
+            user.unwrap_or_else(|| Arc::new(EntityState::new(&self.set.entities()[USER].plan)));
         let mut states = Vec::with_capacity(features.reads().len());
         for read in features.reads() {
             states.push(if read.entity == USER {
@@ -512,14 +501,24 @@ impl Engine {
             count(&self.counters.expression_failures, failures);
             columns.push(row);
         }
-        Ok(FeatureRow { person, known, offset, moment, values: features.arrange(&columns) })
+        Ok(FeatureRow {
+            person,
+            known,
+            offset,
+            moment,
+            values: features.arrange(&columns),
+        })
     }
 
     /// All features of somebody, in the order of the set's columns.
     ///
     /// # Errors
     /// When the store fails.
-    pub fn read_all(&self, person: &PersonKey, moment: Timestamp) -> Result<FeatureRow, FeatureError> {
+    pub fn read_all(
+        &self,
+        person: &PersonKey,
+        moment: Timestamp,
+    ) -> Result<FeatureRow, FeatureError> {
         self.read(person, moment, &self.all)
     }
 
@@ -535,7 +534,14 @@ impl Engine {
     /// # Errors
     /// When the store fails.
     pub fn canonical(&self, person: &PersonKey) -> Result<PersonKey, FeatureError> {
-        identity::canonical(&mut CacheLinks { engine: self, now: Timestamp::EPOCH, merges: Vec::new() }, person)
+        identity::canonical(
+            &mut CacheLinks {
+                engine: self,
+                now: Timestamp::EPOCH,
+                merges: Vec::new(),
+            },
+            person,
+        )
     }
 
     /// An item as it is now.
@@ -543,15 +549,23 @@ impl Engine {
     /// # Errors
     /// When the store fails.
     pub fn item(&self, id: &str) -> Result<Option<Item>, FeatureError> {
-        self.shared.as_ref().map_or(Ok(None), |shared| shared.read().items.get(id))
+        self.shared
+            .as_ref()
+            .map_or(Ok(None), |shared| shared.read().items.get(id))
     }
 
     /// The newest events of somebody, newest first; at most those that are kept.
     ///
     /// # Errors
     /// When the store fails.
-    pub fn timeline(&self, person: &PersonKey, limit: usize) -> Result<Vec<LoggedEvent>, FeatureError> {
-        let Some(shared) = &self.shared else { return Ok(Vec::new()) };
+    pub fn timeline(
+        &self,
+        person: &PersonKey,
+        limit: usize,
+    ) -> Result<Vec<LoggedEvent>, FeatureError> {
+        let Some(shared) = &self.shared else {
+            return Ok(Vec::new());
+        };
         let shared = shared.read();
         let person = self.canonical(person)?;
         shared.timelines.read(&person, limit)
@@ -559,103 +573,8 @@ impl Engine {
 
     /// What has been seen of each kind of event.
     pub fn seen(&self) -> SeenEvents {
-        self.shared.as_ref().map_or_else(SeenEvents::default, |shared| shared.read().seen.clone())
-    }
-}
-
-impl Checkpoint {
-    fn start(generation: u32, set: &FeatureSet) -> Self {
-        Self {
-            generation,
-            hash: set.hash().to_owned(),
-            applied: Offset::ZERO,
-            now: Timestamp::EPOCH,
-            shared: Offset::ZERO,
-            retired: Vec::new(),
-        }
-    }
-}
-
-fn read_checkpoint(
-    project: &ProjectName,
-    store: &dyn StateStore,
-    key: &[u8],
-) -> Result<Option<Checkpoint>, FeatureError> {
-    let Some(bytes) = store.get(project, CHECKPOINTS, key)? else { return Ok(None) };
-    let checkpoint = serde_json::from_slice(&bytes);
-    checkpoint.map(Some).map_err(|error| FeatureError::damaged("the checkpoint of the feature engine", error.to_string()))
-}
-
-fn write_checkpoint(batch: &mut StateBatch, key: &[u8], checkpoint: &Checkpoint) -> Result<(), FeatureError> {
-    let json = serde_json::to_vec(checkpoint).map_err(|error| FeatureError::damaged("a checkpoint", error.to_string()))?;
-    batch.put(CHECKPOINTS, key, json);
-    Ok(())
-}
-
-/// What has been seen of each kind of event, as it was committed last: readable before an engine is open.
-///
-/// # Errors
-/// When the store fails or an entry is damaged.
-pub fn read_seen(project: &ProjectName, store: &dyn StateStore) -> Result<SeenEvents, FeatureError> {
-    let mut seen = SeenEvents::default();
-    for (name, bytes) in store.scan(project, SEEN, b"", None, usize::MAX)? {
-        let name = String::from_utf8_lossy(&name).into_owned();
-        let damaged = |error: serde_json::Error| FeatureError::damaged(format!("what was seen of {name}"), error.to_string());
-        if name.is_empty() {
-            seen.other_events = serde_json::from_slice(&bytes).map_err(damaged)?;
-        } else {
-            let event: SeenEvent = serde_json::from_slice(&bytes).map_err(damaged)?;
-            // The key has a mark in front, so that no name is empty.
-            seen.events.insert(name[1..].to_owned(), event);
-        }
-    }
-    Ok(seen)
-}
-
-impl Shared {
-    fn open(
-        project: &ProjectName,
-        store: &Arc<dyn StateStore>,
-        options: EngineOptions,
-    ) -> Result<Self, FeatureError> {
-        Ok(Self {
-            items: Items::new(project.clone(), store.clone()),
-            timelines: Timelines::new(project.clone(), store.clone(), options.timeline_events),
-            seen: read_seen(project, &**store)?,
-            seen_changed: BTreeSet::new(),
-        })
-    }
-
-    /// Takes an event; returns whether it changes an item that it does not name.
-    fn apply(&mut self, logged: &LoggedEvent, person: Option<&PersonKey>) -> Result<bool, FeatureError> {
-        let without_id = self.items.apply(&logged.event)?;
-        if let Some(person) = person {
-            self.timelines.add(person, logged);
-        }
-        if self.seen.add(&logged.event) && !self.seen_changed.contains(&logged.event.name) {
-            self.seen_changed.insert(logged.event.name.clone());
-        }
-        Ok(without_id)
-    }
-
-    fn collect(&self, batch: &mut StateBatch) -> Result<(), FeatureError> {
-        self.items.collect(batch)?;
-        self.timelines.collect(batch)?;
-        let damaged = |error: serde_json::Error| FeatureError::damaged("what was seen", error.to_string());
-        for name in &self.seen_changed {
-            if let Some(seen) = self.seen.events.get(name) {
-                batch.put(SEEN, format!(".{name}"), serde_json::to_vec(seen).map_err(damaged)?);
-            }
-        }
-        if self.seen.other_events > 0 {
-            batch.put(SEEN, "", self.seen.other_events.to_string());
-        }
-        Ok(())
-    }
-
-    fn committed(&mut self) {
-        self.items.committed();
-        self.timelines.committed();
-        self.seen_changed.clear();
+        self.shared
+            .as_ref()
+            .map_or_else(SeenEvents::default, |shared| shared.read().seen.clone())
     }
 }

@@ -5,7 +5,11 @@ use std::sync::Arc;
 use tidemill_core::{Offset, Project};
 use tidemill_store::{LoggedEvent, StateBatch, StateStore};
 
-use super::{CURRENT, Checkpoint, Engine, EngineOptions, REBUILD, Shared, read_checkpoint, write_checkpoint};
+use super::checkpoint::{
+    CHECKPOINTS, CURRENT, Checkpoint, REBUILD, read_checkpoint, write_checkpoint,
+};
+use super::shared::Shared;
+use super::{Engine, EngineOptions};
 use crate::{FeatureError, FeatureSet};
 
 /// States of new definitions that are being built while the current ones go on answering.
@@ -35,10 +39,17 @@ impl Rebuild {
             Some(unfinished) if unfinished.hash == set.hash() => unfinished,
             unfinished => {
                 // Generations are never used twice, so nothing of an abandoned one is ever read.
-                let used = [&current, &unfinished].into_iter().flatten().map(|checkpoint| checkpoint.generation);
+                let used = [&current, &unfinished]
+                    .into_iter()
+                    .flatten()
+                    .map(|checkpoint| checkpoint.generation);
                 let mut start = Checkpoint::start(used.max().unwrap_or(0) + 1, &set);
                 start.retired = unfinished.map_or(Vec::new(), |abandoned| {
-                    abandoned.retired.into_iter().chain([abandoned.generation]).collect()
+                    abandoned
+                        .retired
+                        .into_iter()
+                        .chain([abandoned.generation])
+                        .collect()
                 });
                 let mut batch = StateBatch::default();
                 write_checkpoint(&mut batch, REBUILD, &start)?;
@@ -47,7 +58,11 @@ impl Rebuild {
             }
         };
         let engine = Engine::new(project, set, state, options, checkpoint, None, REBUILD);
-        Ok(Self { engine, project: project.clone(), options })
+        Ok(Self {
+            engine,
+            project: project.clone(),
+            options,
+        })
     }
 
     /// The last event that it has seen.
@@ -81,7 +96,11 @@ impl Rebuild {
     /// When the store fails: then the old states stay the current ones.
     pub fn finish(self) -> Result<Engine, FeatureError> {
         self.engine.commit()?;
-        let Self { engine, project, options } = self;
+        let Self {
+            engine,
+            project,
+            options,
+        } = self;
         let store = engine.store.clone();
         let current = read_checkpoint(&project.name, &*store, CURRENT)?;
         let mut checkpoint = engine.writer.lock().checkpoint.clone();
@@ -92,10 +111,18 @@ impl Rebuild {
         }
         let mut batch = StateBatch::default();
         write_checkpoint(&mut batch, CURRENT, &checkpoint)?;
-        batch.remove(super::CHECKPOINTS, REBUILD);
+        batch.remove(CHECKPOINTS, REBUILD);
         store.commit(&project.name, batch)?;
         let shared = Shared::open(&project.name, &store, options)?;
         let set = engine.set.clone();
-        Ok(Engine::new(&project, set, store, options, checkpoint, Some(shared), CURRENT))
+        Ok(Engine::new(
+            &project,
+            set,
+            store,
+            options,
+            checkpoint,
+            Some(shared),
+            CURRENT,
+        ))
     }
 }

@@ -44,14 +44,22 @@ type Row = (Offset, Vec<u8>);
 
 impl Timelines {
     pub(super) fn new(project: ProjectName, store: Arc<dyn StateStore>, limit: usize) -> Self {
-        Self { project, store, limit, pending: HashMap::new(), merges: Vec::new() }
+        Self {
+            project,
+            store,
+            limit,
+            pending: HashMap::new(),
+            merges: Vec::new(),
+        }
     }
 
     pub(super) fn add(&mut self, person: &PersonKey, logged: &LoggedEvent) {
         if self.limit == 0 {
             return;
         }
-        let Ok(json) = serde_json::to_vec(&logged.event) else { return };
+        let Ok(json) = serde_json::to_vec(&logged.event) else {
+            return;
+        };
         let rows = match self.pending.get_mut(person) {
             Some(rows) => rows,
             None => self.pending.entry(person.clone()).or_default(),
@@ -76,7 +84,11 @@ impl Timelines {
     }
 
     /// The newest events of a canonical person, newest first.
-    pub(super) fn read(&self, person: &PersonKey, limit: usize) -> Result<Vec<LoggedEvent>, FeatureError> {
+    pub(super) fn read(
+        &self,
+        person: &PersonKey,
+        limit: usize,
+    ) -> Result<Vec<LoggedEvent>, FeatureError> {
         let mut sources = vec![person];
         for (from, into) in self.merges.iter().rev() {
             if sources.contains(&into) && !sources.contains(&from) {
@@ -95,8 +107,11 @@ impl Timelines {
     /// The stored rows of a person in the order of the ring, and how many were ever written.
     fn stored(&self, person: &PersonKey) -> Result<(Vec<Row>, u64), FeatureError> {
         let prefix = prefix(person);
-        let rows = self.store.scan(&self.project, TIMELINES, &prefix, None, usize::MAX)?;
-        let damaged = || FeatureError::damaged(format!("the timeline of {person}"), "a row is too short");
+        let rows = self
+            .store
+            .scan(&self.project, TIMELINES, &prefix, None, usize::MAX)?;
+        let damaged =
+            || FeatureError::damaged(format!("the timeline of {person}"), "a row is too short");
         let (mut events, mut written) = (Vec::new(), 0);
         for (key, value) in rows {
             let (number, rest) = value.split_first_chunk::<8>().ok_or_else(damaged)?;
@@ -121,8 +136,12 @@ impl Timelines {
         }
         for (person, rows) in &self.pending {
             if !moved.contains_key(person) {
-                let head = self.store.get(&self.project, TIMELINES, &row_key(person, HEAD))?;
-                let written = head.and_then(|head| Some(u64::from_be_bytes(head.try_into().ok()?))).unwrap_or(0);
+                let head = self
+                    .store
+                    .get(&self.project, TIMELINES, &row_key(person, HEAD))?;
+                let written = head
+                    .and_then(|head| Some(u64::from_be_bytes(head.try_into().ok()?)))
+                    .unwrap_or(0);
                 self.write(batch, person, written, rows);
             }
         }
@@ -133,13 +152,21 @@ impl Timelines {
             rows.sort_unstable_by_key(|(offset, _)| *offset);
             rows.dedup_by_key(|(offset, _)| *offset);
             self.remove(batch, person)?;
-            self.write(batch, person, 0, &rows[rows.len().saturating_sub(self.limit)..]);
+            self.write(
+                batch,
+                person,
+                0,
+                &rows[rows.len().saturating_sub(self.limit)..],
+            );
         }
         Ok(())
     }
 
     fn remove(&self, batch: &mut StateBatch, person: &PersonKey) -> Result<(), FeatureError> {
-        for (key, _) in self.store.scan(&self.project, TIMELINES, &prefix(person), None, usize::MAX)? {
+        for (key, _) in
+            self.store
+                .scan(&self.project, TIMELINES, &prefix(person), None, usize::MAX)?
+        {
             batch.remove(TIMELINES, key);
         }
         Ok(())
@@ -164,7 +191,8 @@ impl Timelines {
 }
 
 fn decode(offset: Offset, json: &[u8]) -> Result<LoggedEvent, FeatureError> {
-    let event: Event = serde_json::from_slice(json)
-        .map_err(|error| FeatureError::damaged(format!("event {offset} of a timeline"), error.to_string()))?;
+    let event: Event = serde_json::from_slice(json).map_err(|error| {
+        FeatureError::damaged(format!("event {offset} of a timeline"), error.to_string())
+    })?;
     Ok(LoggedEvent { offset, event })
 }

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, AsArray, BooleanArray, Float64Array, StringArray, TimestampMicrosecondArray};
+use datafusion::arrow::array::{
+    ArrayRef, AsArray, BooleanArray, Float64Array, StringArray, TimestampMicrosecondArray,
+};
 use datafusion::arrow::datatypes::{DataType, Field as ArrowField, TimeUnit};
 use datafusion::arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use tidemill_core::event::Field;
@@ -27,22 +29,32 @@ pub struct EventCondition {
 
 impl EventCondition {
     /// Compiles a condition on events with one of these names (none: any name).
-    pub(crate) fn compile(text: &str, events: &[String], declared: &Declared) -> Result<Self, Fault> {
+    pub(crate) fn compile(
+        text: &str,
+        events: &[String],
+        declared: &Declared,
+    ) -> Result<Self, Fault> {
         let parsed = Parsed::parse(text)?;
         let mut kinds = BTreeMap::new();
         for name in parsed.names() {
-            let field: Field = name.parse().map_err(|error: tidemill_core::event::FieldError| Fault {
-                message: error.to_string(),
-                hint: did_you_mean(name, ["name", "user_id", "anonymous_id", "group_id"])
-                    .or_else(|| Some(format!("is properties.{name} meant?"))),
-            })?;
+            let field: Field =
+                name.parse()
+                    .map_err(|error: tidemill_core::event::FieldError| Fault {
+                        message: error.to_string(),
+                        hint: did_you_mean(name, ["name", "user_id", "anonymous_id", "group_id"])
+                            .or_else(|| Some(format!("is properties.{name} meant?"))),
+                    })?;
             if let Some(kind) = known_kind(&field, events, declared)? {
                 kinds.insert(name.clone(), kind);
             }
         }
         infer(&parsed.sql.expr, &mut kinds).map_err(|(name, one, other)| {
             Fault::with_hint(
-                format!("{name} is used as {} and as {}", one.in_words(), other.in_words()),
+                format!(
+                    "{name} is used as {} and as {}",
+                    one.in_words(),
+                    other.in_words()
+                ),
                 "declare the property under [events.…] or CAST it",
             )
         })?;
@@ -60,7 +72,9 @@ impl EventCondition {
                     ));
                 }
             };
-            let field: Field = name.parse().map_err(|_| Fault::new(format!("{name} is not a field of an event")))?;
+            let field: Field = name
+                .parse()
+                .map_err(|_| Fault::new(format!("{name} is not a field of an event")))?;
             columns.push((field, kind));
             fields.push(ArrowField::new(name, data_type(kind), true));
         }
@@ -71,7 +85,11 @@ impl EventCondition {
                 "compare it with something",
             ));
         }
-        Ok(Self { text: text.to_owned(), compiled, columns })
+        Ok(Self {
+            text: text.to_owned(),
+            compiled,
+            columns,
+        })
     }
 
     /// The SQL text.
@@ -81,8 +99,11 @@ impl EventCondition {
 
     /// The text and the types of the columns: what decides the answers.
     pub(crate) fn signature(&self) -> String {
-        let columns: Vec<String> =
-            self.columns.iter().map(|(field, kind)| format!("{field}: {}", kind.in_words())).collect();
+        let columns: Vec<String> = self
+            .columns
+            .iter()
+            .map(|(field, kind)| format!("{field}: {}", kind.in_words()))
+            .collect();
         format!("{:?} {}", self.text, columns.join(", "))
     }
 
@@ -109,23 +130,49 @@ impl EventCondition {
     }
 
     fn evaluate_batch(&self, events: &[&Event]) -> Option<Vec<bool>> {
-        let arrays = self.columns.iter().map(|(field, kind)| array(events, field, *kind)).collect();
+        let arrays = self
+            .columns
+            .iter()
+            .map(|(field, kind)| array(events, field, *kind))
+            .collect();
         let options = RecordBatchOptions::new().with_row_count(Some(events.len()));
-        let batch = RecordBatch::try_new_with_options(Arc::clone(&self.compiled.schema), arrays, &options).ok()?;
-        let result = self.compiled.physical.evaluate(&batch).and_then(|value| value.into_array(events.len())).ok()?;
+        let batch =
+            RecordBatch::try_new_with_options(Arc::clone(&self.compiled.schema), arrays, &options)
+                .ok()?;
+        let result = self
+            .compiled
+            .physical
+            .evaluate(&batch)
+            .and_then(|value| value.into_array(events.len()))
+            .ok()?;
         let result = result.as_boolean_opt()?;
-        Some(result.iter().map(|fulfilled| fulfilled == Some(true)).collect())
+        Some(
+            result
+                .iter()
+                .map(|fulfilled| fulfilled == Some(true))
+                .collect(),
+        )
     }
 }
 
 /// The kind of a field that is fixed or declared. Declarations of several events must agree.
-fn known_kind(field: &Field, events: &[String], declared: &Declared) -> Result<Option<Kind>, Fault> {
+fn known_kind(
+    field: &Field,
+    events: &[String],
+    declared: &Declared,
+) -> Result<Option<Kind>, Fault> {
     let Field::Property(path) = field else {
-        return Ok(if matches!(field, Field::Context(_)) { None } else { Some(Kind::Text) });
+        return Ok(if matches!(field, Field::Context(_)) {
+            None
+        } else {
+            Some(Kind::Text)
+        });
     };
     let path = path.to_string();
-    let rules: Vec<(&String, &BTreeMap<String, PropertyRule>)> =
-        declared.iter().filter(|(event, _)| events.is_empty() || events.contains(event)).collect();
+    let rules: Vec<(&String, &BTreeMap<String, PropertyRule>)> = declared
+        .iter()
+        .filter(|(event, _)| events.is_empty() || events.contains(event))
+        .collect();
     let kinds: BTreeSet<&'static str> = rules
         .iter()
         .filter_map(|(_, properties)| properties.get(&path))
@@ -134,11 +181,16 @@ fn known_kind(field: &Field, events: &[String], declared: &Declared) -> Result<O
     if kinds.len() > 1 {
         let kinds: Vec<&str> = kinds.into_iter().collect();
         return Err(Fault::with_hint(
-            format!("properties.{path} is declared as {} in different events", kinds.join(" and ")),
+            format!(
+                "properties.{path} is declared as {} in different events",
+                kinds.join(" and ")
+            ),
             "write a feature for each of the events",
         ));
     }
-    let rule = rules.iter().find_map(|(_, properties)| properties.get(&path));
+    let rule = rules
+        .iter()
+        .find_map(|(_, properties)| properties.get(&path));
     if rule.is_none() {
         unknown_property(&path, events, declared)?;
     }
@@ -146,17 +198,27 @@ fn known_kind(field: &Field, events: &[String], declared: &Declared) -> Result<O
 }
 
 /// A property that none of the events has, although all of them are declared.
-pub(crate) fn unknown_property(path: &str, events: &[String], declared: &Declared) -> Result<(), Fault> {
-    let all_declared = !events.is_empty() && events.iter().all(|event| declared.contains_key(event));
+pub(crate) fn unknown_property(
+    path: &str,
+    events: &[String],
+    declared: &Declared,
+) -> Result<(), Fault> {
+    let all_declared =
+        !events.is_empty() && events.iter().all(|event| declared.contains_key(event));
     let is_known = |event: &String| {
         declared.get(event).is_some_and(|properties| {
-            properties.keys().any(|known| known == path || path.starts_with(&format!("{known}.")))
+            properties
+                .keys()
+                .any(|known| known == path || path.starts_with(&format!("{known}.")))
         })
     };
     if !all_declared || events.iter().any(is_known) {
         return Ok(());
     }
-    let known = events.iter().filter_map(|event| declared.get(event)).flat_map(BTreeMap::keys);
+    let known = events
+        .iter()
+        .filter_map(|event| declared.get(event))
+        .flat_map(BTreeMap::keys);
     Err(Fault {
         message: format!("{} has no property '{path}'", events.join(", ")),
         hint: did_you_mean(path, known.map(String::as_str))
@@ -197,13 +259,23 @@ fn only_presence(text: &str, name: &str) -> bool {
 fn array(events: &[&Event], field: &Field, kind: Kind) -> ArrayRef {
     let values = events.iter().map(|event| event.field(field));
     match kind {
-        Kind::Number => Arc::new(Float64Array::from_iter(values.map(|value| value.and_then(|value| value::number(&value))))),
-        Kind::Truth => Arc::new(BooleanArray::from_iter(values.map(|value| value.and_then(|value| value::truth(&value))))),
-        Kind::Text => Arc::new(StringArray::from_iter(
-            values.map(|value| value.and_then(|value| value::category(&value).map(std::borrow::Cow::into_owned))),
+        Kind::Number => Arc::new(Float64Array::from_iter(
+            values.map(|value| value.and_then(|value| value::number(&value))),
         )),
+        Kind::Truth => Arc::new(BooleanArray::from_iter(
+            values.map(|value| value.and_then(|value| value::truth(&value))),
+        )),
+        Kind::Text => Arc::new(StringArray::from_iter(values.map(|value| {
+            value.and_then(|value| value::category(&value).map(std::borrow::Cow::into_owned))
+        }))),
         Kind::Time => {
-            let time = |value: &serde_json::Value| value.as_str()?.parse::<Timestamp>().ok().map(Timestamp::micros);
+            let time = |value: &serde_json::Value| {
+                value
+                    .as_str()?
+                    .parse::<Timestamp>()
+                    .ok()
+                    .map(Timestamp::micros)
+            };
             let times = values.map(|value| value.and_then(|value| time(&value)));
             Arc::new(TimestampMicrosecondArray::from_iter(times).with_timezone("UTC"))
         }
@@ -218,10 +290,21 @@ mod tests {
 
     fn declared() -> Declared {
         let rules = |rules: &[(&str, &str)]| {
-            rules.iter().map(|(name, rule)| ((*name).to_owned(), rule.parse().unwrap())).collect()
+            rules
+                .iter()
+                .map(|(name, rule)| ((*name).to_owned(), rule.parse().unwrap()))
+                .collect()
         };
         BTreeMap::from([
-            ("Order".to_owned(), rules(&[("total", "float"), ("paid", "bool?"), ("at", "timestamp?"), ("plan", "string?")])),
+            (
+                "Order".to_owned(),
+                rules(&[
+                    ("total", "float"),
+                    ("paid", "bool?"),
+                    ("at", "timestamp?"),
+                    ("plan", "string?"),
+                ]),
+            ),
             ("Refund".to_owned(), rules(&[("total", "string")])),
         ])
     }
@@ -235,7 +318,11 @@ mod tests {
         .unwrap();
         let compiled = EventCondition::compile(condition, &["Order".to_owned()], &declared());
         let compiled = compiled.unwrap_or_else(|fault| panic!("{condition}: {fault:?}"));
-        assert_eq!(compiled.evaluate(&[&event]), (vec![expected], 0), "{condition}");
+        assert_eq!(
+            compiled.evaluate(&[&event]),
+            (vec![expected], 0),
+            "{condition}"
+        );
     }
 
     #[test]
@@ -243,13 +330,37 @@ mod tests {
         check("properties.total > 5", json!({"total": 6}), true);
         check("properties.total > 5", json!({}), false);
         check("NOT properties.total > 5", json!({}), false);
-        check("properties.total BETWEEN 1 AND 5 OR properties.plan = 'pro'", json!({"plan": "pro"}), true);
-        check("properties.plan IN ('free', 'pro') AND lower(context.page.path) = '/buy'", json!({"plan": "pro"}), true);
+        check(
+            "properties.total BETWEEN 1 AND 5 OR properties.plan = 'pro'",
+            json!({"plan": "pro"}),
+            true,
+        );
+        check(
+            "properties.plan IN ('free', 'pro') AND lower(context.page.path) = '/buy'",
+            json!({"plan": "pro"}),
+            true,
+        );
         check("properties.paid", json!({"paid": true}), true);
-        check("properties.at > '2011-01-01T00:00:00Z'", json!({"at": "2011-06-01T00:00:00Z"}), true);
-        check("user_id IS NOT NULL AND anonymous_id IS NULL", json!({}), true);
-        check("name = 'Order' AND context.page.title IS NULL", json!({}), true);
-        check("CASE WHEN properties.total > 3 THEN properties.total * 2 ELSE 0 END >= 8", json!({"total": 4}), true);
+        check(
+            "properties.at > '2011-01-01T00:00:00Z'",
+            json!({"at": "2011-06-01T00:00:00Z"}),
+            true,
+        );
+        check(
+            "user_id IS NOT NULL AND anonymous_id IS NULL",
+            json!({}),
+            true,
+        );
+        check(
+            "name = 'Order' AND context.page.title IS NULL",
+            json!({}),
+            true,
+        );
+        check(
+            "CASE WHEN properties.total > 3 THEN properties.total * 2 ELSE 0 END >= 8",
+            json!({"total": 4}),
+            true,
+        );
         check("properties.total / 0 > 1", json!({"total": 4}), true);
         check("true", json!({}), true);
     }
@@ -257,15 +368,24 @@ mod tests {
     #[test]
     fn faults_say_what_to_do() {
         let check = |condition: &str, message: &str, hint: &str| {
-            let fault = EventCondition::compile(condition, &["Order".to_owned()], &declared()).unwrap_err();
+            let fault =
+                EventCondition::compile(condition, &["Order".to_owned()], &declared()).unwrap_err();
             assert!(fault.message.contains(message), "{condition}: {fault:?}");
-            assert!(fault.hint.unwrap_or_default().contains(hint), "{condition}: {}", fault.message);
+            assert!(
+                fault.hint.unwrap_or_default().contains(hint),
+                "{condition}: {}",
+                fault.message
+            );
         };
         check("properties.totl > 5", "no property 'totl'", "total");
         check("total > 5", "'total' is not a field", "properties.total");
         check("properties.total + 1", "true or false", "compare");
         check("context.a = context.b", "cannot be told", "declare");
-        check("context.a > 5 AND context.a = 'x'", "as a number and as a text", "declare");
+        check(
+            "context.a > 5 AND context.a = 'x'",
+            "as a number and as a text",
+            "declare",
+        );
         check("properties.total >", "", "");
         check("count(properties.total) > 1", "many rows", "aggregate");
         check("random() > 0.5", "another time", "");
@@ -284,8 +404,12 @@ mod tests {
             .unwrap()
         };
         let condition = "CAST(properties.plan AS BIGINT) = 7";
-        let compiled = EventCondition::compile(condition, &["Order".to_owned()], &declared()).unwrap();
+        let compiled =
+            EventCondition::compile(condition, &["Order".to_owned()], &declared()).unwrap();
         let (good, bad) = (event("7"), event("seven"));
-        assert_eq!(compiled.evaluate(&[&good, &bad, &good]), (vec![true, false, true], 1));
+        assert_eq!(
+            compiled.evaluate(&[&good, &bad, &good]),
+            (vec![true, false, true], 1)
+        );
     }
 }

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{self, BinaryOperator as Operator, Expr, FunctionArg, FunctionArgExpr, UnaryOperator};
+use datafusion::sql::sqlparser::ast::{
+    self, BinaryOperator as Operator, Expr, FunctionArg, FunctionArgExpr, UnaryOperator,
+};
 
 /// What a column holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,23 +29,47 @@ impl Kind {
 
 /// Functions whose first argument is a number, and those whose first argument is a text.
 const OF_NUMBERS: [&str; 17] = [
-    "abs", "ceil", "exp", "floor", "greatest", "isnan", "least", "ln", "log", "log10", "log2", "power", "pow", "round",
-    "signum", "sqrt", "trunc",
+    "abs", "ceil", "exp", "floor", "greatest", "isnan", "least", "ln", "log", "log10", "log2",
+    "power", "pow", "round", "signum", "sqrt", "trunc",
 ];
 const OF_TEXTS: [&str; 20] = [
-    "btrim", "char_length", "character_length", "concat", "contains", "ends_with", "left", "length", "lower", "lpad",
-    "ltrim", "regexp_like", "replace", "right", "rtrim", "split_part", "starts_with", "strpos", "substr", "upper",
+    "btrim",
+    "char_length",
+    "character_length",
+    "concat",
+    "contains",
+    "ends_with",
+    "left",
+    "length",
+    "lower",
+    "lpad",
+    "ltrim",
+    "regexp_like",
+    "replace",
+    "right",
+    "rtrim",
+    "split_part",
+    "starts_with",
+    "strpos",
+    "substr",
+    "upper",
 ];
 
 /// Adds to `known` the kinds of columns that follow from their use.
 ///
 /// # Errors
 /// The name and both kinds of a column that is used as two.
-pub(super) fn infer(expression: &Expr, known: &mut BTreeMap<String, Kind>) -> Result<(), (String, Kind, Kind)> {
+pub(super) fn infer(
+    expression: &Expr,
+    known: &mut BTreeMap<String, Kind>,
+) -> Result<(), (String, Kind, Kind)> {
     // A column can get its kind from one that comes later in the text: look until nothing new is found.
     loop {
         let before = known.len();
-        let mut uses = Uses { known, conflict: None };
+        let mut uses = Uses {
+            known,
+            conflict: None,
+        };
         uses.hint(expression, Kind::Truth);
         let _ = ast::visit_expressions(expression, |node| {
             uses.look(node);
@@ -75,7 +101,8 @@ impl Uses<'_> {
                 Some(Kind::Number | Kind::Text) if matches!(kind, Kind::Number | Kind::Text) => {
                     let earlier = self.known[&ident.value];
                     if earlier != kind {
-                        self.conflict.get_or_insert((ident.value.clone(), earlier, kind));
+                        self.conflict
+                            .get_or_insert((ident.value.clone(), earlier, kind));
                     }
                 }
                 Some(_) => {}
@@ -94,12 +121,23 @@ impl Uses<'_> {
                 ast::Value::Boolean(_) => Some(Kind::Truth),
                 _ => None,
             },
-            Expr::UnaryOp { op: UnaryOperator::Minus | UnaryOperator::Plus, .. } => Some(Kind::Number),
+            Expr::UnaryOp {
+                op: UnaryOperator::Minus | UnaryOperator::Plus,
+                ..
+            } => Some(Kind::Number),
             Expr::BinaryOp { op, .. } if is_arithmetic(op) => Some(Kind::Number),
             Expr::Function(call) => {
                 let name = call.name.to_string().to_lowercase();
-                let of_length = ["length", "char_length", "character_length", "strpos"].contains(&name.as_str());
-                let truth = ["contains", "starts_with", "ends_with", "regexp_like", "isnan"].contains(&name.as_str());
+                let of_length = ["length", "char_length", "character_length", "strpos"]
+                    .contains(&name.as_str());
+                let truth = [
+                    "contains",
+                    "starts_with",
+                    "ends_with",
+                    "regexp_like",
+                    "isnan",
+                ]
+                .contains(&name.as_str());
                 if truth {
                     Some(Kind::Truth)
                 } else if of_length || OF_NUMBERS.contains(&name.as_str()) {
@@ -124,31 +162,62 @@ impl Uses<'_> {
     fn look(&mut self, node: &Expr) {
         match node {
             Expr::BinaryOp { left, op, right } => match op {
-                Operator::And | Operator::Or => [left, right].into_iter().for_each(|side| self.hint(side, Kind::Truth)),
-                Operator::StringConcat => [left, right].into_iter().for_each(|side| self.hint(side, Kind::Text)),
-                op if is_arithmetic(op) => [left, right].into_iter().for_each(|side| self.hint(side, Kind::Number)),
+                Operator::And | Operator::Or => [left, right]
+                    .into_iter()
+                    .for_each(|side| self.hint(side, Kind::Truth)),
+                Operator::StringConcat => [left, right]
+                    .into_iter()
+                    .for_each(|side| self.hint(side, Kind::Text)),
+                op if is_arithmetic(op) => [left, right]
+                    .into_iter()
+                    .for_each(|side| self.hint(side, Kind::Number)),
                 _ => self.same(left, right),
             },
-            Expr::UnaryOp { op: UnaryOperator::Not, expr } => self.hint(expr, Kind::Truth),
-            Expr::UnaryOp { op: UnaryOperator::Minus | UnaryOperator::Plus, expr } => self.hint(expr, Kind::Number),
-            Expr::IsTrue(expr) | Expr::IsFalse(expr) | Expr::IsNotTrue(expr) | Expr::IsNotFalse(expr) => {
+            Expr::UnaryOp {
+                op: UnaryOperator::Not,
+                expr,
+            } => self.hint(expr, Kind::Truth),
+            Expr::UnaryOp {
+                op: UnaryOperator::Minus | UnaryOperator::Plus,
+                expr,
+            } => self.hint(expr, Kind::Number),
+            Expr::IsTrue(expr)
+            | Expr::IsFalse(expr)
+            | Expr::IsNotTrue(expr)
+            | Expr::IsNotFalse(expr) => {
                 self.hint(expr, Kind::Truth);
             }
             Expr::InList { expr, list, .. } => list.iter().for_each(|entry| self.same(expr, entry)),
-            Expr::Between { expr, low, high, .. } => {
+            Expr::Between {
+                expr, low, high, ..
+            } => {
                 self.same(expr, low);
                 self.same(expr, high);
             }
-            Expr::Like { expr, pattern, .. } | Expr::ILike { expr, pattern, .. } | Expr::SimilarTo { expr, pattern, .. } => {
+            Expr::Like { expr, pattern, .. }
+            | Expr::ILike { expr, pattern, .. }
+            | Expr::SimilarTo { expr, pattern, .. } => {
                 self.hint(expr, Kind::Text);
                 self.hint(pattern, Kind::Text);
             }
             Expr::Function(call) => self.look_at_call(call),
-            Expr::Case { operand: None, conditions, .. } => {
-                conditions.iter().for_each(|branch| self.hint(&branch.condition, Kind::Truth));
+            Expr::Case {
+                operand: None,
+                conditions,
+                ..
+            } => {
+                conditions
+                    .iter()
+                    .for_each(|branch| self.hint(&branch.condition, Kind::Truth));
             }
-            Expr::Case { operand: Some(operand), conditions, .. } => {
-                conditions.iter().for_each(|branch| self.same(operand, &branch.condition));
+            Expr::Case {
+                operand: Some(operand),
+                conditions,
+                ..
+            } => {
+                conditions
+                    .iter()
+                    .for_each(|branch| self.same(operand, &branch.condition));
             }
             _ => {}
         }
@@ -156,7 +225,9 @@ impl Uses<'_> {
 
     fn look_at_call(&mut self, call: &ast::Function) {
         let name = call.name.to_string().to_lowercase();
-        let ast::FunctionArguments::List(list) = &call.args else { return };
+        let ast::FunctionArguments::List(list) = &call.args else {
+            return;
+        };
         let arguments: Vec<&Expr> = list
             .args
             .iter()
@@ -166,15 +237,25 @@ impl Uses<'_> {
             })
             .collect();
         if OF_NUMBERS.contains(&name.as_str()) {
-            arguments.iter().for_each(|argument| self.hint(argument, Kind::Number));
+            arguments
+                .iter()
+                .for_each(|argument| self.hint(argument, Kind::Number));
         } else if OF_TEXTS.contains(&name.as_str()) {
-            arguments.iter().take(1).for_each(|argument| self.hint(argument, Kind::Text));
+            arguments
+                .iter()
+                .take(1)
+                .for_each(|argument| self.hint(argument, Kind::Text));
         } else if matches!(name.as_str(), "coalesce" | "nullif" | "nvl") {
-            arguments.windows(2).for_each(|pair| self.same(pair[0], pair[1]));
+            arguments
+                .windows(2)
+                .for_each(|pair| self.same(pair[0], pair[1]));
         }
     }
 }
 
 fn is_arithmetic(operator: &Operator) -> bool {
-    matches!(operator, Operator::Plus | Operator::Minus | Operator::Multiply | Operator::Divide | Operator::Modulo)
+    matches!(
+        operator,
+        Operator::Plus | Operator::Minus | Operator::Multiply | Operator::Divide | Operator::Modulo
+    )
 }

@@ -14,8 +14,8 @@ use datafusion::arrow::datatypes::{DataType, Field as ArrowField, Schema, Schema
 use datafusion::common::DFSchema;
 use datafusion::common::tree_node::TreeNode;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
-use datafusion::logical_expr::{Expr, Volatility};
 use datafusion::logical_expr::simplify::SimplifyContext;
+use datafusion::logical_expr::{Expr, Volatility};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::sql::sqlparser::ast::{self, ExprWithAlias, Ident, VisitMut, VisitorMut};
@@ -34,16 +34,23 @@ pub(crate) struct Fault {
 
 impl Fault {
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: None }
+        Self {
+            message: message.into(),
+            hint: None,
+        }
     }
 
     pub(crate) fn with_hint(message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: Some(hint.into()) }
+        Self {
+            message: message.into(),
+            hint: Some(hint.into()),
+        }
     }
 }
 
 /// The functions and rules of the query engine; nothing in it changes.
-static ENGINE: LazyLock<SessionState> = LazyLock::new(|| SessionStateBuilder::new_with_default_features().build());
+static ENGINE: LazyLock<SessionState> =
+    LazyLock::new(|| SessionStateBuilder::new_with_default_features().build());
 
 /// A parsed expression whose column names stand in it literally (`properties.total` is one name).
 pub(crate) struct Parsed {
@@ -54,9 +61,14 @@ pub(crate) struct Parsed {
 impl Parsed {
     pub(crate) fn parse(text: &str) -> Result<Self, Fault> {
         let dialect = ENGINE.config().options().sql_parser.dialect;
-        let mut sql = ENGINE.sql_to_expr_with_alias(text, &dialect).map_err(|error| fault(&error))?;
+        let mut sql = ENGINE
+            .sql_to_expr_with_alias(text, &dialect)
+            .map_err(|error| fault(&error))?;
         if sql.alias.is_some() {
-            return Err(Fault::with_hint("an expression has no alias", "leave out AS …"));
+            return Err(Fault::with_hint(
+                "an expression has no alias",
+                "leave out AS …",
+            ));
         }
         let _ = sql.expr.visit(&mut Flatten);
         let mut names: Vec<String> = Vec::new();
@@ -68,7 +80,9 @@ impl Parsed {
                     let parts: Vec<&str> = parts.iter().map(|ident| ident.value.as_str()).collect();
                     parts.join(".")
                 }
-                ast::Expr::Subquery(_) | ast::Expr::Exists { .. } | ast::Expr::InSubquery { .. } => {
+                ast::Expr::Subquery(_)
+                | ast::Expr::Exists { .. }
+                | ast::Expr::InSubquery { .. } => {
                     subquery = true;
                     return ControlFlow::<()>::Break(());
                 }
@@ -82,7 +96,9 @@ impl Parsed {
         };
         let _ = ast::visit_expressions_mut(&mut sql.expr, visit);
         if subquery {
-            return Err(Fault::new("an expression reads one row and has no subqueries"));
+            return Err(Fault::new(
+                "an expression reads one row and has no subqueries",
+            ));
         }
         Ok(Self { sql, names })
     }
@@ -95,10 +111,10 @@ impl Parsed {
     /// Renames a column.
     pub(crate) fn rename(&mut self, from: &str, to: &str) {
         let visit = |node: &mut ast::Expr| {
-            if let ast::Expr::Identifier(ident) = node {
-                if ident.value == from {
-                    to.clone_into(&mut ident.value);
-                }
+            if let ast::Expr::Identifier(ident) = node
+                && ident.value == from
+            {
+                to.clone_into(&mut ident.value);
             }
             ControlFlow::<()>::Continue(())
         };
@@ -124,13 +140,20 @@ impl Parsed {
     fn compile(self, columns: Vec<ArrowField>) -> Result<Compiled, Fault> {
         let schema = Arc::new(Schema::new(columns));
         let table = DFSchema::try_from(Arc::clone(&schema)).map_err(|error| fault(&error))?;
-        let logical =
-            ENGINE.create_logical_expr_from_sql_expr(self.sql, &table).map_err(|error| fault(&error))?;
+        let logical = ENGINE
+            .create_logical_expr_from_sql_expr(self.sql, &table)
+            .map_err(|error| fault(&error))?;
         check_repeatable(&logical)?;
         let logical = simplified(logical, &table).map_err(|error| fault(&error))?;
-        let physical = ENGINE.create_physical_expr(logical, &table).map_err(|error| fault(&error))?;
+        let physical = ENGINE
+            .create_physical_expr(logical, &table)
+            .map_err(|error| fault(&error))?;
         let result = physical.data_type(&schema).map_err(|error| fault(&error))?;
-        Ok(Compiled { schema, physical, result })
+        Ok(Compiled {
+            schema,
+            physical,
+            result,
+        })
     }
 }
 
@@ -145,7 +168,9 @@ impl VisitorMut for Flatten {
         if let ast::Expr::CompoundFieldAccess { root, access_chain } = node {
             let root = match root.as_ref() {
                 ast::Expr::Identifier(ident) => Some(ident.value.clone()),
-                ast::Expr::Function(call) if matches!(call.args, ast::FunctionArguments::None) => Some(call.name.to_string()),
+                ast::Expr::Function(call) if matches!(call.args, ast::FunctionArguments::None) => {
+                    Some(call.name.to_string())
+                }
                 _ => None,
             };
             let steps: Option<Vec<String>> = access_chain
@@ -156,7 +181,10 @@ impl VisitorMut for Flatten {
                 })
                 .collect();
             if let (Some(root), Some(steps)) = (root, steps) {
-                *node = ast::Expr::Identifier(Ident::with_quote('"', [vec![root], steps].concat().join(".")));
+                *node = ast::Expr::Identifier(Ident::with_quote(
+                    '"',
+                    [vec![root], steps].concat().join("."),
+                ));
             }
         }
         ControlFlow::Continue(())
@@ -187,15 +215,27 @@ fn check_repeatable(expression: &Expr) -> Result<(), Fault> {
     let visited = expression.apply(|node| {
         use datafusion::common::tree_node::TreeNodeRecursion;
         found = match node {
-            Expr::ScalarFunction(call) if call.func.signature().volatility != Volatility::Immutable => {
-                Some(Fault::new(format!("{}() says something else at another time", call.func.name())))
+            Expr::ScalarFunction(call)
+                if call.func.signature().volatility != Volatility::Immutable =>
+            {
+                Some(Fault::new(format!(
+                    "{}() says something else at another time",
+                    call.func.name()
+                )))
             }
             Expr::AggregateFunction(call) => Some(Fault::with_hint(
-                format!("{}() works on many rows, an expression on one", call.func.name()),
+                format!(
+                    "{}() works on many rows, an expression on one",
+                    call.func.name()
+                ),
                 "declare an aggregate feature and name it here",
             )),
-            Expr::WindowFunction(_) => Some(Fault::new("window functions work on many rows, an expression on one")),
-            Expr::ScalarVariable(..) | Expr::Placeholder(_) => Some(Fault::new("variables are not known here")),
+            Expr::WindowFunction(_) => Some(Fault::new(
+                "window functions work on many rows, an expression on one",
+            )),
+            Expr::ScalarVariable(..) | Expr::Placeholder(_) => {
+                Some(Fault::new("variables are not known here"))
+            }
             _ => return Ok(TreeNodeRecursion::Continue),
         };
         Ok(TreeNodeRecursion::Stop)
@@ -211,7 +251,14 @@ fn check_repeatable(expression: &Expr) -> Result<(), Fault> {
 fn fault(error: &datafusion::error::DataFusionError) -> Fault {
     let text = error.find_root().strip_backtrace();
     let text = text.lines().next().unwrap_or_default();
-    let prefixes = ["SQL error: ", "Error during planning: ", "Schema error: ", "External error: "];
-    let text = prefixes.iter().fold(text, |text, prefix| text.strip_prefix(prefix).unwrap_or(text));
+    let prefixes = [
+        "SQL error: ",
+        "Error during planning: ",
+        "Schema error: ",
+        "External error: ",
+    ];
+    let text = prefixes.iter().fold(text, |text, prefix| {
+        text.strip_prefix(prefix).unwrap_or(text)
+    });
     Fault::new(text.trim().trim_end_matches('.').to_owned())
 }

@@ -34,7 +34,11 @@ impl RowExpression {
             DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => FeatureType::Category,
             DataType::Boolean | DataType::Null => FeatureType::Number,
             other if other.is_numeric() => FeatureType::Number,
-            other => return Err(Fault::new(format!("a feature is a number or a text, this is {other}"))),
+            other => {
+                return Err(Fault::new(format!(
+                    "a feature is a number or a text, this is {other}"
+                )));
+            }
         };
         Ok(Self { compiled, result })
     }
@@ -55,7 +59,10 @@ impl RowExpression {
             FeatureType::Category => ColumnValues::Category(Vec::with_capacity(rows)),
         };
         for row in 0..rows {
-            let one = self.evaluate_batch(columns.iter().map(|column| column.slice(row, 1)).collect(), 1);
+            let one = self.evaluate_batch(
+                columns.iter().map(|column| column.slice(row, 1)).collect(),
+                1,
+            );
             failures += u64::from(one.is_none());
             match (&mut all, one) {
                 (ColumnValues::Number(all), Some(ColumnValues::Number(one))) => all.extend(one),
@@ -69,19 +76,39 @@ impl RowExpression {
 
     fn evaluate_batch(&self, columns: Vec<ArrayRef>, rows: usize) -> Option<ColumnValues> {
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        let batch = RecordBatch::try_new_with_options(Arc::clone(&self.compiled.schema), columns, &options).ok()?;
-        let result = self.compiled.physical.evaluate(&batch).and_then(|value| value.into_array(rows)).ok()?;
+        let batch =
+            RecordBatch::try_new_with_options(Arc::clone(&self.compiled.schema), columns, &options)
+                .ok()?;
+        let result = self
+            .compiled
+            .physical
+            .evaluate(&batch)
+            .and_then(|value| value.into_array(rows))
+            .ok()?;
         match self.result {
             FeatureType::Number => {
-                let result = if *result.data_type() == DataType::Float64 { result } else { cast(&result, &DataType::Float64).ok()? };
+                let result = if *result.data_type() == DataType::Float64 {
+                    result
+                } else {
+                    cast(&result, &DataType::Float64).ok()?
+                };
                 let numbers = result.as_primitive_opt::<Float64Type>()?;
-                let finite = |number: Option<f64>| number.filter(|number| number.is_finite()).unwrap_or(f64::NAN);
+                let finite = |number: Option<f64>| {
+                    number
+                        .filter(|number| number.is_finite())
+                        .unwrap_or(f64::NAN)
+                };
                 Some(ColumnValues::Number(numbers.iter().map(finite).collect()))
             }
             FeatureType::Category => {
-                let result = if *result.data_type() == DataType::Utf8 { result } else { cast(&result, &DataType::Utf8).ok()? };
+                let result = if *result.data_type() == DataType::Utf8 {
+                    result
+                } else {
+                    cast(&result, &DataType::Utf8).ok()?
+                };
                 let texts = result.as_string_opt::<i32>()?;
-                let category = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(Arc::from);
+                let category =
+                    |text: Option<&str>| text.filter(|text| !text.is_empty()).map(Arc::from);
                 Some(ColumnValues::Category(texts.iter().map(category).collect()))
             }
         }
@@ -91,10 +118,14 @@ impl RowExpression {
 /// A column of features as an Arrow array; what is missing is NULL.
 pub(crate) fn to_array(values: &ColumnValues) -> ArrayRef {
     match values {
-        ColumnValues::Number(numbers) => {
-            Arc::new(Float64Array::from_iter(numbers.iter().map(|number| (!number.is_nan()).then_some(*number))))
+        ColumnValues::Number(numbers) => Arc::new(Float64Array::from_iter(
+            numbers
+                .iter()
+                .map(|number| (!number.is_nan()).then_some(*number)),
+        )),
+        ColumnValues::Category(texts) => {
+            Arc::new(StringArray::from_iter(texts.iter().map(Option::as_deref)))
         }
-        ColumnValues::Category(texts) => Arc::new(StringArray::from_iter(texts.iter().map(Option::as_deref))),
     }
 }
 
@@ -104,8 +135,17 @@ mod tests {
 
     fn check(text: &str, a: Option<f64>, c: Option<&str>, expected: ColumnValues) {
         let parsed = Parsed::parse(text).unwrap();
-        let types: Vec<FeatureType> =
-            parsed.names().iter().map(|name| if name == "c" { FeatureType::Category } else { FeatureType::Number }).collect();
+        let types: Vec<FeatureType> = parsed
+            .names()
+            .iter()
+            .map(|name| {
+                if name == "c" {
+                    FeatureType::Category
+                } else {
+                    FeatureType::Number
+                }
+            })
+            .collect();
         let columns = parsed.names().iter().map(|name| {
             to_array(&if name == "c" {
                 ColumnValues::Category(vec![c.map(Arc::from)])
@@ -114,8 +154,14 @@ mod tests {
             })
         });
         let columns = columns.collect();
-        let (found, failures) = RowExpression::compile(parsed, &types).unwrap().evaluate(columns, 1);
-        assert_eq!((format!("{found:?}"), failures), (format!("{expected:?}"), 0), "{text}");
+        let (found, failures) = RowExpression::compile(parsed, &types)
+            .unwrap()
+            .evaluate(columns, 1);
+        assert_eq!(
+            (format!("{found:?}"), failures),
+            (format!("{expected:?}"), 0),
+            "{text}"
+        );
     }
 
     #[test]
@@ -127,8 +173,18 @@ mod tests {
         check("coalesce(a, 7) + 1", None, None, number(8.0));
         check("a > 3", Some(4.0), None, number(1.0));
         check("c = 'x'", None, Some("x"), number(1.0));
-        check("upper(c)", None, Some("x"), ColumnValues::Category(vec![Some("X".into())]));
-        check("CASE WHEN a > 1 THEN 'many' ELSE 'few' END", Some(2.0), None, ColumnValues::Category(vec![Some("many".into())]));
+        check(
+            "upper(c)",
+            None,
+            Some("x"),
+            ColumnValues::Category(vec![Some("X".into())]),
+        );
+        check(
+            "CASE WHEN a > 1 THEN 'many' ELSE 'few' END",
+            Some(2.0),
+            None,
+            ColumnValues::Category(vec![Some("many".into())]),
+        );
         check("1", None, None, number(1.0));
     }
 }

@@ -3,34 +3,41 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
 use tidemill_core::event::Field;
 use tidemill_core::feature::Unit;
 use tidemill_core::project::{
-    Aggregate, EntityKind, FeatureDefinition, Formula, Located, Operation, Problem, Project, ProjectError,
-    ProjectLimits, did_you_mean,
+    Aggregate, EntityKind, FeatureDefinition, Formula, Located, Operation, Problem, Project,
+    ProjectError, ProjectLimits, did_you_mean,
 };
-use tidemill_core::{FeatureColumn, FeatureType};
+use tidemill_core::{FeatureColumn, FeatureType, Span};
 
 use super::{
-    Condition, Entity, EntityColumn, EntityKey, Inner, Inputs, OTHER_EVENTS, Source, SYSTEM_EVENTS, USER, label,
+    Condition, Entity, EntityColumn, EntityKey, Inner, Inputs, OTHER_EVENTS, SYSTEM_EVENTS, Source,
+    USER, label,
 };
 use crate::accumulate::{AggregatePlan, StatePlan, Step, Windows};
 use crate::expression::{EventCondition, Fault, Parsed, RowExpression, unknown_property};
 
-/// Changes when the same definitions would make other states.
-const STATE_VERSION: u32 = 1;
-
 /// The most different conditions on one kind of event of one entity: one bit each.
 const CONDITIONS_PER_EVENT_MAX: usize = 64;
 
-pub(super) fn compile(project: &Project, definitions: &[FeatureDefinition]) -> Result<Inner, ProjectError> {
-    let mut compiler = Compiler { project, problems: Vec::new(), conditions: Vec::new(), entities: Vec::new() };
+pub(super) fn compile(
+    project: &Project,
+    definitions: &[FeatureDefinition],
+) -> Result<Inner, ProjectError> {
+    let mut compiler = Compiler {
+        project,
+        problems: Vec::new(),
+        conditions: Vec::new(),
+        entities: Vec::new(),
+    };
     compiler.entity(&EntityKind::User, 0);
     let mut columns = Vec::new();
     for definition in definitions {
         match &definition.formula {
-            Formula::Aggregate(aggregate) => compiler.aggregate(definition, aggregate, &mut columns),
+            Formula::Aggregate(aggregate) => {
+                compiler.aggregate(definition, aggregate, &mut columns);
+            }
             Formula::Expression(_) => {
                 compiler.entity(&definition.entity, definition.line);
                 columns.push(Draft::expression(definition));
@@ -41,33 +48,61 @@ pub(super) fn compile(project: &Project, definitions: &[FeatureDefinition]) -> R
     compiler.expressions(&mut columns);
     compiler.look_up_other_entities();
     compiler.steps();
-    let Compiler { problems, conditions, entities, .. } = compiler;
+    let Compiler {
+        problems,
+        conditions,
+        entities,
+        ..
+    } = compiler;
     ProjectError::check(problems)?;
+    let hash = super::hash::hash(project, definitions, &conditions);
+    let (entities, places) = finish(entities, &columns);
+    Ok(Inner {
+        definitions: definitions.to_vec(),
+        hash,
+        columns: columns.into_iter().map(|draft| draft.column).collect(),
+        places,
+        entities,
+        conditions,
+        declared: project.events.clone(),
+    })
+}
+
+/// The entities with their columns, and for each column its entity and its place there.
+fn finish(entities: Vec<EntityDraft>, columns: &[Draft<'_>]) -> (Vec<Entity>, Vec<(usize, usize)>) {
     let mut entity_columns: Vec<Vec<EntityColumn>> = entities.iter().map(|_| Vec::new()).collect();
     let mut places = Vec::new();
-    for draft in &columns {
-        let Some(entity) = entities.iter().position(|entity| entity.kind == draft.definition.entity) else { continue };
+    for draft in columns {
+        let Some(entity) = entities
+            .iter()
+            .position(|entity| entity.kind == draft.definition.entity)
+        else {
+            continue;
+        };
         places.push((entity, entity_columns[entity].len()));
         if let Some(source) = &draft.source {
-            entity_columns[entity].push(EntityColumn { feature_type: draft.column.feature_type, source: source.clone() });
+            entity_columns[entity].push(EntityColumn {
+                feature_type: draft.column.feature_type,
+                source: source.clone(),
+            });
         }
     }
-    let hash = hash(project, definitions, &conditions);
     let entities = entities
         .into_iter()
         .zip(entity_columns)
         .map(|(entity, columns)| Entity {
             key: entity.key,
-            plan: StatePlan { aggregates: entity.aggregates, steps: entity.steps },
+            plan: StatePlan {
+                aggregates: entity.aggregates,
+                steps: entity.steps,
+            },
             columns,
             by_name: entity.by_name,
             inputs: entity.inputs,
             last_key: entity.last_key,
         })
         .collect();
-    let columns = columns.into_iter().map(|draft| draft.column).collect();
-    let definitions = definitions.to_vec();
-    Ok(Inner { definitions, hash, columns, places, entities, conditions, declared: project.events.clone() })
+    (entities, places)
 }
 
 /// A column that is being made.
@@ -85,12 +120,19 @@ impl<'d> Draft<'d> {
             label: label::expression(definition),
             unit: Unit::Plain,
         };
-        Self { definition, column, source: None }
+        Self {
+            definition,
+            column,
+            source: None,
+        }
     }
 
     /// The name without the entity: how expressions of the same entity call it.
     fn short_name(&self) -> &str {
-        self.column.name.split_once('.').map_or(self.column.name.as_str(), |(_, name)| name)
+        self.column
+            .name
+            .split_once('.')
+            .map_or(self.column.name.as_str(), |(_, name)| name)
     }
 }
 
@@ -119,13 +161,34 @@ struct Compiler<'p> {
     entities: Vec<EntityDraft>,
 }
 
+/// `user.favourite_1_7d`: the entity, the name, the rank of one of several values, the window.
+fn column_name(
+    definition: &FeatureDefinition,
+    rank: Option<usize>,
+    window: Option<Span>,
+) -> String {
+    let rank = rank.map_or(String::new(), |rank| format!("_{}", rank + 1));
+    let window = window.map_or(String::new(), |window| format!("_{window}"));
+    let entity = definition.entity.as_str();
+    format!("{entity}.{}{rank}{window}", definition.name)
+}
+
 fn place(definition: &FeatureDefinition) -> String {
-    format!("features.{}.{}", definition.entity.as_str(), definition.name)
+    format!(
+        "features.{}.{}",
+        definition.entity.as_str(),
+        definition.name
+    )
 }
 
 impl Compiler<'_> {
     fn problem(&mut self, line: usize, place: String, fault: Fault) {
-        self.problems.push(Problem { line, place, message: fault.message, hint: fault.hint });
+        self.problems.push(Problem {
+            line,
+            place,
+            message: fault.message,
+            hint: fault.hint,
+        });
     }
 
     /// The place of a kind of entity; it comes into being when it is first asked for.
@@ -140,7 +203,11 @@ impl Compiler<'_> {
                 Some(items) => EntityKey::Field(items.id.clone()),
                 None => {
                     let hint = "declare [items] with id = \"properties.…\"";
-                    self.problem(line, "features.item".into(), Fault::with_hint("no items are declared", hint));
+                    self.problem(
+                        line,
+                        "features.item".into(),
+                        Fault::with_hint("no items are declared", hint),
+                    );
                     EntityKey::Everything
                 }
             },
@@ -148,7 +215,11 @@ impl Compiler<'_> {
                 Ok(field) => EntityKey::Field(field),
                 Err(error) => {
                     let place = format!("features.{name}");
-                    self.problem(line, place, Fault::new(tidemill_core::event::FieldError::to_string(&error)));
+                    self.problem(
+                        line,
+                        place,
+                        Fault::new(tidemill_core::event::FieldError::to_string(&error)),
+                    );
                     EntityKey::Everything
                 }
             },
@@ -166,19 +237,39 @@ impl Compiler<'_> {
         self.entities.len() - 1
     }
 
-    fn aggregate<'d>(&mut self, definition: &'d FeatureDefinition, aggregate: &Aggregate, columns: &mut Vec<Draft<'d>>) {
+    fn aggregate<'d>(
+        &mut self,
+        definition: &'d FeatureDefinition,
+        aggregate: &Aggregate,
+        columns: &mut Vec<Draft<'d>>,
+    ) {
         let entity = self.entity(&definition.entity, definition.line);
         let value = self.value(definition, aggregate);
-        let condition = aggregate.condition.as_ref().and_then(|text| self.condition(definition, aggregate, text));
-        if matches!(aggregate.operation, Operation::Decayed { .. }) && !aggregate.windows.is_empty() {
+        let condition = aggregate
+            .condition
+            .as_ref()
+            .and_then(|text| self.condition(definition, aggregate, text));
+        if matches!(aggregate.operation, Operation::Decayed { .. }) && !aggregate.windows.is_empty()
+        {
             let hint = "leave out windows: the half-life says how far back it looks";
-            self.problem(definition.line, place(definition), Fault::with_hint("'decayed' has no windows", hint));
+            self.problem(
+                definition.line,
+                place(definition),
+                Fault::with_hint("'decayed' has no windows", hint),
+            );
         }
         let draft = &mut self.entities[entity];
         let index = draft.aggregates.len();
         let windows = (!aggregate.windows.is_empty()).then(|| Windows::new(&aggregate.windows));
-        draft.aggregates.push(AggregatePlan { operation: aggregate.operation, windows });
-        draft.reads.push(Reads { events: aggregate.events.clone(), condition, value });
+        draft.aggregates.push(AggregatePlan {
+            operation: aggregate.operation,
+            windows,
+        });
+        draft.reads.push(Reads {
+            events: aggregate.events.clone(),
+            condition,
+            value,
+        });
         let (width, feature_type) = match aggregate.operation {
             Operation::Top { k } => (k, FeatureType::Category),
             Operation::Last(feature_type) => (1, feature_type),
@@ -190,26 +281,39 @@ impl Compiler<'_> {
         };
         for (window, span) in spans.into_iter().enumerate() {
             for rank in 0..width {
-                let mut name = format!("{}.{}", definition.entity.as_str(), definition.name);
-                if width > 1 {
-                    name = format!("{name}_{}", rank + 1);
-                }
-                if let Some(span) = span {
-                    name = format!("{name}_{span}");
-                }
+                let name = column_name(definition, (width > 1).then_some(rank), span);
                 let (label, unit) = label::aggregate(definition, aggregate, span, rank);
-                let column = FeatureColumn { name, feature_type, label, unit };
-                let source = Some(Source::Aggregate { aggregate: index, window, rank });
-                columns.push(Draft { definition, column, source });
+                let column = FeatureColumn {
+                    name,
+                    feature_type,
+                    label,
+                    unit,
+                };
+                let source = Some(Source::Aggregate {
+                    aggregate: index,
+                    window,
+                    rank,
+                });
+                columns.push(Draft {
+                    definition,
+                    column,
+                    source,
+                });
             }
         }
     }
 
     /// The field that an aggregate takes, and as what.
-    fn value(&mut self, definition: &FeatureDefinition, aggregate: &Aggregate) -> Option<(Field, FeatureType)> {
+    fn value(
+        &mut self,
+        definition: &FeatureDefinition,
+        aggregate: &Aggregate,
+    ) -> Option<(Field, FeatureType)> {
         let (feature_type, required) = match aggregate.operation {
             Operation::Count | Operation::SinceLast => return None,
-            Operation::Sum | Operation::Mean | Operation::Min | Operation::Max => (FeatureType::Number, true),
+            Operation::Sum | Operation::Mean | Operation::Min | Operation::Max => {
+                (FeatureType::Number, true)
+            }
             Operation::Decayed { .. } => (FeatureType::Number, false),
             Operation::Last(feature_type) => (feature_type, true),
             Operation::Distinct | Operation::Top { .. } => (FeatureType::Category, true),
@@ -227,11 +331,21 @@ impl Compiler<'_> {
             if let Err(fault) = unknown_property(&path, &aggregate.events, &self.project.events) {
                 self.problem(definition.line, place(definition), fault);
             }
-            let declared = aggregate.events.iter().filter_map(|event| self.project.events.get(event)?.get(&path));
-            let texts = declared.filter(|rule| rule.property_type.feature_type() != FeatureType::Number);
-            let text = texts.map(|rule| rule.property_type).find(|kind| kind.as_str() != "bool");
+            let declared = aggregate
+                .events
+                .iter()
+                .filter_map(|event| self.project.events.get(event)?.get(&path));
+            let texts =
+                declared.filter(|rule| rule.property_type.feature_type() != FeatureType::Number);
+            let text = texts
+                .map(|rule| rule.property_type)
+                .find(|kind| kind.as_str() != "bool");
             if let (FeatureType::Number, Some(kind)) = (feature_type, text) {
-                let message = format!("'{}' needs a number, {field} is a {}", aggregate.operation.as_str(), kind.as_str());
+                let message = format!(
+                    "'{}' needs a number, {field} is a {}",
+                    aggregate.operation.as_str(),
+                    kind.as_str()
+                );
                 let fault = Fault::with_hint(message, "use last, distinct or top for words");
                 self.problem(definition.line, place(definition), fault);
             }
@@ -239,12 +353,22 @@ impl Compiler<'_> {
         Some((field.clone(), feature_type))
     }
 
-    fn condition(&mut self, definition: &FeatureDefinition, aggregate: &Aggregate, text: &Located) -> Option<usize> {
+    fn condition(
+        &mut self,
+        definition: &FeatureDefinition,
+        aggregate: &Aggregate,
+        text: &Located,
+    ) -> Option<usize> {
         match EventCondition::compile(&text.text, &aggregate.events, &self.project.events) {
             Ok(compiled) => {
-                let same = |known: &Condition| known.events == aggregate.events && known.compiled.text() == text.text;
+                let same = |known: &Condition| {
+                    known.events == aggregate.events && known.compiled.text() == text.text
+                };
                 Some(self.conditions.iter().position(same).unwrap_or_else(|| {
-                    self.conditions.push(Condition { events: aggregate.events.clone(), compiled });
+                    self.conditions.push(Condition {
+                        events: aggregate.events.clone(),
+                        compiled,
+                    });
                     self.conditions.len() - 1
                 }))
             }
@@ -261,12 +385,19 @@ impl Compiler<'_> {
             let line = draft.definition.line;
             if let Some(first) = seen.insert(&draft.column.name, line) {
                 let message = format!("the feature {} is there already", draft.column.name);
-                let fault = Fault::with_hint(message, format!("the first one is on line {first}: rename one of them"));
+                let fault = Fault::with_hint(
+                    message,
+                    format!("the first one is on line {first}: rename one of them"),
+                );
                 self.problem(line, place(draft.definition), fault);
             }
         }
         if columns.len() > ProjectLimits::FEATURES_MAX {
-            let message = format!("{} features, at most {} are allowed", columns.len(), ProjectLimits::FEATURES_MAX);
+            let message = format!(
+                "{} features, at most {} are allowed",
+                columns.len(),
+                ProjectLimits::FEATURES_MAX
+            );
             let line = columns.last().map_or(0, |draft| draft.definition.line);
             self.problem(line, "features".into(), Fault::new(message));
         }
@@ -276,7 +407,9 @@ impl Compiler<'_> {
     fn expressions(&mut self, columns: &mut [Draft<'_>]) {
         let mut waiting: Vec<(usize, Parsed, Vec<usize>)> = Vec::new();
         for index in 0..columns.len() {
-            let Formula::Expression(text) = &columns[index].definition.formula else { continue };
+            let Formula::Expression(text) = &columns[index].definition.formula else {
+                continue;
+            };
             let definition = columns[index].definition;
             match parse(text, index, columns) {
                 Ok((parsed, inputs)) => waiting.push((index, parsed, inputs)),
@@ -284,22 +417,35 @@ impl Compiler<'_> {
             }
         }
         loop {
-            let ready = |inputs: &[usize]| inputs.iter().all(|&input| columns[input].source.is_some());
-            let Some(next) = waiting.iter().position(|(_, _, inputs)| ready(inputs)) else { break };
+            let ready =
+                |inputs: &[usize]| inputs.iter().all(|&input| columns[input].source.is_some());
+            let Some(next) = waiting.iter().position(|(_, _, inputs)| ready(inputs)) else {
+                break;
+            };
             let (index, parsed, inputs) = waiting.remove(next);
             let definition = columns[index].definition;
-            let types: Vec<FeatureType> = inputs.iter().map(|&input| columns[input].column.feature_type).collect();
+            let types: Vec<FeatureType> = inputs
+                .iter()
+                .map(|&input| columns[input].column.feature_type)
+                .collect();
             let line = match &definition.formula {
                 Formula::Expression(text) => text.line,
                 Formula::Aggregate(_) => definition.line,
             };
             match RowExpression::compile(parsed, &types) {
                 Ok(expression) => {
-                    let of_entity =
-                        |column: &usize| columns[..*column].iter().filter(|other| other.definition.entity == definition.entity).count();
+                    let of_entity = |column: &usize| {
+                        columns[..*column]
+                            .iter()
+                            .filter(|other| other.definition.entity == definition.entity)
+                            .count()
+                    };
                     let inputs = inputs.iter().map(of_entity).collect();
                     columns[index].column.feature_type = expression.result();
-                    columns[index].source = Some(Source::Expression { expression: Arc::new(expression), inputs });
+                    columns[index].source = Some(Source::Expression {
+                        expression: Arc::new(expression),
+                        inputs,
+                    });
                 }
                 Err(fault) => self.problem(line, place(definition), fault),
             }
@@ -307,9 +453,13 @@ impl Compiler<'_> {
         // What is left waits for itself, unless something it reads has a problem of its own.
         let stuck: Vec<usize> = waiting.iter().map(|(index, _, _)| *index).collect();
         for (index, _, inputs) in &waiting {
-            if inputs.iter().all(|input| columns[*input].source.is_some() || stuck.contains(input)) {
+            if inputs
+                .iter()
+                .all(|input| columns[*input].source.is_some() || stuck.contains(input))
+            {
                 let definition = columns[*index].definition;
-                let fault = Fault::new(format!("{} is made of itself", columns[*index].column.name));
+                let fault =
+                    Fault::new(format!("{} is made of itself", columns[*index].column.name));
                 self.problem(definition.line, place(definition), fault);
             }
         }
@@ -322,9 +472,15 @@ impl Compiler<'_> {
                 let user = &mut self.entities[USER];
                 self.entities[index].last_key = Some(user.aggregates.len());
                 let user = &mut self.entities[USER];
-                user.aggregates
-                    .push(AggregatePlan { operation: Operation::Last(FeatureType::Category), windows: None });
-                user.reads.push(Reads { events: Vec::new(), condition: None, value: Some((field, FeatureType::Category)) });
+                user.aggregates.push(AggregatePlan {
+                    operation: Operation::Last(FeatureType::Category),
+                    windows: None,
+                });
+                user.reads.push(Reads {
+                    events: Vec::new(),
+                    condition: None,
+                    value: Some((field, FeatureType::Category)),
+                });
             }
         }
     }
@@ -332,11 +488,17 @@ impl Compiler<'_> {
     fn steps(&mut self) {
         for index in 0..self.entities.len() {
             let entity = &mut self.entities[index];
-            let mut names: Vec<&String> = entity.reads.iter().flat_map(|reads| &reads.events).collect();
+            let mut names: Vec<&String> = entity
+                .reads
+                .iter()
+                .flat_map(|reads| &reads.events)
+                .collect();
             names.sort();
             names.dedup();
-            let kinds: Vec<Option<&str>> =
-                [None, Some("$")].into_iter().chain(names.iter().map(|name| Some(name.as_str()))).collect();
+            let kinds: Vec<Option<&str>> = [None, Some("$")]
+                .into_iter()
+                .chain(names.iter().map(|name| Some(name.as_str())))
+                .collect();
             debug_assert_eq!((OTHER_EVENTS, SYSTEM_EVENTS), (0, 1));
             let (mut all_steps, mut all_inputs) = (Vec::new(), Vec::new());
             for name in kinds {
@@ -344,12 +506,20 @@ impl Compiler<'_> {
                 all_steps.push(steps);
                 all_inputs.push(inputs);
             }
-            entity.by_name = names.into_iter().cloned().zip(SYSTEM_EVENTS + 1..).collect();
-            let crowded = all_inputs.iter().any(|inputs: &Inputs| inputs.conditions.len() > CONDITIONS_PER_EVENT_MAX);
+            entity.by_name = names
+                .into_iter()
+                .cloned()
+                .zip(SYSTEM_EVENTS + 1..)
+                .collect();
+            let crowded = all_inputs
+                .iter()
+                .any(|inputs: &Inputs| inputs.conditions.len() > CONDITIONS_PER_EVENT_MAX);
             (entity.steps, entity.inputs) = (all_steps, all_inputs);
             if crowded {
                 let place = format!("features.{}", entity.kind.as_str());
-                let message = format!("more than {CONDITIONS_PER_EVENT_MAX} different conditions read the same event");
+                let message = format!(
+                    "more than {CONDITIONS_PER_EVENT_MAX} different conditions read the same event"
+                );
                 self.problem(0, place, Fault::new(message));
             }
         }
@@ -368,19 +538,30 @@ fn steps_of(name: Option<&str>, reads: &[Reads]) -> (Vec<Step>, Inputs) {
         if !is_read {
             continue;
         }
-        let condition = reads.condition.map(|condition| index_of(&mut inputs.conditions, condition) as u32);
-        let value = reads.value.clone().map(|value| index_of(&mut inputs.values, value));
-        steps.push(Step { aggregate, condition, value });
+        let condition = reads
+            .condition
+            .map(|condition| index_of(&mut inputs.conditions, condition) as u32);
+        let value = reads
+            .value
+            .clone()
+            .map(|value| index_of(&mut inputs.values, value));
+        steps.push(Step {
+            aggregate,
+            condition,
+            value,
+        });
     }
     (steps, inputs)
 }
 
 /// The place of a value in a list, to which it is added where it is not there.
 fn index_of<T: PartialEq>(list: &mut Vec<T>, value: T) -> usize {
-    list.iter().position(|known| *known == value).unwrap_or_else(|| {
-        list.push(value);
-        list.len() - 1
-    })
+    list.iter()
+        .position(|known| *known == value)
+        .unwrap_or_else(|| {
+            list.push(value);
+            list.len() - 1
+        })
 }
 
 /// Parses an expression and finds the columns that it reads.
@@ -390,11 +571,14 @@ fn parse(text: &Located, own: usize, columns: &[Draft<'_>]) -> Result<(Parsed, V
     let mut inputs = Vec::new();
     for name in parsed.names().to_vec() {
         let same_entity = |draft: &Draft<'_>| draft.definition.entity == *entity;
-        let found = columns
-            .iter()
-            .position(|draft| same_entity(draft) && (draft.short_name() == name || draft.column.name == name));
+        let found = columns.iter().position(|draft| {
+            same_entity(draft) && (draft.short_name() == name || draft.column.name == name)
+        });
         let Some(found) = found else {
-            let known = columns.iter().filter(|draft| same_entity(draft)).map(Draft::short_name);
+            let known = columns
+                .iter()
+                .filter(|draft| same_entity(draft))
+                .map(Draft::short_name);
             return Err(Fault {
                 message: format!("{} has no feature '{name}'", entity.as_str()),
                 hint: did_you_mean(&name, known),
@@ -408,36 +592,4 @@ fn parse(text: &Located, own: usize, columns: &[Draft<'_>]) -> Result<(Parsed, V
     }
     parsed.forget_repeated_names();
     Ok((parsed, inputs))
-}
-
-/// The definitions in one canonical text; labels and lines do not matter.
-fn hash(project: &Project, definitions: &[FeatureDefinition], conditions: &[Condition]) -> String {
-    let mut text = format!("tidemill features {STATE_VERSION}\n");
-    if let Some(items) = &project.items {
-        text += &format!("items {}\n", items.id);
-    }
-    for definition in definitions {
-        text += &format!("{} {} ", definition.entity.as_str(), definition.name);
-        match &definition.formula {
-            Formula::Expression(expression) => text += &format!("= {:?}", expression.text),
-            Formula::Aggregate(aggregate) => {
-                let condition = aggregate.condition.as_ref().map(|condition| &condition.text);
-                let value = aggregate.value.as_ref().map(ToString::to_string);
-                let windows: Vec<i64> = aggregate.windows.iter().map(|window| window.micros()).collect();
-                let parameter = match aggregate.operation {
-                    Operation::Last(kind) => format!("{kind:?}"),
-                    Operation::Decayed { half_life } => half_life.micros().to_string(),
-                    Operation::Top { k } => k.to_string(),
-                    _ => String::new(),
-                };
-                let (operation, events) = (aggregate.operation.as_str(), &aggregate.events);
-                text += &format!("{operation} {parameter} {events:?} {condition:?} {value:?} {windows:?}");
-            }
-        }
-        text.push('\n');
-    }
-    for condition in conditions {
-        text += &format!("{:?} {}\n", condition.events, condition.compiled.signature());
-    }
-    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
 }

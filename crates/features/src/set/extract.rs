@@ -20,10 +20,16 @@ pub(crate) struct Conditions {
 impl FeatureSet {
     /// Evaluates all conditions on a batch.
     pub(crate) fn conditions(&self, events: &[LoggedEvent]) -> Conditions {
-        let mut conditions = Conditions { fulfilled: Vec::with_capacity(self.0.conditions.len()), failures: 0 };
+        let mut conditions = Conditions {
+            fulfilled: Vec::with_capacity(self.0.conditions.len()),
+            failures: 0,
+        };
         for condition in &self.0.conditions {
             let asked: Vec<usize> = (0..events.len())
-                .filter(|&index| condition.events.is_empty() || condition.events.contains(&events[index].event.name))
+                .filter(|&index| {
+                    condition.events.is_empty()
+                        || condition.events.contains(&events[index].event.name)
+                })
                 .collect();
             let mut fulfilled = vec![false; events.len()];
             if !asked.is_empty() {
@@ -41,10 +47,22 @@ impl FeatureSet {
 }
 
 /// The key of another entity that a user last had at a moment; for "everything" there is only one.
-pub(crate) fn key_last_had(set: &FeatureSet, entity: usize, user: &EntityState, moment: Timestamp) -> Option<Arc<str>> {
-    let Some(hidden) = set.entities()[entity].last_key else { return Some(Arc::from("")) };
+pub(crate) fn key_last_had(
+    set: &FeatureSet,
+    entity: usize,
+    user: &EntityState,
+    moment: Timestamp,
+) -> Option<Arc<str>> {
+    let Some(hidden) = set.entities()[entity].last_key else {
+        return Some(Arc::from(""));
+    };
     let mut value = Vec::with_capacity(1);
-    user.read(&set.entities()[USER].plan, &[(hidden, 0)], moment, &mut value);
+    user.read(
+        &set.entities()[USER].plan,
+        &[(hidden, 0)],
+        moment,
+        &mut value,
+    );
     match value.pop() {
         Some(FeatureValue::Category(key)) => Some(key),
         _ => None,
@@ -70,12 +88,19 @@ impl Entity {
         match &self.key {
             EntityKey::Person => None,
             EntityKey::Everything => Some(Arc::from("")),
-            EntityKey::Field(field) => event.field(field).and_then(|json| value::category(&json).map(|text| Arc::from(text.as_ref()))),
+            EntityKey::Field(field) => event
+                .field(field)
+                .and_then(|json| value::category(&json).map(|text| Arc::from(text.as_ref()))),
         }
     }
 
     /// What the entity needs of the event at `index` of the batch that `conditions` were evaluated on.
-    pub(crate) fn extract(&self, logged: &LoggedEvent, index: usize, conditions: &Conditions) -> Extracted {
+    pub(crate) fn extract(
+        &self,
+        logged: &LoggedEvent,
+        index: usize,
+        conditions: &Conditions,
+    ) -> Extracted {
         let event = &logged.event;
         let steps = self.steps_of(event);
         let inputs = &self.inputs[steps];
@@ -84,7 +109,9 @@ impl Entity {
             passed |= u64::from(conditions.fulfilled[*condition][index]) << bit;
         }
         let read = |(field, kind): &(tidemill_core::event::Field, FeatureType)| {
-            event.field(field).map_or(Value::Missing, |json| Value::read(&json, *kind))
+            event
+                .field(field)
+                .map_or(Value::Missing, |json| Value::read(&json, *kind))
         };
         Extracted {
             timestamp: event.timestamp.micros(),

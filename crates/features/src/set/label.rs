@@ -11,7 +11,10 @@ pub(super) fn aggregate(
     window: Option<Span>,
     rank: usize,
 ) -> (String, Unit) {
-    let base = definition.label.clone().unwrap_or_else(|| subject(&definition.name, aggregate));
+    let base = definition
+        .label
+        .clone()
+        .unwrap_or_else(|| subject(&definition.name, aggregate));
     let mut label = base;
     if rank > 0 {
         label = format!("{label} (number {})", rank + 1);
@@ -29,18 +32,27 @@ pub(super) fn aggregate(
         };
         label = format!("{label} in the last {last}");
     }
-    let unit = if aggregate.operation == Operation::SinceLast { Unit::SecondsAgo } else { Unit::Plain };
+    let unit = if aggregate.operation == Operation::SinceLast {
+        Unit::SecondsAgo
+    } else {
+        Unit::Plain
+    };
     (label, unit)
 }
 
 /// The label of a feature made by an expression.
 pub(super) fn expression(definition: &FeatureDefinition) -> String {
-    definition.label.clone().unwrap_or_else(|| spaced(&definition.name))
+    definition
+        .label
+        .clone()
+        .unwrap_or_else(|| spaced(&definition.name))
 }
 
 fn subject(name: &str, aggregate: &Aggregate) -> String {
     let operation = aggregate.operation.as_str();
-    let bare = name.strip_prefix(operation).map_or(name, |rest| rest.trim_start_matches('_'));
+    let bare = name
+        .strip_prefix(operation)
+        .map_or(name, |rest| rest.trim_start_matches('_'));
     let bare = spaced(if bare.is_empty() { name } else { bare });
     match aggregate.operation {
         Operation::Count | Operation::Sum => spaced(name),

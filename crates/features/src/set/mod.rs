@@ -2,6 +2,7 @@
 
 mod compile;
 mod extract;
+mod hash;
 mod label;
 mod select;
 
@@ -17,8 +18,8 @@ use crate::accumulate::StatePlan;
 use crate::expression::{Declared, EventCondition, RowExpression};
 
 pub(crate) use extract::{Conditions, key_last_had};
-pub use select::ModelFeatures;
 pub(crate) use select::EntityRead;
+pub use select::ModelFeatures;
 
 /// The compiled feature definitions of a project. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -91,9 +92,16 @@ pub(crate) struct EntityColumn {
 #[derive(Debug, Clone)]
 pub(crate) enum Source {
     /// An aggregate's window; for `top` which of its values.
-    Aggregate { aggregate: usize, window: usize, rank: usize },
+    Aggregate {
+        aggregate: usize,
+        window: usize,
+        rank: usize,
+    },
     /// An expression over earlier-computed columns of the same entity.
-    Expression { expression: Arc<RowExpression>, inputs: Vec<usize> },
+    Expression {
+        expression: Arc<RowExpression>,
+        inputs: Vec<usize>,
+    },
 }
 
 /// The user's place among the entities.
@@ -105,7 +113,10 @@ impl FeatureSet {
     /// # Errors
     /// All that is wrong, each with its line: names that collide, properties that declared events do not have, SQL that does not
     /// compile or is not allowed, aggregates without what they need.
-    pub fn compile(project: &Project, definitions: &[FeatureDefinition]) -> Result<Self, ProjectError> {
+    pub fn compile(
+        project: &Project,
+        definitions: &[FeatureDefinition],
+    ) -> Result<Self, ProjectError> {
         compile::compile(project, definitions).map(|inner| Self(Arc::new(inner)))
     }
 
@@ -137,7 +148,10 @@ impl FeatureSet {
     ///
     /// # Errors
     /// The names that these definitions do not have.
-    pub fn select_columns<S: AsRef<str>>(&self, names: &[S]) -> Result<ModelFeatures, FeatureError> {
+    pub fn select_columns<S: AsRef<str>>(
+        &self,
+        names: &[S],
+    ) -> Result<ModelFeatures, FeatureError> {
         select::select_columns(self, names)
     }
 

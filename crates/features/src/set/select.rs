@@ -42,24 +42,42 @@ pub(crate) struct EntityRead {
 
 impl ModelFeatures {
     pub(super) fn new(set: &FeatureSet, selected: &[usize]) -> Self {
-        let places: Vec<(usize, usize)> = selected.iter().map(|&column| set.0.places[column]).collect();
+        let places: Vec<(usize, usize)> = selected
+            .iter()
+            .map(|&column| set.0.places[column])
+            .collect();
         let mut reads = Vec::new();
         let mut layout = vec![(0, 0); selected.len()];
         for entity in 0..set.entities().len() {
-            let of_entity: Vec<usize> =
-                places.iter().filter(|(of, _)| *of == entity).map(|(_, column)| *column).collect();
+            let of_entity: Vec<usize> = places
+                .iter()
+                .filter(|(of, _)| *of == entity)
+                .map(|(_, column)| *column)
+                .collect();
             if of_entity.is_empty() {
                 continue;
             }
             let (read, local) = EntityRead::new(entity, &set.entities()[entity], &of_entity);
-            for (index, _) in places.iter().enumerate().filter(|(_, (of, _))| *of == entity) {
+            for (index, _) in places
+                .iter()
+                .enumerate()
+                .filter(|(_, (of, _))| *of == entity)
+            {
                 let column = places[index].1;
                 layout[index] = (reads.len(), local[&column]);
             }
             reads.push(read);
         }
-        let columns = selected.iter().map(|&column| set.0.columns[column].clone()).collect();
-        Self(Arc::new(Selection { set: set.clone(), columns, reads, layout }))
+        let columns = selected
+            .iter()
+            .map(|&column| set.0.columns[column].clone())
+            .collect();
+        Self(Arc::new(Selection {
+            set: set.clone(),
+            columns,
+            reads,
+            layout,
+        }))
     }
 
     /// What the columns are, in order.
@@ -69,7 +87,11 @@ impl ModelFeatures {
 
     /// The names of the columns, in order.
     pub fn names(&self) -> Vec<String> {
-        self.0.columns.iter().map(|column| column.name.clone()).collect()
+        self.0
+            .columns
+            .iter()
+            .map(|column| column.name.clone())
+            .collect()
     }
 
     /// The definitions that they were selected from.
@@ -81,9 +103,32 @@ impl ModelFeatures {
         &self.0.reads
     }
 
+    /// Whether another selection reads the same of an entity's aggregates.
+    pub(crate) fn reads_like(&self, other: &Self, entity: usize) -> bool {
+        let of = |features: &Self| {
+            features
+                .0
+                .reads
+                .iter()
+                .position(|read| read.entity == entity)
+        };
+        match (of(self), of(other)) {
+            (Some(ours), Some(theirs)) => {
+                let (ours, theirs) = (&self.0.reads[ours], &other.0.reads[theirs]);
+                Arc::ptr_eq(&self.0, &other.0)
+                    || (&ours.slots, &ours.raw) == (&theirs.slots, &theirs.raw)
+            }
+            _ => false,
+        }
+    }
+
     /// The columns in their order, out of the columns of all reads.
     pub(crate) fn arrange<T: Clone>(&self, columns: &[Vec<T>]) -> Vec<T> {
-        self.0.layout.iter().map(|&(read, column)| columns[read][column].clone()).collect()
+        self.0
+            .layout
+            .iter()
+            .map(|&(read, column)| columns[read][column].clone())
+            .collect()
     }
 }
 
@@ -95,30 +140,65 @@ impl EntityRead {
         for column in columns {
             visit(entity, *column, &mut order);
         }
-        let is_raw = |column: &usize| matches!(entity.columns[*column].source, Source::Aggregate { .. });
-        let (raw_columns, derived_columns): (Vec<usize>, Vec<usize>) = order.into_iter().partition(is_raw);
-        let mut read =
-            Self { entity: index, slots: Vec::new(), raw: Vec::new(), types: Vec::new(), derived: Vec::new() };
+        let is_raw =
+            |column: &usize| matches!(entity.columns[*column].source, Source::Aggregate { .. });
+        let (mut raw_columns, derived_columns): (Vec<usize>, Vec<usize>) =
+            order.into_iter().partition(is_raw);
+        // The windows of one aggregate are read in one pass, shortest first: they stand together.
+        raw_columns.sort_by_key(|column| match entity.columns[*column].source {
+            Source::Aggregate {
+                aggregate,
+                window,
+                rank,
+            } => (aggregate, window, rank),
+            Source::Expression { .. } => (usize::MAX, 0, 0),
+        });
+        let mut read = Self {
+            entity: index,
+            slots: Vec::new(),
+            raw: Vec::new(),
+            types: Vec::new(),
+            derived: Vec::new(),
+        };
         let mut starts = Vec::new();
         let mut width = 0;
         for &column in &raw_columns {
-            let Source::Aggregate { aggregate, window, rank } = entity.columns[column].source else { continue };
-            let slot = read.slots.iter().position(|slot| *slot == (aggregate, window)).unwrap_or_else(|| {
-                read.slots.push((aggregate, window));
-                starts.push(width);
-                width += match entity.plan.aggregates[aggregate].operation {
-                    tidemill_core::project::Operation::Top { k } => k,
-                    _ => 1,
-                };
-                read.slots.len() - 1
-            });
+            let Source::Aggregate {
+                aggregate,
+                window,
+                rank,
+            } = entity.columns[column].source
+            else {
+                continue;
+            };
+            let slot = read
+                .slots
+                .iter()
+                .position(|slot| *slot == (aggregate, window))
+                .unwrap_or_else(|| {
+                    read.slots.push((aggregate, window));
+                    starts.push(width);
+                    width += match entity.plan.aggregates[aggregate].operation {
+                        tidemill_core::project::Operation::Top { k } => k,
+                        _ => 1,
+                    };
+                    read.slots.len() - 1
+                });
             read.raw.push(starts[slot] + rank);
             read.types.push(entity.columns[column].feature_type);
         }
-        let local: Local = raw_columns.iter().chain(&derived_columns).copied().zip(0..).collect();
+        let local: Local = raw_columns
+            .iter()
+            .chain(&derived_columns)
+            .copied()
+            .zip(0..)
+            .collect();
         for column in derived_columns {
             if let Source::Expression { expression, inputs } = &entity.columns[column].source {
-                read.derived.push((expression.clone(), inputs.iter().map(|input| local[input]).collect()));
+                read.derived.push((
+                    expression.clone(),
+                    inputs.iter().map(|input| local[input]).collect(),
+                ));
             }
         }
         (read, local)
@@ -130,14 +210,24 @@ impl EntityRead {
     }
 
     /// The aggregates' columns of one entity at a moment; all missing where it is not known which entity.
-    pub(crate) fn read(&self, entity: &Entity, state: Option<&EntityState>, moment: Timestamp) -> Vec<FeatureValue> {
-        let Some(state) = state else { return vec![FeatureValue::Missing; self.raw.len()] };
+    pub(crate) fn read(
+        &self,
+        entity: &Entity,
+        state: Option<&EntityState>,
+        moment: Timestamp,
+    ) -> Vec<FeatureValue> {
+        let Some(state) = state else {
+            return vec![FeatureValue::Missing; self.raw.len()];
+        };
         let mut values = Vec::with_capacity(self.raw.len());
         state.read(&entity.plan, &self.slots, moment, &mut values);
         if self.raw.iter().copied().eq(0..values.len()) {
             return values;
         }
-        self.raw.iter().map(|&place| values[place].clone()).collect()
+        self.raw
+            .iter()
+            .map(|&place| values[place].clone())
+            .collect()
     }
 
     /// Adds the columns that are made of others; returns how often an expression failed on a row.
@@ -147,7 +237,11 @@ impl EntityRead {
         for (expression, inputs) in &self.derived {
             let inputs = inputs
                 .iter()
-                .map(|&input| arrays[input].get_or_insert_with(|| to_array(&columns[input])).clone())
+                .map(|&input| {
+                    arrays[input]
+                        .get_or_insert_with(|| to_array(&columns[input]))
+                        .clone()
+                })
                 .collect();
             let (values, failed) = expression.evaluate(inputs, rows);
             columns.push(values);
@@ -169,13 +263,23 @@ impl EntityRead {
         }
         let column = |value: &FeatureValue, kind: &FeatureType| match kind {
             FeatureType::Number => ColumnValues::Number(vec![value.as_number()]),
-            FeatureType::Category => ColumnValues::Category(vec![value.as_category().map(Arc::from)]),
+            FeatureType::Category => {
+                ColumnValues::Category(vec![value.as_category().map(Arc::from)])
+            }
         };
-        let mut columns: Vec<ColumnValues> = row.iter().zip(&self.types).map(|(value, kind)| column(value, kind)).collect();
+        let mut columns: Vec<ColumnValues> = row
+            .iter()
+            .zip(&self.types)
+            .map(|(value, kind)| column(value, kind))
+            .collect();
         let failures = self.derive(&mut columns, 1);
-        row.extend(columns.drain(self.raw.len()..).map(|column| match column {
-            ColumnValues::Number(numbers) => FeatureValue::number(numbers[0]),
-            ColumnValues::Category(mut texts) => texts.remove(0).map_or(FeatureValue::Missing, FeatureValue::Category),
+        row.extend(columns.drain(self.raw.len()..).map(|column| {
+            match column {
+                ColumnValues::Number(numbers) => FeatureValue::number(numbers[0]),
+                ColumnValues::Category(mut texts) => texts
+                    .remove(0)
+                    .map_or(FeatureValue::Missing, FeatureValue::Category),
+            }
         }));
         (row, failures)
     }
@@ -194,7 +298,10 @@ fn visit(entity: &Entity, column: usize, order: &mut Vec<usize>) {
     order.push(column);
 }
 
-pub(super) fn select(set: &FeatureSet, model: &PredictModel) -> Result<ModelFeatures, ProjectError> {
+pub(super) fn select(
+    set: &FeatureSet,
+    model: &PredictModel,
+) -> Result<ModelFeatures, ProjectError> {
     let columns = set.columns();
     let mut problems = Vec::new();
     let mut chosen = vec![model.features.is_empty(); columns.len()];
@@ -210,33 +317,53 @@ pub(super) fn select(set: &FeatureSet, model: &PredictModel) -> Result<ModelFeat
                 line: pattern.line,
                 place: format!("models.{}.features", model.name),
                 message: format!("no feature matches '{}'", pattern.text),
-                hint: did_you_mean(&pattern.text, columns.iter().map(|column| column.name.as_str())),
+                hint: did_you_mean(
+                    &pattern.text,
+                    columns.iter().map(|column| column.name.as_str()),
+                ),
             });
         }
     }
-    if let Observe::Event { event, condition: Some(condition) } = &model.observe {
-        if let Err(fault) = EventCondition::compile(&condition.text, std::slice::from_ref(event), set.declared()) {
-            problems.push(Problem {
-                line: condition.line,
-                place: format!("models.{}.observe", model.name),
-                message: fault.message,
-                hint: fault.hint,
-            });
-        }
+    if let Observe::Event {
+        event,
+        condition: Some(condition),
+    } = &model.observe
+        && let Err(fault) =
+            EventCondition::compile(&condition.text, std::slice::from_ref(event), set.declared())
+    {
+        problems.push(Problem {
+            line: condition.line,
+            place: format!("models.{}.observe", model.name),
+            message: fault.message,
+            hint: fault.hint,
+        });
     }
     ProjectError::check(problems)?;
     let selected: Vec<usize> = (0..columns.len()).filter(|&index| chosen[index]).collect();
     Ok(ModelFeatures::new(set, &selected))
 }
 
-pub(super) fn select_columns<S: AsRef<str>>(set: &FeatureSet, names: &[S]) -> Result<ModelFeatures, FeatureError> {
-    let place = |name: &S| set.columns().iter().position(|column| column.name == name.as_ref());
-    let unknown: Vec<String> =
-        names.iter().filter(|name| place(name).is_none()).map(|name| name.as_ref().to_owned()).collect();
+pub(super) fn select_columns<S: AsRef<str>>(
+    set: &FeatureSet,
+    names: &[S],
+) -> Result<ModelFeatures, FeatureError> {
+    let place = |name: &S| {
+        set.columns()
+            .iter()
+            .position(|column| column.name == name.as_ref())
+    };
+    let unknown: Vec<String> = names
+        .iter()
+        .filter(|name| place(name).is_none())
+        .map(|name| name.as_ref().to_owned())
+        .collect();
     if !unknown.is_empty() {
         return Err(FeatureError::UnknownFeatures(unknown));
     }
-    Ok(ModelFeatures::new(set, &names.iter().filter_map(place).collect::<Vec<_>>()))
+    Ok(ModelFeatures::new(
+        set,
+        &names.iter().filter_map(place).collect::<Vec<_>>(),
+    ))
 }
 
 /// Whether a name fits a pattern in which `*` stands for any text.
@@ -244,7 +371,9 @@ fn matches(pattern: &str, name: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == name,
         Some((head, rest)) => name.strip_prefix(head).is_some_and(|tail| {
-            (0..=tail.len()).filter(|&at| tail.is_char_boundary(at)).any(|at| matches(rest, &tail[at..]))
+            (0..=tail.len())
+                .filter(|&at| tail.is_char_boundary(at))
+                .any(|at| matches(rest, &tail[at..]))
         }),
     }
 }

@@ -55,7 +55,12 @@ expression = "user.orders_30d / 30"
     let columns: Vec<String> = set
         .columns()
         .iter()
-        .map(|column| format!("{} {:?} {} {:?}", column.name, column.feature_type, column.label, column.unit))
+        .map(|column| {
+            format!(
+                "{} {:?} {} {:?}",
+                column.name, column.feature_type, column.label, column.unit
+            )
+        })
         .collect();
     let expected = [
         "user.orders_1d Number orders in the last day Plain",
@@ -67,7 +72,10 @@ expression = "user.orders_30d / 30"
         "user.daily Number orders a day Plain",
     ];
     assert_eq!(columns, expected);
-    assert_eq!((set.columns()[2].unit, set.columns()[3].feature_type), (Unit::SecondsAgo, FeatureType::Category));
+    assert_eq!(
+        (set.columns()[2].unit, set.columns()[3].feature_type),
+        (Unit::SecondsAgo, FeatureType::Category)
+    );
 }
 
 #[test]
@@ -135,22 +143,41 @@ features = [FEATURES]
 "#;
 
 fn select(condition: &str, features: &str) -> Result<Vec<String>, String> {
-    let text = format!("{HEAD}{}", TWO.replace("CONDITION", condition).replace("FEATURES", features));
+    let text = format!(
+        "{HEAD}{}",
+        TWO.replace("CONDITION", condition)
+            .replace("FEATURES", features)
+    );
     let project = project(&text);
     let set = FeatureSet::compile(&project, &project.features).unwrap();
-    set.select(model(&project)).map(|features| features.names()).map_err(|error| error.to_string())
+    set.select(model(&project))
+        .map(|features| features.names())
+        .map_err(|error| error.to_string())
 }
 
 #[test]
 fn models_select_columns_by_pattern() {
     let check = |features: &str, expected: &[&str]| {
-        assert_eq!(select("properties.total > 1", features).unwrap(), expected, "{features}");
+        assert_eq!(
+            select("properties.total > 1", features).unwrap(),
+            expected,
+            "{features}"
+        );
     };
-    check(r#""user.*""#, &["user.orders_1d", "user.orders_30d", "user.total"]);
+    check(
+        r#""user.*""#,
+        &["user.orders_1d", "user.orders_30d", "user.total"],
+    );
     check(r#""user.total", "*_1d""#, &["user.orders_1d", "user.total"]);
     let error = select("properties.totl > 1", r#""user.orders_31d""#).unwrap_err();
-    assert!(error.contains("no feature matches 'user.orders_31d' (did you mean 'user.orders_"), "{error}");
-    assert!(error.contains("models.m.observe: Order Completed has no property 'totl'"), "{error}");
+    assert!(
+        error.contains("no feature matches 'user.orders_31d' (did you mean 'user.orders_"),
+        "{error}"
+    );
+    assert!(
+        error.contains("models.m.observe: Order Completed has no property 'totl'"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -168,5 +195,8 @@ fn the_hash_is_that_of_what_is_computed() {
     let hash = |features: &str| compile(features).unwrap().hash().to_owned();
     assert_eq!(hash(base), hash(&format!("\n\n{base}label = \"A\"\n")));
     assert_ne!(hash(base), hash(&format!("{base}windows = [\"1d\"]\n")));
-    assert_ne!(hash(base), hash(&format!("{base}event = \"Order Completed\"\n")));
+    assert_ne!(
+        hash(base),
+        hash(&format!("{base}event = \"Order Completed\"\n"))
+    );
 }

@@ -9,7 +9,7 @@ use serde_json::json;
 use tidemill_core::event::PersonKey;
 use tidemill_core::{FeatureValue, Offset, Project, Span, Timestamp};
 use tidemill_features::dataset::{Dataset, DatasetRequest, build};
-use tidemill_features::{Engine, EngineOptions, FeatureSet};
+use tidemill_features::{Engine, EngineOptions, FeatureSet, ModelFeatures};
 use tidemill_store::LoggedEvent;
 
 const PROJECT: &str = r#"
@@ -161,9 +161,19 @@ features = ["user.spent*", "item.*", "country.*"]
 type Draw = (u8, u8, i64, i64, u8, u8, f64);
 
 fn draws() -> impl Strategy<Value = Vec<Draw>> {
-    let happened = prop_oneof![5 => Just(0i64), 2 => -20_000i64..0, 1 => -900_000i64..0, 1 => 0i64..80_000];
-    let received = prop_oneof![3 => 0i64..100, 2 => 0i64..10_000, 1 => 0i64..200_000, 1 => -5_000i64..0];
-    let draw = (0..10u8, 0..10u8, received, happened, 0..6u8, 0..4u8, prop_oneof![Just(0.1), 0.0..20.0f64]);
+    let happened =
+        prop_oneof![5 => Just(0i64), 2 => -20_000i64..0, 1 => -900_000i64..0, 1 => 0i64..80_000];
+    let received =
+        prop_oneof![3 => 0i64..100, 2 => 0i64..10_000, 1 => 0i64..200_000, 1 => -5_000i64..0];
+    let draw = (
+        0..10u8,
+        0..10u8,
+        received,
+        happened,
+        0..6u8,
+        0..4u8,
+        prop_oneof![Just(0.1), 0.0..20.0f64],
+    );
     prop::collection::vec(draw, 1..90)
 }
 
@@ -228,51 +238,111 @@ impl Online {
         let set = FeatureSet::compile(project, &project.features).unwrap();
         let store = store();
         let engine = Engine::open(project, set.clone(), store.clone(), options).unwrap();
-        Self { project: project.clone(), set, store, options, engine }
+        Self {
+            project: project.clone(),
+            set,
+            store,
+            options,
+            engine,
+        }
     }
 
     fn reopen(&mut self) {
-        self.engine = Engine::open(&self.project, self.set.clone(), self.store.clone(), self.options).unwrap();
+        self.engine = Engine::open(
+            &self.project,
+            self.set.clone(),
+            self.store.clone(),
+            self.options,
+        )
+        .unwrap();
     }
 }
 
-/// Applies events one by one and reads after each what datasets should have, with commits and restarts in between.
-fn online_rows(project: &Project, events: &[LoggedEvent], restarts: &[bool], known_until: Timestamp) -> (Rows, Rows) {
-    let mut online = Online::new(project, EngineOptions { cache_entries: 1, timeline_events: 3 });
-    let at_event = online.set.select(&project.models[&"at_event".parse().unwrap()]).unwrap();
-    let every = online.set.select(&project.models[&"every".parse().unwrap()]).unwrap();
-    let period = Span::from_seconds(43_200);
-    let (mut event_rows, mut period_rows) = (Rows::new(), Rows::new());
-    let mut next: Option<Timestamp> = None;
-    let mut people: Vec<PersonKey> = Vec::new();
-    let mut read_periods = |online: &Online, until: Timestamp, people: &[PersonKey]| {
-        let mut moment = match next {
+/// Reads of everybody at each multiple of a period.
+#[derive(Default)]
+struct Periods {
+    next: Option<Timestamp>,
+    rows: Rows,
+}
+
+impl Periods {
+    /// Reads at the moments before `until`.
+    fn read(
+        &mut self,
+        online: &Online,
+        until: Timestamp,
+        people: &[PersonKey],
+        features: &ModelFeatures,
+    ) {
+        let period = Span::from_seconds(43_200);
+        let mut moment = match self.next {
             Some(next) => next,
             None if until.floor(period) == until => until,
             None => until.floor(period) + period,
         };
         while moment < until {
             for person in people {
-                let row = online.engine.read(person, moment, &every).unwrap();
+                let row = online.engine.read(person, moment, features).unwrap();
                 assert_eq!(row.moment, moment);
-                period_rows.insert((row.person.to_string(), 0, moment), row.values);
+                self.rows
+                    .insert((row.person.to_string(), 0, moment), row.values);
             }
             moment = moment + period;
         }
-        next = Some(moment);
-    };
+        self.next = Some(moment);
+    }
+}
+
+/// Applies events one by one and reads after each what datasets should have, with commits and restarts in between.
+fn online_rows(
+    project: &Project,
+    events: &[LoggedEvent],
+    restarts: &[bool],
+    known_until: Timestamp,
+) -> (Rows, Rows) {
+    let mut online = Online::new(
+        project,
+        EngineOptions {
+            cache_entries: 1,
+            timeline_events: 3,
+        },
+    );
+    let at_event = online
+        .set
+        .select(&project.models[&"at_event".parse().unwrap()])
+        .unwrap();
+    let every = online
+        .set
+        .select(&project.models[&"every".parse().unwrap()])
+        .unwrap();
+    let mut periods = Periods::default();
+    let mut event_rows = Rows::new();
+    let mut people: Vec<PersonKey> = Vec::new();
     for (index, logged) in events.iter().enumerate() {
-        let now = if index == 0 { logged.event.received_at } else { online.engine.now().max(logged.event.received_at) };
-        read_periods(&online, now, &people);
+        let now = if index == 0 {
+            logged.event.received_at
+        } else {
+            online.engine.now().max(logged.event.received_at)
+        };
+        periods.read(&online, now, &people, &every);
         online.engine.apply(std::slice::from_ref(logged)).unwrap();
-        assert_eq!((online.engine.applied(), online.engine.now()), (logged.offset, now));
+        assert_eq!(
+            (online.engine.applied(), online.engine.now()),
+            (logged.offset, now)
+        );
         if let Some(person) = logged.event.person() {
             if !people.contains(&person) {
                 people.push(person.clone());
             }
-            let row = online.engine.read(&person, Timestamp::EPOCH, &at_event).unwrap();
+            let row = online
+                .engine
+                .read(&person, Timestamp::EPOCH, &at_event)
+                .unwrap();
             assert!(row.known);
-            event_rows.insert((row.person.to_string(), logged.offset.0, row.moment), row.values);
+            event_rows.insert(
+                (row.person.to_string(), logged.offset.0, row.moment),
+                row.values,
+            );
         }
         match restarts.get(index % restarts.len().max(1)) {
             Some(true) => {
@@ -287,31 +357,56 @@ fn online_rows(project: &Project, events: &[LoggedEvent], restarts: &[bool], kno
             _ => {}
         }
     }
-    read_periods(&online, known_until + Span::from_micros(1), &people);
-    (event_rows, period_rows)
+    let until = known_until + Span::from_micros(1);
+    periods.read(&online, until, &people, &every);
+    (event_rows, periods.rows)
 }
 
-fn datasets(project: &Project, events: &[LoggedEvent], batch: usize, known_until: Timestamp) -> Vec<Dataset> {
+fn datasets(
+    project: &Project,
+    events: &[LoggedEvent],
+    batch: usize,
+    known_until: Timestamp,
+) -> Vec<Dataset> {
     let set = FeatureSet::compile(project, &project.features).unwrap();
     let requests: Vec<DatasetRequest<'_>> = ["at_event", "every"]
         .into_iter()
         .map(|name| {
             let model = &project.models[&name.parse().unwrap()];
-            DatasetRequest { model, features: set.select(model).unwrap(), from: None }
+            DatasetRequest {
+                model,
+                features: set.select(model).unwrap(),
+                from: None,
+            }
         })
         .collect();
-    build(&set, &requests, events.chunks(batch).map(|batch| Ok(batch.to_vec())), known_until).unwrap()
+    build(
+        &set,
+        &requests,
+        events.chunks(batch).map(|batch| Ok(batch.to_vec())),
+        known_until,
+    )
+    .unwrap()
 }
 
 fn assert_same(dataset: &Dataset, online: &Rows, by_offset: bool) {
     for row in 0..dataset.rows() {
         let offset = if by_offset { dataset.offsets[row].0 } else { 0 };
-        let key = (dataset.entities[row].to_string(), offset, dataset.moments[row]);
-        let expected = online.get(&key).unwrap_or_else(|| panic!("{key:?} was not read online"));
+        let key = (
+            dataset.entities[row].to_string(),
+            offset,
+            dataset.moments[row],
+        );
+        let expected = online
+            .get(&key)
+            .unwrap_or_else(|| panic!("{key:?} was not read online"));
         for (column, expected) in expected.iter().enumerate() {
             let found = dataset.features.value(row, column);
             let name = &dataset.features.columns()[column].name;
-            assert!(found.same_bits(expected), "{key:?} {name}: {found:?} in the dataset, {expected:?} online");
+            assert!(
+                found.same_bits(expected),
+                "{key:?} {name}: {found:?} in the dataset, {expected:?} online"
+            );
         }
     }
 }
@@ -358,7 +453,15 @@ fn datasets_are_the_same_whenever_they_are_built_and_however_they_are_kept() {
         .map(|n| {
             let mix = n.wrapping_mul(2_654_435_761) >> 7;
             let part = |shift: u32, of: u32| ((mix >> shift) % of) as u8;
-            (part(0, 10), part(3, 10), i64::from(part(5, 200)) * 20, 0, part(9, 6), part(11, 4), f64::from(part(13, 100)) / 7.0)
+            (
+                part(0, 10),
+                part(3, 10),
+                i64::from(part(5, 200)) * 20,
+                0,
+                part(9, 6),
+                part(11, 4),
+                f64::from(part(13, 100)) / 7.0,
+            )
         })
         .collect();
     let events = events(&draws);

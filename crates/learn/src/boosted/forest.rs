@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A sum of decision trees over encoded rows (NaN is missing, categories are codes), plus a base score.
+/// A sum of decision trees over encoded rows (NaN is missing), plus a base score.
 ///
 /// A tree is a run of nodes in preorder: the left child of a split is the next node, so a node fits into 16
 /// bytes and a walk mostly moves forward in memory.
@@ -12,8 +12,6 @@ pub struct Forest {
     base: f64,
     roots: Vec<u32>,
     nodes: Vec<Node>,
-    /// For splits on categories: bit c is set where code c goes left.
-    left_codes: Vec<Box<[u64]>>,
     /// How much training weight passed through each node: what TreeSHAP takes for "feature unknown".
     covers: Vec<f64>,
     /// The base and each tree's mean over its covers.
@@ -22,20 +20,47 @@ pub struct Forest {
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Node {
-    /// Leaf: what the tree adds. Number split: smaller goes left. Category split: place in `left_codes`.
+    /// Leaf: what the tree adds. Split: what is smaller goes left.
     pub(crate) value: f64,
     /// The place of the right child; 0 in a leaf.
     pub(crate) right: u32,
     pub(crate) feature: u16,
-    pub(crate) kind: NodeKind,
+    pub(crate) is_leaf: bool,
+    /// Split: whether what is missing goes left.
     pub(crate) missing_left: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum NodeKind {
-    Leaf,
-    Number,
-    Category,
+impl Node {
+    pub(crate) fn leaf(value: f64) -> Self {
+        Self {
+            value,
+            right: 0,
+            feature: 0,
+            is_leaf: true,
+            missing_left: false,
+        }
+    }
+
+    /// A split whose right child is not known yet.
+    pub(crate) fn split(feature: u16, value: f64, missing_left: bool) -> Self {
+        Self {
+            value,
+            right: 0,
+            feature,
+            is_leaf: false,
+            missing_left,
+        }
+    }
+
+    /// Whether an encoded row goes to the left child of a split.
+    pub(crate) fn goes_left(&self, row: &[f64]) -> bool {
+        let value = row[usize::from(self.feature)];
+        if value.is_nan() {
+            self.missing_left
+        } else {
+            value < self.value
+        }
+    }
 }
 
 impl Forest {
@@ -45,7 +70,6 @@ impl Forest {
             base,
             roots: Vec::new(),
             nodes: Vec::new(),
-            left_codes: Vec::new(),
             covers: Vec::new(),
             expected: base,
         }
@@ -68,7 +92,9 @@ impl Forest {
 
     /// The raw score of an encoded row.
     pub fn raw(&self, row: &[f64]) -> f64 {
-        self.roots.iter().fold(self.base, |raw, &root| raw + self.nodes[self.leaf(root, row)].value)
+        self.roots.iter().fold(self.base, |raw, &root| {
+            raw + self.nodes[self.leaf(root, row)].value
+        })
     }
 
     pub(crate) fn roots(&self) -> &[u32] {
@@ -83,30 +109,19 @@ impl Forest {
         self.covers[place]
     }
 
-    /// Whether an encoded row goes to the left child of a split.
-    pub(crate) fn goes_left(&self, node: &Node, row: &[f64]) -> bool {
-        let value = row[usize::from(node.feature)];
-        if value.is_nan() {
-            return node.missing_left;
-        }
-        if node.kind == NodeKind::Number {
-            return value < node.value;
-        }
-        // Codes are whole numbers from 0 on, so the casts are exact.
-        let code = value as usize;
-        let words = &self.left_codes[node.value as usize];
-        words.get(code / 64).is_some_and(|word| word >> (code % 64) & 1 == 1)
-    }
-
     /// The leaf that an encoded row falls into.
     fn leaf(&self, root: u32, row: &[f64]) -> usize {
         let mut place = root as usize;
         loop {
             let node = &self.nodes[place];
-            if node.kind == NodeKind::Leaf {
+            if node.is_leaf {
                 return place;
             }
-            place = if self.goes_left(node, row) { place + 1 } else { node.right as usize };
+            place = if node.goes_left(row) {
+                place + 1
+            } else {
+                node.right as usize
+            };
         }
     }
 
@@ -121,26 +136,31 @@ impl Forest {
         self.nodes.len() - 1
     }
 
-    /// Appends a set of codes and returns its place.
-    pub(crate) fn push_left_codes(&mut self, words: Box<[u64]>) -> usize {
-        self.left_codes.push(words);
-        self.left_codes.len() - 1
-    }
-
     /// Tells a split where its right child is.
     pub(crate) fn set_right(&mut self, place: usize, right: usize) {
         self.nodes[place].right = right as u32;
     }
 
     /// Counts the training weight that passes through each node. `rows` yields encoded rows.
-    pub(crate) fn count_covers(&mut self, rows: usize, weights: &[f64], encoded: impl Fn(usize, &mut Vec<f64>)) {
+    pub(crate) fn count_covers(
+        &mut self,
+        rows: usize,
+        weights: &[f64],
+        encoded: impl Fn(usize, &mut Vec<f64>),
+    ) {
         let mean_weight = weights.iter().sum::<f64>() / rows as f64;
         // A leaf that only rows of weight zero reached keeps a trace, so that no branch has probability zero:
         // TreeSHAP divides by it.
         self.covers = self
             .nodes
             .iter()
-            .map(|node| if node.kind == NodeKind::Leaf { 1e-3 * mean_weight } else { 0.0 })
+            .map(|node| {
+                if node.is_leaf {
+                    1e-3 * mean_weight
+                } else {
+                    0.0
+                }
+            })
             .collect();
         let mut row = Vec::new();
         for (index, &weight) in weights.iter().enumerate().take(rows) {
@@ -153,8 +173,9 @@ impl Forest {
         }
         // Children stand behind their parents.
         for place in (0..self.nodes.len()).rev() {
-            if self.nodes[place].kind != NodeKind::Leaf {
-                self.covers[place] = self.covers[place + 1] + self.covers[self.nodes[place].right as usize];
+            if !self.nodes[place].is_leaf {
+                self.covers[place] =
+                    self.covers[place + 1] + self.covers[self.nodes[place].right as usize];
             }
         }
         self.expected = self.base + self.mean_over_covers();
@@ -164,19 +185,20 @@ impl Forest {
         let mut means: Vec<f64> = vec![0.0; self.nodes.len()];
         for place in (0..self.nodes.len()).rev() {
             let node = &self.nodes[place];
-            means[place] = if node.kind == NodeKind::Leaf {
+            means[place] = if node.is_leaf {
                 node.value
             } else {
                 let right = node.right as usize;
-                (means[place + 1] * self.covers[place + 1] + means[right] * self.covers[right]) / self.covers[place]
+                (means[place + 1] * self.covers[place + 1] + means[right] * self.covers[right])
+                    / self.covers[place]
             };
         }
         self.roots.iter().map(|&root| means[root as usize]).sum()
     }
 }
 
-/// The stored form: one list per property. Splits on numbers have kind `n`, on categories `c`, leaves `l`; a
-/// capital letter says that missing values go left.
+/// The stored form: one list per property, and a letter per node: `v` is a leaf (a value); at `l` and `r` rows without
+/// the feature go left and right.
 #[derive(Serialize, Deserialize)]
 struct StoredForest {
     base: f64,
@@ -186,20 +208,14 @@ struct StoredForest {
     values: Vec<f64>,
     rights: Vec<u32>,
     covers: Vec<f64>,
-    left_codes: Vec<Vec<u32>>,
 }
 
 impl From<Forest> for StoredForest {
     fn from(forest: Forest) -> Self {
-        let kind = |node: &Node| match (node.kind, node.missing_left) {
-            (NodeKind::Leaf, _) => 'l',
-            (NodeKind::Number, false) => 'n',
-            (NodeKind::Number, true) => 'N',
-            (NodeKind::Category, false) => 'c',
-            (NodeKind::Category, true) => 'C',
-        };
-        let codes = |words: &[u64]| {
-            (0..words.len() as u32 * 64).filter(|code| words[*code as usize / 64] >> (code % 64) & 1 == 1).collect()
+        let kind = |node: &Node| match (node.is_leaf, node.missing_left) {
+            (true, _) => 'v',
+            (false, true) => 'l',
+            (false, false) => 'r',
         };
         Self {
             base: forest.base,
@@ -209,7 +225,6 @@ impl From<Forest> for StoredForest {
             values: forest.nodes.iter().map(|node| node.value).collect(),
             rights: forest.nodes.iter().map(|node| node.right).collect(),
             covers: forest.covers,
-            left_codes: forest.left_codes.iter().map(|words| codes(words)).collect(),
         }
     }
 }
@@ -221,33 +236,37 @@ impl TryFrom<StoredForest> for Forest {
     /// out of bounds: each tree is a complete preorder run, and every place exists.
     fn try_from(stored: StoredForest) -> Result<Self, String> {
         let count = stored.kinds.len();
-        let lengths = [stored.features.len(), stored.values.len(), stored.rights.len(), stored.covers.len()];
+        let lengths = [
+            stored.features.len(),
+            stored.values.len(),
+            stored.rights.len(),
+            stored.covers.len(),
+        ];
         if lengths.iter().any(|length| *length != count) {
-            return Err(format!("read a forest of {count} nodes: its lists have {lengths:?} entries"));
+            return Err(format!(
+                "read a forest of {count} nodes: its lists have {lengths:?} entries"
+            ));
         }
         let mut nodes = Vec::with_capacity(count);
         for (place, letter) in stored.kinds.chars().enumerate() {
-            let kind = match letter {
-                'l' => NodeKind::Leaf,
-                'n' | 'N' => NodeKind::Number,
-                'c' | 'C' => NodeKind::Category,
-                other => return Err(format!("read node {place} of a forest: unknown kind '{other}'")),
-            };
+            if !matches!(letter, 'v' | 'l' | 'r') {
+                return Err(format!(
+                    "read node {place} of a forest: unknown kind '{letter}'"
+                ));
+            }
             nodes.push(Node {
                 value: stored.values[place],
                 right: stored.rights[place],
                 feature: stored.features[place],
-                kind,
-                missing_left: letter.is_ascii_uppercase(),
+                is_leaf: letter == 'v',
+                missing_left: letter == 'l',
             });
         }
-        let left_codes: Vec<Box<[u64]>> = stored.left_codes.iter().map(|codes| words_of(codes)).collect();
-        check_runs(&nodes, &stored.roots, left_codes.len())?;
+        check_runs(&nodes, &stored.roots)?;
         let mut forest = Self {
             base: stored.base,
             roots: stored.roots,
             nodes,
-            left_codes,
             covers: stored.covers,
             expected: stored.base,
         };
@@ -256,76 +275,62 @@ impl TryFrom<StoredForest> for Forest {
     }
 }
 
-/// A set of codes as bits.
-pub(crate) fn words_of(codes: &[u32]) -> Box<[u64]> {
-    let length = codes.iter().max().map_or(0, |code| *code as usize / 64 + 1);
-    let mut words = vec![0_u64; length].into_boxed_slice();
-    for code in codes {
-        words[*code as usize / 64] |= 1 << (code % 64);
-    }
-    words
-}
-
 /// Walks every tree in preorder and checks that nodes, roots and right children stand where a walk finds them.
-fn check_runs(nodes: &[Node], roots: &[u32], code_sets: usize) -> Result<(), String> {
+fn check_runs(nodes: &[Node], roots: &[u32]) -> Result<(), String> {
     let mut place = 0;
     for &root in roots {
         if root as usize != place {
-            return Err(format!("read a forest: a tree starts at node {root}, not at {place}"));
+            return Err(format!(
+                "read a forest: a tree starts at node {root}, not at {place}"
+            ));
         }
         // Places where a right child has to start.
         let mut pending = Vec::new();
         loop {
-            let node = nodes.get(place).ok_or_else(|| format!("read a forest: node {place} is missing"))?;
+            let node = nodes
+                .get(place)
+                .ok_or_else(|| format!("read a forest: node {place} is missing"))?;
             place += 1;
-            match node.kind {
-                NodeKind::Leaf => match pending.pop() {
-                    None => break,
-                    Some(right) if right as usize == place => {}
-                    Some(right) => {
-                        return Err(format!("read a forest: a right child is at {right}, not at {place}"));
-                    }
-                },
-                NodeKind::Category if node.value < 0.0 || node.value as usize >= code_sets => {
-                    return Err(format!("read a forest: there is no set of codes {}", node.value));
+            if !node.is_leaf {
+                pending.push(node.right);
+                continue;
+            }
+            match pending.pop() {
+                None => break,
+                Some(right) if right as usize == place => {}
+                Some(right) => {
+                    return Err(format!(
+                        "read a forest: a right child is at {right}, not at {place}"
+                    ));
                 }
-                NodeKind::Category | NodeKind::Number => pending.push(node.right),
             }
         }
     }
-    if place == nodes.len() { Ok(()) } else { Err(format!("read a forest: nodes from {place} on belong to no tree")) }
+    if place == nodes.len() {
+        Ok(())
+    } else {
+        Err(format!(
+            "read a forest: nodes from {place} on belong to no tree"
+        ))
+    }
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
 
-    /// `x0 < 2 ? (x1 in {1, 70} ? 10 : 20) : 30`, missing x0 goes right, missing x1 goes left.
+    /// `x0 < 2 ? (x1 < 5 ? 10 : 20) : 30`, missing x0 goes right, missing x1 goes left.
     pub(crate) fn small() -> Forest {
         let mut forest = Forest::new(0.5);
         forest.start_tree();
-        let codes = forest.push_left_codes(words_of(&[1, 70]));
-        let leaf = |value| Node { value, right: 0, feature: 0, kind: NodeKind::Leaf, missing_left: false };
-        let root = forest.push(Node {
-            value: 2.0,
-            right: 0,
-            feature: 0,
-            kind: NodeKind::Number,
-            missing_left: false,
-        });
-        let split = forest.push(Node {
-            value: codes as f64,
-            right: 0,
-            feature: 1,
-            kind: NodeKind::Category,
-            missing_left: true,
-        });
-        forest.push(leaf(10.0));
-        let right = forest.push(leaf(20.0));
+        let root = forest.push(Node::split(0, 2.0, false));
+        let split = forest.push(Node::split(1, 5.0, true));
+        forest.push(Node::leaf(10.0));
+        let right = forest.push(Node::leaf(20.0));
         forest.set_right(split, right);
-        let right = forest.push(leaf(30.0));
+        let right = forest.push(Node::leaf(30.0));
         forest.set_right(root, right);
-        let rows = [[1.0, 1.0], [1.0, 2.0], [1.0, 3.0], [5.0, 1.0]];
+        let rows = [[1.0, 1.0], [1.0, 6.0], [1.0, 7.0], [5.0, 1.0]];
         forest.count_covers(4, &[1.0; 4], |row, out| out.extend(rows[row]));
         forest
     }
@@ -337,8 +342,7 @@ pub(crate) mod tests {
     #[test]
     fn rows_fall_into_their_leaves() {
         check([1.0, 1.0], 10.0);
-        check([1.0, 70.0], 10.0);
-        check([1.0, 2.0], 20.0);
+        check([1.0, 5.0], 20.0);
         check([1.0, 5000.0], 20.0);
         check([1.0, f64::NAN], 10.0);
         check([2.0, 1.0], 30.0);
@@ -364,12 +368,15 @@ pub(crate) mod tests {
         for (from, to) in [
             ("\"roots\":[0]", "\"roots\":[1]"),
             ("\"rights\":[4,", "\"rights\":[0,"),
-            ("\"kinds\":\"nCl", "\"kinds\":\"lCl"),
-            ("\"kinds\":\"nCl", "\"kinds\":\"nCx"),
-            ("[[1,70]]", "[]"),
+            ("\"kinds\":\"rlv", "\"kinds\":\"vlv"),
+            ("\"kinds\":\"rlv", "\"kinds\":\"rlx"),
+            ("\"features\":[0,", "\"features\":["),
         ] {
             assert!(stored.contains(from), "{stored}");
-            assert!(serde_json::from_str::<Forest>(&stored.replace(from, to)).is_err(), "{from} → {to}");
+            assert!(
+                serde_json::from_str::<Forest>(&stored.replace(from, to)).is_err(),
+                "{from} → {to}"
+            );
         }
     }
 }

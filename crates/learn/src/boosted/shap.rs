@@ -1,7 +1,7 @@
 //! Shapley values of a forest: path-dependent TreeSHAP, Lundberg, Erion and Lee, "Consistent individualized
 //! feature attribution for tree ensembles" (2018), Algorithm 2: O(trees · leaves · depth²) per row.
 
-use super::forest::{Forest, Node, NodeKind};
+use super::forest::{Forest, Node};
 
 /// One feature on the way from the root to a node.
 #[derive(Debug, Clone, Copy)]
@@ -21,10 +21,25 @@ const NONE: u32 = u32::MAX;
 /// Adds to `contributions[feature]` what each feature adds to the raw score of an encoded row. Their sum is
 /// `forest.raw(row) − forest.expected()`.
 pub(crate) fn contributions(forest: &Forest, row: &[f64], contributions: &mut [f64]) {
-    let mut walk = Walk { forest, row, contributions, path: Vec::new() };
+    let mut walk = Walk {
+        forest,
+        row,
+        contributions,
+        path: Vec::new(),
+    };
     for &root in forest.roots() {
         walk.path.clear();
-        walk.descend(root as usize, 0, 0, Step { feature: NONE, unknown: 1.0, known: 1.0, weight: 0.0 });
+        walk.descend(
+            root as usize,
+            0,
+            0,
+            Step {
+                feature: NONE,
+                unknown: 1.0,
+                known: 1.0,
+                weight: 0.0,
+            },
+        );
     }
 }
 
@@ -43,7 +58,7 @@ impl Walk<'_> {
         self.path.extend_from_within(start..start + length);
         extend(&mut self.path, own, step);
         let node: Node = *self.forest.node(place);
-        if node.kind == NodeKind::Leaf {
+        if node.is_leaf {
             self.credit(own, node.value);
         } else {
             self.split(place, own, node);
@@ -55,34 +70,67 @@ impl Walk<'_> {
         let path = &self.path[own..];
         for (place, step) in path.iter().enumerate().skip(1) {
             let weight = weight_without(path, place);
-            self.contributions[step.feature as usize] += weight * (step.known - step.unknown) * value;
+            self.contributions[step.feature as usize] +=
+                weight * (step.known - step.unknown) * value;
         }
     }
 
     fn split(&mut self, place: usize, own: usize, node: Node) {
         let (left, right) = (place + 1, node.right as usize);
-        let (taken, other) =
-            if self.forest.goes_left(&node, self.row) { (left, right) } else { (right, left) };
+        let (taken, other) = if node.goes_left(self.row) {
+            (left, right)
+        } else {
+            (right, left)
+        };
         let cover = self.forest.cover(place);
         let (mut unknown, mut known) = (1.0, 1.0);
         // The same feature twice on a path counts once: take its first step out and multiply it in again.
         let feature = u32::from(node.feature);
-        if let Some(earlier) = self.path[own..].iter().position(|step| step.feature == feature) {
-            (unknown, known) = (self.path[own + earlier].unknown, self.path[own + earlier].known);
+        if let Some(earlier) = self.path[own..]
+            .iter()
+            .position(|step| step.feature == feature)
+        {
+            (unknown, known) = (
+                self.path[own + earlier].unknown,
+                self.path[own + earlier].known,
+            );
             remove(&mut self.path, own, earlier);
         }
         let length = self.path.len() - own;
         let share = |child: usize| unknown * self.forest.cover(child) / cover;
         let (to_taken, to_other) = (share(taken), share(other));
-        self.descend(taken, own, length, Step { feature, unknown: to_taken, known, weight: 0.0 });
-        self.descend(other, own, length, Step { feature, unknown: to_other, known: 0.0, weight: 0.0 });
+        self.descend(
+            taken,
+            own,
+            length,
+            Step {
+                feature,
+                unknown: to_taken,
+                known,
+                weight: 0.0,
+            },
+        );
+        self.descend(
+            other,
+            own,
+            length,
+            Step {
+                feature,
+                unknown: to_other,
+                known: 0.0,
+                weight: 0.0,
+            },
+        );
     }
 }
 
 /// EXTEND of Algorithm 2: adds a step to the path that starts at `own`.
 fn extend(path: &mut Vec<Step>, own: usize, step: Step) {
     let length = path.len() - own;
-    path.push(Step { weight: if length == 0 { 1.0 } else { 0.0 }, ..step });
+    path.push(Step {
+        weight: if length == 0 { 1.0 } else { 0.0 },
+        ..step
+    });
     let path = &mut path[own..];
     let size = (length + 1) as f64;
     for i in (0..length).rev() {
@@ -108,8 +156,17 @@ fn remove(path: &mut Vec<Step>, own: usize, place: usize) {
         }
     }
     for i in place..last {
-        let (feature, unknown, known) = (steps[i + 1].feature, steps[i + 1].unknown, steps[i + 1].known);
-        steps[i] = Step { feature, unknown, known, weight: steps[i].weight };
+        let (feature, unknown, known) = (
+            steps[i + 1].feature,
+            steps[i + 1].unknown,
+            steps[i + 1].known,
+        );
+        steps[i] = Step {
+            feature,
+            unknown,
+            known,
+            weight: steps[i].weight,
+        };
     }
     path.pop();
 }
@@ -141,14 +198,20 @@ mod tests {
     /// What the trees say when only the features in `known` (a bit set) are known, by definition.
     fn value(forest: &Forest, place: usize, row: &[f64], known: u32) -> f64 {
         let node = forest.node(place);
-        if node.kind == NodeKind::Leaf {
+        if node.is_leaf {
             return node.value;
         }
         let (left, right) = (place + 1, node.right as usize);
         if known >> node.feature & 1 == 1 {
-            return value(forest, if forest.goes_left(node, row) { left } else { right }, row, known);
+            return value(
+                forest,
+                if node.goes_left(row) { left } else { right },
+                row,
+                known,
+            );
         }
-        (value(forest, left, row, known) * forest.cover(left) + value(forest, right, row, known) * forest.cover(right))
+        (value(forest, left, row, known) * forest.cover(left)
+            + value(forest, right, row, known) * forest.cover(right))
             / forest.cover(place)
     }
 
@@ -156,14 +219,21 @@ mod tests {
     fn by_definition(forest: &Forest, row: &[f64]) -> Vec<f64> {
         let features = row.len() as u32;
         let factorial = |n: u32| (1..=n).map(f64::from).product::<f64>();
-        let all = |known: u32| forest.roots().iter().map(|&root| value(forest, root as usize, row, known)).sum::<f64>();
+        let all = |known: u32| {
+            forest
+                .roots()
+                .iter()
+                .map(|&root| value(forest, root as usize, row, known))
+                .sum::<f64>()
+        };
         (0..features)
             .map(|feature| {
                 (0..1_u32 << features)
                     .filter(|known| known >> feature & 1 == 0)
                     .map(|known| {
                         let size = known.count_ones();
-                        let weight = factorial(size) * factorial(features - size - 1) / factorial(features);
+                        let weight =
+                            factorial(size) * factorial(features - size - 1) / factorial(features);
                         weight * (all(known | 1 << feature) - all(known))
                     })
                     .sum()
@@ -175,15 +245,28 @@ mod tests {
         let mut found = vec![0.0; row.len()];
         contributions(forest, row, &mut found);
         for (found, expected) in found.iter().zip(by_definition(forest, row)) {
-            assert!((found - expected).abs() < 1e-9, "{found} is not {expected} for {row:?}");
+            assert!(
+                (found - expected).abs() < 1e-9,
+                "{found} is not {expected} for {row:?}"
+            );
         }
         let sum: f64 = found.iter().sum::<f64>() + forest.expected();
-        assert!((sum - forest.raw(row)).abs() < 1e-9, "{sum} is not {}", forest.raw(row));
+        assert!(
+            (sum - forest.raw(row)).abs() < 1e-9,
+            "{sum} is not {}",
+            forest.raw(row)
+        );
     }
 
     #[test]
     fn values_are_those_of_the_definition() {
-        for row in [[1.0, 1.0], [1.0, 2.0], [3.0, 1.0], [f64::NAN, 1.0], [1.0, f64::NAN]] {
+        for row in [
+            [1.0, 1.0],
+            [1.0, 2.0],
+            [3.0, 1.0],
+            [f64::NAN, 1.0],
+            [1.0, f64::NAN],
+        ] {
             check(&small(), &row);
         }
     }
@@ -194,21 +277,43 @@ mod tests {
         let mut forest = Forest::new(0.0);
         forest.start_tree();
         let mut pending = Vec::new();
-        for (feature, value) in
-            [(0, 8.0), (1, 3.0), (0, 2.0), (9, 1.0), (9, 5.0), (2, 1.0), (9, -4.0), (9, 7.0), (0, 9.0), (9, 2.0), (9, 11.0)]
-        {
-            let kind = if feature == 9 { NodeKind::Leaf } else { NodeKind::Number };
-            let place = forest.push(Node { value, right: 0, feature, kind, missing_left: true });
-            if kind == NodeKind::Number {
+        for (feature, value) in [
+            (0, 8.0),
+            (1, 3.0),
+            (0, 2.0),
+            (9, 1.0),
+            (9, 5.0),
+            (2, 1.0),
+            (9, -4.0),
+            (9, 7.0),
+            (0, 9.0),
+            (9, 2.0),
+            (9, 11.0),
+        ] {
+            let is_leaf = feature == 9;
+            let place = forest.push(if is_leaf {
+                Node::leaf(value)
+            } else {
+                Node::split(feature, value, true)
+            });
+            if !is_leaf {
                 pending.push(place);
             } else if let Some(split) = pending.pop() {
                 forest.set_right(split, place + 1);
             }
         }
         let rows: Vec<[f64; 3]> = (0..60)
-            .map(|i| [f64::from(i * 7 % 12), f64::from(i * 5 % 6), f64::from(i % 3)])
+            .map(|i| {
+                [
+                    f64::from(i * 7 % 12),
+                    f64::from(i * 5 % 6),
+                    f64::from(i % 3),
+                ]
+            })
             .collect();
-        forest.count_covers(rows.len(), &vec![1.0; rows.len()], |row, out| out.extend(rows[row]));
+        forest.count_covers(rows.len(), &vec![1.0; rows.len()], |row, out| {
+            out.extend(rows[row]);
+        });
         for row in &rows {
             check(&forest, row);
         }

@@ -21,17 +21,44 @@ pub(crate) struct Design {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Part {
-    /// (x − mean) / scale of the value or its ln(1 + x); 0 for what is missing, which has an indicator as its
-    /// second coefficient when training saw missing values.
-    Number { at: usize, log: bool, mean: f64, scale: f64, missing_share: f64 },
+    /// One coefficient per scale, all 0 for what is missing, and one for that if training saw it.
+    Number {
+        at: usize,
+        scales: Vec<Scale>,
+        missing_share: f64,
+    },
     /// One coefficient per code and one more for missing.
     Category { at: usize, shares: Vec<f64> },
     /// One value only in training: nothing to learn.
     Unused,
 }
 
+/// A number seen as (x − mean) / deviation, or its ln(1 + x) so.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Scale {
+    log: bool,
+    mean: f64,
+    deviation: f64,
+}
+
+impl Scale {
+    fn of(&self, value: f64) -> f64 {
+        let value = if self.log {
+            value.max(0.0).ln_1p()
+        } else {
+            value
+        };
+        ((value - self.mean) / self.deviation).clamp(-Z_MAX, Z_MAX)
+    }
+}
+
 impl Design {
-    pub(crate) fn fit(table: &FeatureTable, weights: &[f64], rows_min: usize, categories_max: usize) -> Self {
+    pub(crate) fn fit(
+        table: &FeatureTable,
+        weights: &[f64],
+        rows_min: usize,
+        categories_max: usize,
+    ) -> Self {
         let encoder = Encoder::fit(table, weights, rows_min, categories_max);
         let mut width = 0;
         let parts = (0..table.columns().len())
@@ -45,24 +72,39 @@ impl Design {
                 part
             })
             .collect();
-        Self { encoder, parts, width }
+        Self {
+            encoder,
+            parts,
+            width,
+        }
     }
 
     /// Calls `each(coefficient, value)` for what is not zero in column `column`.
     pub(crate) fn terms(&self, column: usize, encoded: f64, mut each: impl FnMut(usize, f64)) {
         match &self.parts[column] {
             Part::Unused => {}
-            Part::Number { at, missing_share, .. } if encoded.is_nan() => {
-                if *missing_share > 0.0 {
-                    each(at + 1, 1.0);
+            Part::Number {
+                at,
+                scales,
+                missing_share,
+            } => {
+                if !encoded.is_nan() {
+                    for (place, scale) in scales.iter().enumerate() {
+                        each(at + place, scale.of(encoded));
+                    }
+                } else if *missing_share > 0.0 {
+                    each(at + scales.len(), 1.0);
                 }
             }
-            Part::Number { at, log, mean, scale, .. } => {
-                let value = if *log { encoded.max(0.0).ln_1p() } else { encoded };
-                each(*at, ((value - mean) / scale).clamp(-Z_MAX, Z_MAX));
-            }
             Part::Category { at, shares } => {
-                each(at + if encoded.is_nan() { shares.len() - 1 } else { encoded as usize }, 1.0);
+                each(
+                    at + if encoded.is_nan() {
+                        shares.len() - 1
+                    } else {
+                        encoded as usize
+                    },
+                    1.0,
+                );
             }
         }
     }
@@ -72,7 +114,11 @@ impl Design {
         let columns: Vec<Vec<f64>> = (0..table.columns().len())
             .map(|column| self.encoder.encode_column(column, table.values(column)))
             .collect();
-        let mut rows = SparseRows { ends: Vec::with_capacity(table.rows()), places: Vec::new(), values: Vec::new() };
+        let mut rows = SparseRows {
+            ends: Vec::with_capacity(table.rows()),
+            places: Vec::new(),
+            values: Vec::new(),
+        };
         for row in 0..table.rows() {
             for (column, values) in columns.iter().enumerate() {
                 self.terms(column, values[row], |place, value| {
@@ -89,51 +135,95 @@ impl Design {
 impl Part {
     fn width(&self) -> usize {
         match self {
-            Self::Number { missing_share, .. } => 1 + usize::from(*missing_share > 0.0),
+            Self::Number {
+                scales,
+                missing_share,
+                ..
+            } => scales.len() + usize::from(*missing_share > 0.0),
             Self::Category { shares, .. } => shares.len(),
             Self::Unused => 0,
         }
     }
 }
 
+/// A skewed number that is never negative is also seen by its logarithm: which of the two says more, the coefficients tell.
 fn number_part(values: &[f64], weights: &[f64], at: usize) -> Part {
-    let total: f64 = weights.iter().sum();
-    let known = || values.iter().zip(weights).filter(|(value, _)| !value.is_nan());
-    let known_weight: f64 = known().map(|(_, weight)| weight).sum();
-    let moment = |f: &dyn Fn(f64) -> f64| known().map(|(value, weight)| weight * f(*value)).sum::<f64>() / known_weight;
-    let missing_share = if known_weight < total { 1.0 - known_weight / total } else { 0.0 };
-    let (mean, log) = if known_weight > 0.0 {
-        let mean = moment(&|value| value);
-        let deviation = moment(&|value| (value - mean).powi(2)).sqrt();
-        // Skewness above 1 counts as highly skewed (Bulmer 1979); the logarithm needs values ≥ 0.
-        let skewness = moment(&|value| ((value - mean) / deviation).powi(3));
-        let log = skewness > 1.0 && known().all(|(value, _)| *value >= 0.0);
-        (if log { moment(&f64::ln_1p) } else { mean }, log)
-    } else {
-        (0.0, false)
-    };
-    let transformed = |value: f64| if log { value.ln_1p() } else { value };
-    let scale = if known_weight > 0.0 { moment(&|value| (transformed(value) - mean).powi(2)).sqrt() } else { 0.0 };
-    if scale > 1e-12 * (1.0 + mean.abs()) && scale.is_finite() && mean.is_finite() {
-        Part::Number { at, log, mean, scale, missing_share }
-    } else if missing_share > 0.0 && missing_share < 1.0 {
-        // Only whether it is known says something.
-        Part::Number { at, log: false, mean: if mean.is_finite() { mean } else { 0.0 }, scale: f64::MAX, missing_share }
-    } else {
-        Part::Unused
+    /// Highly skewed, by the rule of Bulmer (1979).
+    const SKEWNESS_MIN: f64 = 1.0;
+    let known: Vec<(f64, f64)> = values
+        .iter()
+        .zip(weights)
+        .filter(|(value, _)| !value.is_nan())
+        .map(|(value, weight)| (*value, *weight))
+        .collect();
+    let known_weight: f64 = known.iter().map(|(_, weight)| weight).sum();
+    let missing_weight: f64 = weights.iter().sum::<f64>() - known_weight;
+    let mut scales = Vec::new();
+    if let Some((scale, skewness)) = scale(&known, false) {
+        scales.push(scale);
+        if skewness > SKEWNESS_MIN && known.iter().all(|(value, _)| *value >= 0.0) {
+            scales.extend(self::scale(&known, true).map(|(scale, _)| scale));
+        }
     }
+    // What is always missing says nothing by being missing.
+    let missing_share = if known_weight > 0.0 && missing_weight > 0.0 {
+        missing_weight / (known_weight + missing_weight)
+    } else {
+        0.0
+    };
+    if scales.is_empty() && missing_share == 0.0 {
+        Part::Unused
+    } else {
+        Part::Number {
+            at,
+            scales,
+            missing_share,
+        }
+    }
+}
+
+/// The scale of weighted numbers and their skewness; `None` when they do not vary, or too much to be squared.
+fn scale(known: &[(f64, f64)], log: bool) -> Option<(Scale, f64)> {
+    let total: f64 = known.iter().map(|(_, weight)| weight).sum();
+    let seen = |value: f64| if log { value.ln_1p() } else { value };
+    let moment = |f: &dyn Fn(f64) -> f64| {
+        let sum: f64 = known
+            .iter()
+            .map(|(value, weight)| weight * f(seen(*value)))
+            .sum();
+        sum / total
+    };
+    let mean = moment(&|value| value);
+    let deviation = moment(&|value| (value - mean).powi(2)).sqrt();
+    let skewness = moment(&|value| ((value - mean) / deviation).powi(3));
+    let varies = deviation.is_finite() && deviation > 1e-12 * (1.0 + mean.abs());
+    varies.then_some((
+        Scale {
+            log,
+            mean,
+            deviation,
+        },
+        skewness,
+    ))
 }
 
 fn category_part(values: &[f64], weights: &[f64], codes: usize, at: usize) -> Part {
     let mut shares = vec![0.0; codes + 1];
     for (value, weight) in values.iter().zip(weights) {
-        shares[if value.is_nan() { codes } else { *value as usize }] += weight;
+        shares[if value.is_nan() {
+            codes
+        } else {
+            *value as usize
+        }] += weight;
     }
     if shares.iter().filter(|share| **share > 0.0).count() < 2 {
         return Part::Unused;
     }
     let total: f64 = weights.iter().sum();
-    Part::Category { at, shares: shares.iter().map(|share| share / total).collect() }
+    Part::Category {
+        at,
+        shares: shares.iter().map(|share| share / total).collect(),
+    }
 }
 
 /// Rows of (place, value) pairs; what is not listed is zero.
@@ -158,7 +248,9 @@ impl SparseRows {
         self.places[range.clone()]
             .iter()
             .zip(&self.values[range])
-            .fold(0.0, |sum, (place, value)| sum + coefficients[*place as usize] * value)
+            .fold(0.0, |sum, (place, value)| {
+                sum + coefficients[*place as usize] * value
+            })
     }
 
     /// Adds `factor` times a row to a dense vector.

@@ -14,7 +14,7 @@ use crate::{LearnError, Learner, Model, Task, TrainingSet};
 
 /// Logistic regression, ridge regression or multinomial logistic regression with an L2 penalty.
 ///
-/// Numbers are standardised (skewed ones ≥ 0 by their logarithm) and drawn in beyond 8 standard deviations; what is
+/// Numbers are standardised (skewed ones ≥ 0 also by their logarithm) and drawn in beyond 8 standard deviations; what is
 /// missing is the mean, with an indicator. Categories have one coefficient each. A regression on skewed
 /// non-negative targets also tries ln(1 + value) with Duan's smearing and keeps what has the smaller Tweedie
 /// deviance on the newest quarter of its rows.
@@ -22,7 +22,7 @@ use crate::{LearnError, Learner, Model, Task, TrainingSet};
 pub struct Linear {
     /// The penalty is `l2 / 2 · Σ coefficient²` beside the summed loss; the intercept is free. ≥ 0, default 1.
     pub l2: f64,
-    /// Steps of L-BFGS at most. Default 200.
+    /// Steps of L-BFGS at most. Default 100.
     pub iterations_max: usize,
     /// A category with fewer rows is "other". Default 10.
     pub category_rows_min: usize,
@@ -32,7 +32,12 @@ pub struct Linear {
 
 impl Default for Linear {
     fn default() -> Self {
-        Self { l2: 1.0, iterations_max: 200, category_rows_min: 10, categories_max: 50 }
+        Self {
+            l2: 1.0,
+            iterations_max: 100,
+            category_rows_min: 10,
+            categories_max: 50,
+        }
     }
 }
 
@@ -61,7 +66,11 @@ impl Learner for Linear {
     fn fit(&self, task: &Task, train: &TrainingSet, _seed: u64) -> Result<Model, LearnError> {
         train.check(task)?;
         if !(self.l2.is_finite() && self.l2 >= 0.0) {
-            return Err(LearnError::Parameter { name: "l2", value: self.l2, allowed: "0 or more" });
+            return Err(LearnError::Parameter {
+                name: "l2",
+                value: self.l2,
+                allowed: "0 or more",
+            });
         }
         Ok(Model::Linear(match task {
             Task::Regression => {
@@ -75,7 +84,12 @@ impl Learner for Linear {
 
 impl Linear {
     fn design(&self, train: &TrainingSet) -> Design {
-        Design::fit(&train.features, &train.weights, self.category_rows_min, self.categories_max)
+        Design::fit(
+            &train.features,
+            &train.weights,
+            self.category_rows_min,
+            self.categories_max,
+        )
     }
 
     /// Logistic regression for two classes, multinomial for more.
@@ -86,7 +100,11 @@ impl Linear {
         let shares = base_scores(task, &train.targets, &train.weights);
         let mut start = vec![0.0; stride * shares.len()];
         for (output, share) in shares.iter().enumerate() {
-            start[output * stride + design.width] = if shares.len() == 1 { logit(*share) } else { share.ln() };
+            start[output * stride + design.width] = if shares.len() == 1 {
+                logit(*share)
+            } else {
+                share.ln()
+            };
         }
         let total: f64 = train.weights.iter().sum();
         let found = solve::minimise(start, self.iterations_max, |x, gradient| {
@@ -98,11 +116,23 @@ impl Linear {
             };
             self.penalised(loss, total, stride, x, gradient)
         });
-        LinearModel { task: task.clone(), outputs: outputs(&found, stride), design, form: None }
+        LinearModel {
+            task: task.clone(),
+            outputs: outputs(&found, stride),
+            design,
+            form: None,
+        }
     }
 
     /// Adds the penalty and divides everything by the weight of all rows, so that steps are of order one.
-    fn penalised(&self, mut loss: f64, total: f64, stride: usize, x: &[f64], gradient: &mut [f64]) -> f64 {
+    fn penalised(
+        &self,
+        mut loss: f64,
+        total: f64,
+        stride: usize,
+        x: &[f64],
+        gradient: &mut [f64],
+    ) -> f64 {
         for (place, (entry, x)) in gradient.iter_mut().zip(x).enumerate() {
             if place % stride != stride - 1 {
                 loss += 0.5 * self.l2 * x * x;
@@ -118,17 +148,25 @@ impl Linear {
         let rows = design.rows(&train.features);
         let stride = design.width + 1;
         let total: f64 = train.weights.iter().sum();
-        let targets: Vec<f64> = train.targets.iter().map(|&target| form.raw_target(target)).collect();
+        let targets: Vec<f64> = train
+            .targets
+            .iter()
+            .map(|&target| form.raw_target(target))
+            .collect();
         let mean = base_scores(&Task::Regression, &targets, &train.weights)[0];
-        let spread = targets.iter().zip(&train.weights).map(|(y, w)| w * (y - mean).powi(2)).sum::<f64>() / total;
+        let spread = targets
+            .iter()
+            .zip(&train.weights)
+            .map(|(y, w)| w * (y - mean).powi(2))
+            .sum::<f64>()
+            / total;
         // In units of its own spread the target is of order one, as the minimiser's stopping rule expects.
         let unit = if spread > 0.0 { spread.sqrt() } else { 1.0 };
         let mut found = solve::minimise(vec![0.0; stride], self.iterations_max, |x, gradient| {
             gradient.fill(0.0);
             let mut loss = 0.0;
-            for row in 0..rows.len() {
-                let error = rows.dot(row, x) + x[stride - 1] - (targets[row] - mean) / unit;
-                let weight = train.weights[row];
+            for (row, (target, weight)) in targets.iter().zip(&train.weights).enumerate() {
+                let error = rows.dot(row, x) + x[stride - 1] - (target - mean) / unit;
                 loss += 0.5 * weight * error * error;
                 rows.add_to(row, weight * error, gradient);
                 gradient[stride - 1] += weight * error;
@@ -141,15 +179,27 @@ impl Linear {
         let raw: Vec<f64> = (0..rows.len())
             .map(|row| rows.dot(row, &outputs[0].coefficients) + outputs[0].intercept)
             .collect();
-        let form = form.smeared(&raw, &train.targets, &train.weights);
-        LinearModel { task: Task::Regression, design, outputs, form: Some(form) }
+        let form = form
+            .bounded(&raw)
+            .smeared(&raw, &train.targets, &train.weights);
+        LinearModel {
+            task: Task::Regression,
+            design,
+            outputs,
+            form: Some(form),
+        }
     }
 
     fn choose_form(&self, train: &TrainingSet) -> TargetForm {
         /// Below this, the newest quarter is too small to tell forms apart.
         const ROWS_MIN: usize = 200;
-        let identity =
-            TargetForm::Identity { floor: train.targets.iter().all(|target| *target >= 0.0).then_some(0.0) };
+        let identity = TargetForm::Identity {
+            floor: train
+                .targets
+                .iter()
+                .all(|target| *target >= 0.0)
+                .then_some(0.0),
+        };
         if train.rows() < ROWS_MIN || !is_skewed(&train.targets, &train.weights) {
             return identity;
         }
@@ -158,17 +208,25 @@ impl Linear {
         let log1p = TargetForm::log1p(&train.targets);
         let deviance = |form| {
             let mut predictions = Vec::with_capacity(newer.rows());
-            self.regression(&older, form).predict_table(&newer.features, &mut predictions);
+            self.regression(&older, form)
+                .predict_table(&newer.features, &mut predictions);
             tweedie_deviance(&newer.targets, &predictions, &newer.weights)
         };
-        if deviance(log1p) < deviance(identity) { log1p } else { identity }
+        if deviance(log1p) < deviance(identity) {
+            log1p
+        } else {
+            identity
+        }
     }
 }
 
 fn outputs(found: &[f64], stride: usize) -> Vec<Output> {
     found
         .chunks_exact(stride)
-        .map(|chunk| Output { intercept: chunk[stride - 1], coefficients: chunk[..stride - 1].to_vec() })
+        .map(|chunk| Output {
+            intercept: chunk[stride - 1],
+            coefficients: chunk[..stride - 1].to_vec(),
+        })
         .collect()
 }
 
@@ -188,7 +246,13 @@ fn logistic_loss(rows: &SparseRows, train: &TrainingSet, x: &[f64], gradient: &m
 }
 
 /// Σ w · −ln softmax(raw)[class], and its gradient.
-fn multinomial_loss(rows: &SparseRows, train: &TrainingSet, stride: usize, x: &[f64], gradient: &mut [f64]) -> f64 {
+fn multinomial_loss(
+    rows: &SparseRows,
+    train: &TrainingSet,
+    stride: usize,
+    x: &[f64],
+    gradient: &mut [f64],
+) -> f64 {
     let mut loss = 0.0;
     let mut scores = vec![0.0; x.len() / stride];
     for row in 0..rows.len() {
@@ -276,17 +340,23 @@ impl LinearModel {
         for (column, value) in self.encoded(row).into_iter().enumerate() {
             let mean = match &self.design.parts[column] {
                 Part::Unused => 0.0,
-                Part::Number { at, missing_share, .. } if *missing_share > 0.0 => {
-                    missing_share * output.coefficients[at + 1]
-                }
+                Part::Number {
+                    at,
+                    scales,
+                    missing_share,
+                } if *missing_share > 0.0 => missing_share * output.coefficients[at + scales.len()],
                 Part::Number { .. } => 0.0,
-                Part::Category { at, shares } => {
-                    shares.iter().zip(&output.coefficients[*at..]).map(|(share, c)| share * c).sum()
-                }
+                Part::Category { at, shares } => shares
+                    .iter()
+                    .zip(&output.coefficients[*at..])
+                    .map(|(share, c)| share * c)
+                    .sum(),
             };
             bias += mean;
             contributions[column] -= mean;
-            self.design.terms(column, value, |place, term| contributions[column] += output.coefficients[place] * term);
+            self.design.terms(column, value, |place, term| {
+                contributions[column] += output.coefficients[place] * term;
+            });
         }
         contributions[row.len()] = bias;
         contributions
@@ -314,10 +384,15 @@ mod tests {
 
     #[test]
     fn a_straight_line_is_found() {
-        let rows: Vec<[f64; 2]> = (0..200).map(|i| [f64::from(i % 17), f64::from(i % 23)]).collect();
+        let rows: Vec<[f64; 2]> = (0..200)
+            .map(|i| [f64::from(i % 17), f64::from(i % 23)])
+            .collect();
         let targets = rows.iter().map(|[a, b]| 3.0 * a - 2.0 * b + 7.0).collect();
         let set = TrainingSet::unweighted(numbers(&rows), targets).unwrap();
-        let learner = Linear { l2: 0.0, ..Linear::default() };
+        let learner = Linear {
+            l2: 0.0,
+            ..Linear::default()
+        };
         let model = learner.fit(&Task::Regression, &set, 0).unwrap();
         let found = model.predict_row(&[FeatureValue::Number(5.0), FeatureValue::Number(11.0)])[0];
         assert!((found - 0.0).abs() < 1e-3, "{found}");
@@ -339,7 +414,12 @@ mod tests {
         }
         let mut set = TrainingSet::unweighted(numbers(&rows), targets).unwrap();
         set.weights = weights;
-        let model = Linear { l2: 0.0, ..Linear::default() }.fit(&Task::Binary, &set, 0).unwrap();
+        let model = Linear {
+            l2: 0.0,
+            ..Linear::default()
+        }
+        .fit(&Task::Binary, &set, 0)
+        .unwrap();
         let raw = |a: f64| model.raw_row(&[FeatureValue::Number(a), FeatureValue::Number(0.0)])[0];
         assert!((raw(0.0) - 0.5).abs() < 1e-3, "{}", raw(0.0));
         assert!((raw(1.0) - 2.0).abs() < 1e-3, "{}", raw(1.0));
@@ -347,14 +427,24 @@ mod tests {
 
     #[test]
     fn a_skewed_target_is_learnt_by_its_logarithm() {
-        let rows: Vec<[f64; 2]> = (0..2_000).map(|i| [f64::from(i * 7 % 101) / 10.0, f64::from(i * 13 % 11)]).collect();
-        let targets = rows.iter().map(|[a, b]| (0.6 * a + 0.1 * b).exp() - 1.0).collect();
+        let rows: Vec<[f64; 2]> = (0..2_000)
+            .map(|i| [f64::from(i * 7 % 101) / 10.0, f64::from(i * 13 % 11)])
+            .collect();
+        let targets = rows
+            .iter()
+            .map(|[a, b]| (0.6 * a + 0.1 * b).exp() - 1.0)
+            .collect();
         let set = TrainingSet::unweighted(numbers(&rows), targets).unwrap();
         let model = Linear::default().fit(&Task::Regression, &set, 0).unwrap();
-        let Model::Linear(linear) = &model else { panic!("a linear model") };
+        let Model::Linear(linear) = &model else {
+            panic!("a linear model")
+        };
         assert!(matches!(linear.form, Some(TargetForm::Log1p { .. })));
         let found = model.predict_row(&[FeatureValue::Number(5.0), FeatureValue::Number(5.0)])[0];
         let expected = 3.5_f64.exp() - 1.0;
-        assert!((found / expected - 1.0).abs() < 0.1, "{found} is not {expected}");
+        assert!(
+            (found / expected - 1.0).abs() < 0.1,
+            "{found} is not {expected}"
+        );
     }
 }

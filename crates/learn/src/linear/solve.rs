@@ -24,11 +24,19 @@ pub(crate) fn minimise(
         }
         let direction = direction(&history, &gradient);
         let slope = dot(&direction, &gradient);
-        let mut length = if history.is_empty() { 1.0 / dot(&gradient, &gradient).sqrt().max(1.0) } else { 1.0 };
+        let mut length = if history.is_empty() {
+            1.0 / dot(&gradient, &gradient).sqrt().max(1.0)
+        } else {
+            1.0
+        };
         let mut accepted = None;
         // Halving 40 times leaves a step of 10⁻¹²: the point does not move any more.
         for _ in 0..40 {
-            let next: Vec<f64> = x.iter().zip(&direction).map(|(x, d)| x + length * d).collect();
+            let next: Vec<f64> = x
+                .iter()
+                .zip(&direction)
+                .map(|(x, d)| x + length * d)
+                .collect();
             let next_value = evaluate(&next, &mut next_gradient);
             if next_value <= value + 1e-4 * length * slope {
                 accepted = Some((next, next_value));
@@ -36,15 +44,25 @@ pub(crate) fn minimise(
             }
             length *= 0.5;
         }
-        let Some((next, next_value)) = accepted else { break };
+        let Some((next, next_value)) = accepted else {
+            break;
+        };
         let moved: Vec<f64> = next.iter().zip(&x).map(|(next, x)| next - x).collect();
-        let turned: Vec<f64> = next_gradient.iter().zip(&gradient).map(|(next, g)| next - g).collect();
+        let turned: Vec<f64> = next_gradient
+            .iter()
+            .zip(&gradient)
+            .map(|(next, g)| next - g)
+            .collect();
         let curvature = dot(&moved, &turned);
         if curvature > 1e-12 * dot(&turned, &turned) {
             if history.len() == MEMORY {
                 history.remove(0);
             }
-            history.push(Step { moved, turned, curvature });
+            history.push(Step {
+                moved,
+                turned,
+                curvature,
+            });
         }
         x = next;
         value = next_value;

@@ -118,12 +118,33 @@ impl Table {
     /// The table, kept from being changed by others until the guard is dropped. `None` in it while nothing was written.
     pub(super) async fn lock(&self) -> Result<OwnedMutexGuard<Option<Open>>, StoreError> {
         let mut current = Arc::clone(&self.current).lock_owned().await;
-        if current.is_none() && self.folder.join("_delta_log").is_dir() {
+        if current.is_none() && self.exists()? {
             let (log_store, application) = (self.log_store()?, self.spec.application.clone());
             *current =
                 Some(off_executor(async move { open(log_store, &application).await }).await?);
         }
         Ok(current)
+    }
+
+    /// Whether anything was ever committed. Creating the table may have failed after its folder was there.
+    fn exists(&self) -> Result<bool, StoreError> {
+        let log = self.folder.join("_delta_log");
+        let entries = match std::fs::read_dir(&log) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+            Err(e) => return Err(StoreError::file("list", &log, e)),
+        };
+        for entry in entries {
+            let path = entry.map_err(|e| StoreError::file("list", &log, e))?.path();
+            // A commit or a checkpoint; what is only staged has another ending.
+            if path
+                .extension()
+                .is_some_and(|extension| extension == "json" || extension == "parquet")
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The last place that has landed; 0 while there is none.

@@ -14,7 +14,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::ops::Bound;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -28,6 +28,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::FjallOptions;
 use super::database::{self, Reopenable, failed};
+use super::journal::Synced;
 use super::keys;
 use super::received;
 use super::writer::{EncodedEvent, Request, Writer};
@@ -91,7 +92,7 @@ impl FjallLog {
     pub fn open(folder: &DataFolder, options: &FjallOptions) -> Result<Self, StoreError> {
         let (path, cache_bytes) = (folder.log(), options.log_cache_bytes);
         let shared = Arc::new(Shared {
-            tables: Reopenable::open(move || Tables::open(&path, cache_bytes))?,
+            tables: Reopenable::open(path, move |path| Tables::open(path, cache_bytes))?,
             projects: RwLock::default(),
             clean_up: Mutex::new(()),
         });
@@ -125,8 +126,8 @@ impl Drop for FjallLog {
 }
 
 impl Tables {
-    fn open(path: &PathBuf, cache_bytes: u64) -> Result<Self, StoreError> {
-        let database = database::open(path, cache_bytes)?;
+    fn open(path: &Path, cache_bytes: u64) -> Result<Self, StoreError> {
+        let database = database::open(path, cache_bytes, Synced::EveryBatch)?;
         let keyspace = |name| {
             database
                 .keyspace(name, database::keyspace_options)

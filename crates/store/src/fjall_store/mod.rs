@@ -7,6 +7,7 @@
 //! opens it again, so that writing heals when space returns.
 
 mod database;
+mod journal;
 mod keys;
 mod log;
 mod received;

@@ -17,7 +17,7 @@ pub(super) type Received = (Timestamp, String);
 pub(super) fn encode(project: &ProjectName, ids: &[Received]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(80 + ids.iter().map(|(_, id)| 12 + id.len()).sum::<usize>());
     bytes.push(FORMAT);
-    let mut text = |bytes: &mut Vec<u8>, text: &str| {
+    let text = |bytes: &mut Vec<u8>, text: &str| {
         let length = u32::try_from(text.len())
             .expect("a value of fjall, and so a text in it, is below 4 GiB");
         bytes.extend_from_slice(&length.to_be_bytes());

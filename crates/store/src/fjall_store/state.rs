@@ -10,6 +10,7 @@ use tidemill_core::ProjectName;
 
 use super::FjallOptions;
 use super::database::{self, Reopenable, failed};
+use super::journal::Synced;
 use super::keys;
 use crate::state::StateEntry;
 use crate::{DataFolder, StateBatch, StateStore, StoreError};
@@ -33,11 +34,10 @@ impl FjallState {
     /// [`StoreError::Corrupt`] where what is stored does not read back as it was written,
     /// [`StoreError::Full`], and those of the file system.
     pub fn open(folder: &DataFolder, options: &FjallOptions) -> Result<Self, StoreError> {
-        let path = folder.state();
         let cache_bytes = options.state_cache_bytes;
-        let tables = Reopenable::open(move || {
+        let tables = Reopenable::open(folder.state(), move |path| {
             Ok(Tables {
-                database: database::open(&path, cache_bytes)?,
+                database: database::open(path, cache_bytes, Synced::Sometimes)?,
                 by_name: RwLock::default(),
             })
         })?;

@@ -53,20 +53,26 @@ pub async fn run(config: &Config, args: &ImportArgs, output: Output) -> Result<(
     project_loop.catch_up().await?;
     project_loop.land(true).await?;
     project_loop.commit()?;
+    let rows: u64 = report.files.iter().map(|file| file.rows).sum();
+    let done_before: u64 = report.files.iter().map(|file| file.rows_done_before).sum();
+    let finished = report.files.iter().filter(|file| file.finished_before).count();
     let value = json!({
         "accepted": report.accepted, "duplicates": report.duplicates, "quarantined": report.quarantined,
-        "rows": report.rows, "resumed": report.resumed, "first": report.first, "last": report.last,
+        "rows": rows, "rows_done_before": done_before, "files_finished_before": finished, "first": report.first, "last": report.last,
     });
     output.result(&value, |_| {
         let mut text = format!(
             "{} rows: {} events accepted, {} known already, {} quarantined",
-            thousands(report.rows),
+            thousands(rows),
             thousands(report.accepted),
             thousands(report.duplicates),
             thousands(report.quarantined),
         );
-        if report.resumed > 0 {
-            text = format!("{text}; {} rows had been imported before", thousands(report.resumed));
+        if done_before > 0 {
+            text = format!("{text}; {} rows had been imported before", thousands(done_before));
+        }
+        if finished > 0 {
+            text = format!("{text}\n{finished} files were imported before and not read again (--again does)");
         }
         if let (Some(first), Some(last)) = (report.first, report.last) {
             text = format!("{text}\nfrom {first} to {last}");

@@ -4,58 +4,17 @@
 //! champion (overall and on declared slices), declared minimums, calibration. What needs the artifact, the dataset or a
 //! clock (the golden set, data quality, latency, size) is computed by the caller and given as [`Gate::further`].
 
+mod verdict;
+
 use serde::{Deserialize, Serialize};
+
+pub use verdict::{Check, Verdict};
 
 use crate::bootstrap::{Bootstrap, Difference};
 use crate::metric::Direction;
 use crate::report::{CalibrationBin, calibration_bins};
 use crate::slices::{Part, Slice};
 use crate::{EvaluateError, Metric, Rows, ScoresView, TaskKind};
-
-/// One condition, and whether it holds.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Check {
-    /// What was checked: `sound`, `beats:constant`, `champion`, `slice:country is Germany`, `min:auc`, `calibrated`, …
-    pub name: String,
-    /// What was found; 0 where nothing could be computed (the sentence says why).
-    pub value: f64,
-    /// What it has to reach, or must not exceed.
-    pub threshold: f64,
-    /// How sure the value is, where that was computed.
-    pub interval: Option<(f64, f64)>,
-    /// Whether the condition holds.
-    pub passed: bool,
-    /// The same in words.
-    pub sentence: String,
-}
-
-/// The decision about a challenger.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Verdict {
-    /// Whether all checks passed.
-    pub promoted: bool,
-    /// All of them, failed or not.
-    pub checks: Vec<Check>,
-}
-
-impl Verdict {
-    /// Promoted if all checks passed and there is at least one.
-    pub fn of(checks: Vec<Check>) -> Self {
-        Self { promoted: !checks.is_empty() && checks.iter().all(|check| check.passed), checks }
-    }
-
-    /// One line: `promoted: all 7 checks passed`, or `rejected by 2 of 7 checks: AUC 0.71 is below …; …`.
-    pub fn summary(&self) -> String {
-        let failed: Vec<&str> =
-            self.checks.iter().filter(|check| !check.passed).map(|check| check.sentence.as_str()).collect();
-        match (self.checks.len(), failed.len()) {
-            (0, _) => "rejected: nothing was checked".to_owned(),
-            (1, 0) => "promoted: its one check passed".to_owned(),
-            (checks, 0) => format!("promoted: all {checks} checks passed"),
-            (checks, count) => format!("rejected by {count} of {checks} checks: {}", failed.join("; ")),
-        }
-    }
-}
 
 /// How strict the gate is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -145,18 +104,29 @@ impl Gate<'_> {
         let probabilities = self.rows.task() != TaskKind::Regression;
         let width = self.challenger.width();
         let wrong = |row: &[f64]| {
-            row.iter().any(|value| !value.is_finite() || (probabilities && !(0.0..=1.0).contains(value)))
+            row.iter()
+                .any(|value| !value.is_finite() || (probabilities && !(0.0..=1.0).contains(value)))
                 || (width > 1 && (row.iter().sum::<f64>() - 1.0).abs() > 1e-6)
         };
         let bad = values.chunks_exact(width).filter(|row| wrong(row)).count();
-        let constant = self.rows.count() > 1 && values.chunks_exact(width).all(|row| row == &values[..width]);
-        let range = if probabilities { "finite and between 0 and 1" } else { "finite" };
+        let constant = self.rows.count() > 1
+            && values
+                .chunks_exact(width)
+                .all(|row| row == &values[..width]);
+        let range = if probabilities {
+            "finite and between 0 and 1"
+        } else {
+            "finite"
+        };
         let sentence = if bad > 0 {
             format!("{bad} of {} answers are not {range}", self.rows.count())
         } else if constant {
             format!("all {} answers are the same", self.rows.count())
         } else {
-            format!("all {} answers are {range}, and they differ", self.rows.count())
+            format!(
+                "all {} answers are {range}, and they differ",
+                self.rows.count()
+            )
         };
         Ok(Check {
             name: "sound".to_owned(),
@@ -169,13 +139,22 @@ impl Gate<'_> {
     }
 
     fn against_baselines(&self) -> Result<Vec<Check>, EvaluateError> {
-        let others: Vec<ScoresView<'_>> = self.baselines.iter().map(|(_, _, scores)| *scores).collect();
-        let differences = self.strictness.bootstrap.paired(&self.rows, self.metric, &self.challenger, &others)?;
+        let others: Vec<ScoresView<'_>> = self
+            .baselines
+            .iter()
+            .map(|(_, _, scores)| *scores)
+            .collect();
+        let differences =
+            self.strictness
+                .bootstrap
+                .paired(&self.rows, self.metric, &self.challenger, &others)?;
         Ok(self
             .baselines
             .iter()
             .zip(&differences)
-            .map(|((name, called, _), difference)| self.beats(&format!("beats:{name}"), called, difference))
+            .map(|((name, called, _), difference)| {
+                self.beats(&format!("beats:{name}"), called, difference)
+            })
             .collect())
     }
 
@@ -184,10 +163,20 @@ impl Gate<'_> {
         let (Some(value), Some(other), Some(improvement)) =
             (difference.value, difference.other, difference.improvement)
         else {
-            return undefined(name, format!("{label} cannot be compared with {called}: {}", self.why_undefined()));
+            return undefined(
+                name,
+                format!(
+                    "{label} cannot be compared with {called}: {}",
+                    self.why_undefined()
+                ),
+            );
         };
         let passed = difference.interval.is_some_and(|(low, _)| low > 0.0);
-        let verb = if passed { "beats" } else { "does not clearly beat" };
+        let verb = if passed {
+            "beats"
+        } else {
+            "does not clearly beat"
+        };
         let said = format!(
             "{label} {} {verb} {called} ({}) {} {}, {}",
             number(value),
@@ -217,13 +206,20 @@ impl Gate<'_> {
                 sentence: "there is no champion yet: this is the first version".to_owned(),
             });
         };
-        let difference =
-            self.strictness.bootstrap.paired(&self.rows, self.metric, &self.challenger, &[*scores])?[0];
+        let difference = self.strictness.bootstrap.paired(
+            &self.rows,
+            self.metric,
+            &self.challenger,
+            &[*scores],
+        )?[0];
         let label = self.metric.label();
         let (Some(value), Some(other), Some(improvement)) =
             (difference.value, difference.other, difference.improvement)
         else {
-            let sentence = format!("{label} cannot be compared with the champion {called}: {}", self.why_undefined());
+            let sentence = format!(
+                "{label} cannot be compared with the champion {called}: {}",
+                self.why_undefined()
+            );
             return Ok(undefined("champion", sentence));
         };
         let threshold = -self.tolerance(other);
@@ -244,30 +240,52 @@ impl Gate<'_> {
             number(threshold)
         );
         let (name, interval) = ("champion".to_owned(), difference.interval);
-        Ok(Check { name, value: improvement, threshold, interval, passed, sentence })
+        Ok(Check {
+            name,
+            value: improvement,
+            threshold,
+            interval,
+            passed,
+            sentence,
+        })
     }
 
     /// A slice has few rows and a wide interval, so here the burden of proof is the other way round: the check fails when
     /// the challenger is surely worse than the champion by more than the tolerance.
     fn against_champion_on_slices(&self) -> Result<Vec<Check>, EvaluateError> {
-        let Some((called, champion)) = &self.champion else { return Ok(Vec::new()) };
+        let Some((called, champion)) = &self.champion else {
+            return Ok(Vec::new());
+        };
         let mut checks = Vec::new();
         for slice in self.slices {
             let name = format!("slice:{}", slice.name);
             if slice.rows.len() < self.strictness.slice_rows_min {
                 let (found, needed) = (slice.rows.len(), self.strictness.slice_rows_min);
-                let sentence = format!("not compared where {}: {found} rows of the {needed} it needs", slice.name);
-                checks.push(Check { passed: true, ..undefined(&name, sentence) });
+                let sentence = format!(
+                    "not compared where {}: {found} rows of the {needed} it needs",
+                    slice.name
+                );
+                checks.push(Check {
+                    passed: true,
+                    ..undefined(&name, sentence)
+                });
                 continue;
             }
-            let (ours, theirs) =
-                (Part::new(&slice.rows, &self.rows, &self.challenger), Part::new(&slice.rows, &self.rows, champion));
+            let (ours, theirs) = (
+                Part::new(&slice.rows, &self.rows, &self.challenger),
+                Part::new(&slice.rows, &self.rows, champion),
+            );
             let difference = match ours.rows() {
                 // All rows of the slice have weight zero.
                 Err(EvaluateError::NoRows) => None,
                 Err(error) => return Err(error),
                 Ok(rows) => Some(
-                    self.strictness.bootstrap.paired(&rows, self.metric, &ours.scores()?, &[theirs.scores()?])?[0],
+                    self.strictness.bootstrap.paired(
+                        &rows,
+                        self.metric,
+                        &ours.scores()?,
+                        &[theirs.scores()?],
+                    )?[0],
                 ),
             };
             checks.push(self.slice_check(name, &slice.name, called, difference));
@@ -275,17 +293,35 @@ impl Gate<'_> {
         Ok(checks)
     }
 
-    fn slice_check(&self, name: String, slice: &str, called: &str, difference: Option<Difference>) -> Check {
+    fn slice_check(
+        &self,
+        name: String,
+        slice: &str,
+        called: &str,
+        difference: Option<Difference>,
+    ) -> Check {
         let label = self.metric.label();
-        let Some(Difference { value: Some(value), other: Some(other), improvement: Some(improvement), interval: found, .. }) =
-            difference
+        let Some(Difference {
+            value: Some(value),
+            other: Some(other),
+            improvement: Some(improvement),
+            interval: found,
+            ..
+        }) = difference
         else {
             let sentence = format!("not compared where {slice}: {label} is not defined there");
-            return Check { passed: true, ..undefined(&name, sentence) };
+            return Check {
+                passed: true,
+                ..undefined(&name, sentence)
+            };
         };
         let threshold = -self.tolerance(other);
         let passed = found.is_none_or(|(_, high)| high >= threshold);
-        let relation = if passed { "not surely worse than" } else { "worse than" };
+        let relation = if passed {
+            "not surely worse than"
+        } else {
+            "worse than"
+        };
         let sentence = format!(
             "where {slice}, {label} {} is {relation} the champion {called} ({}): the improvement is {}, {}",
             number(value),
@@ -293,20 +329,39 @@ impl Gate<'_> {
             number(improvement),
             interval(found)
         );
-        Check { name, value: improvement, threshold, interval: found, passed, sentence }
+        Check {
+            name,
+            value: improvement,
+            threshold,
+            interval: found,
+            passed,
+            sentence,
+        }
     }
 
     fn minimum(&self, metric: Metric, minimum: f64) -> Result<Check, EvaluateError> {
         let name = format!("min:{metric}");
-        let estimate = self.strictness.bootstrap.estimate(&self.rows, metric, &self.challenger)?;
+        let estimate = self
+            .strictness
+            .bootstrap
+            .estimate(&self.rows, metric, &self.challenger)?;
         let label = metric.label();
         let Some(value) = estimate.value else {
-            return Ok(undefined(&name, format!("{label} cannot be computed: {}", self.why_undefined())));
+            return Ok(undefined(
+                &name,
+                format!("{label} cannot be computed: {}", self.why_undefined()),
+            ));
         };
         let passed = metric.improvement(value, minimum) >= 0.0;
         let (reaches, misses) = match metric.direction() {
-            Direction::Higher => ("reaches the declared minimum", "is below the declared minimum"),
-            Direction::Lower | Direction::Zero => ("is within the declared limit", "is above the declared limit"),
+            Direction::Higher => (
+                "reaches the declared minimum",
+                "is below the declared minimum",
+            ),
+            Direction::Lower | Direction::Zero => (
+                "is within the declared limit",
+                "is above the declared limit",
+            ),
         };
         let sentence = format!(
             "{label} {} {} {}, {}",
@@ -315,7 +370,14 @@ impl Gate<'_> {
             number(minimum),
             interval(estimate.interval)
         );
-        Ok(Check { name, value, threshold: minimum, interval: estimate.interval, passed, sentence })
+        Ok(Check {
+            name,
+            value,
+            threshold: minimum,
+            interval: estimate.interval,
+            passed,
+            sentence,
+        })
     }
 
     /// Even perfect probabilities show a calibration error on a sample: in a bin of effectively n rows with the rate p, the
@@ -327,11 +389,17 @@ impl Gate<'_> {
         }
         let bins = calibration_bins(&self.rows, &self.challenger);
         let total: f64 = bins.iter().map(|bin| bin.weight).sum();
-        let mean = |of: &dyn Fn(&CalibrationBin) -> f64| bins.iter().map(|bin| bin.weight / total * of(bin)).sum::<f64>();
+        let mean = |of: &dyn Fn(&CalibrationBin) -> f64| {
+            bins.iter()
+                .map(|bin| bin.weight / total * of(bin))
+                .sum::<f64>()
+        };
         let value = mean(&|bin| (bin.score - bin.outcome).abs());
         // Unequal weights make fewer rows of many: Kish's effective number.
         let weights = self.rows.weights();
-        let kish = total * total / weights.iter().map(|weight| weight * weight).sum::<f64>() / weights.len() as f64;
+        let kish = total * total
+            / weights.iter().map(|weight| weight * weight).sum::<f64>()
+            / weights.len() as f64;
         let allowance = mean(&|bin| {
             let rows = (bin.rows as f64 * kish).max(1.0);
             (2.0 / std::f64::consts::PI * bin.score * (1.0 - bin.score) / rows).sqrt()
@@ -340,13 +408,24 @@ impl Gate<'_> {
         let passed = value <= threshold;
         let sentence = format!(
             "{} are off by {} on average, {} the {} that is allowed on {} rows",
-            if self.rows.task() == TaskKind::Binary { "probabilities" } else { "probabilities of the likeliest class" },
+            if self.rows.task() == TaskKind::Binary {
+                "probabilities"
+            } else {
+                "probabilities of the likeliest class"
+            },
             number(value),
             if passed { "within" } else { "more than" },
             number(threshold),
             self.rows.count()
         );
-        Some(Check { name: "calibrated".to_owned(), value, threshold, interval: None, passed, sentence })
+        Some(Check {
+            name: "calibrated".to_owned(),
+            value,
+            threshold,
+            interval: None,
+            passed,
+            sentence,
+        })
     }
 
     fn tolerance(&self, champion: f64) -> f64 {
@@ -380,7 +459,14 @@ impl Gate<'_> {
 }
 
 fn undefined(name: &str, sentence: String) -> Check {
-    Check { name: name.to_owned(), value: 0.0, threshold: 0.0, interval: None, passed: false, sentence }
+    Check {
+        name: name.to_owned(),
+        value: 0.0,
+        threshold: 0.0,
+        interval: None,
+        passed: false,
+        sentence,
+    }
 }
 
 fn interval(interval: Option<(f64, f64)>) -> String {
@@ -392,9 +478,17 @@ fn interval(interval: Option<(f64, f64)>) -> String {
 
 /// Three decimals below 100, else whole numbers.
 fn number(value: f64) -> String {
-    let text = if value.abs() < 100.0 { format!("{value:.3}") } else { format!("{value:.0}") };
+    let text = if value.abs() < 100.0 {
+        format!("{value:.3}")
+    } else {
+        format!("{value:.0}")
+    };
     // Minus zero is zero to a person.
-    if text.trim_start_matches('-').bytes().all(|byte| matches!(byte, b'0' | b'.')) {
+    if text
+        .trim_start_matches('-')
+        .bytes()
+        .all(|byte| matches!(byte, b'0' | b'.'))
+    {
         text.trim_start_matches('-').to_owned()
     } else {
         text
@@ -402,158 +496,4 @@ fn number(value: f64) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// 2,000 rows whose true probability is known; `sharpness` 1 tells it, 0 the base rate.
-    struct Data {
-        targets: Vec<f64>,
-        entities: Vec<u64>,
-        truth: Vec<f64>,
-    }
-
-    fn data() -> Data {
-        let count = 2_000;
-        let truth: Vec<f64> = (0..count).map(|i| 0.05 + 0.9 * (i * 611 % count) as f64 / count as f64).collect();
-        let targets = (0..count)
-            .map(|i| f64::from(u8::from(truth[i] > ((i * 389 + 7) * (i % 13 + 1) % count) as f64 / count as f64)))
-            .collect();
-        Data { targets, entities: (0..count as u64).collect(), truth }
-    }
-
-    impl Data {
-        fn scores(&self, sharpness: f64) -> Vec<f64> {
-            self.truth.iter().map(|p| 0.5 + sharpness * (p - 0.5)).collect()
-        }
-
-        fn noisy(&self) -> Vec<f64> {
-            self.truth.iter().enumerate().map(|(i, p)| 0.6 * p + 0.4 * (i * 53 % 100) as f64 / 100.0).collect()
-        }
-
-        fn gate<'a>(&'a self, challenger: &'a [f64]) -> Gate<'a> {
-            Gate {
-                rows: Rows::new(TaskKind::Binary, &self.targets, &[1.0; 2_000], &self.entities).unwrap(),
-                metric: Metric::Auc,
-                challenger: ScoresView::new(1, challenger).unwrap(),
-                baselines: Vec::new(),
-                champion: None,
-                slices: &[],
-                minimums: &[],
-                further: Vec::new(),
-                strictness: Strictness::default(),
-            }
-        }
-    }
-
-    fn find<'a>(verdict: &'a Verdict, name: &str) -> &'a Check {
-        verdict.checks.iter().find(|check| check.name == name).unwrap_or_else(|| panic!("{name} in {verdict:?}"))
-    }
-
-    #[test]
-    fn a_good_first_version_is_promoted() {
-        let data = data();
-        let (scores, noisy, constant) = (data.scores(1.0), data.noisy(), data.scores(0.0));
-        let view = |values| ScoresView::new(1, values).unwrap();
-        let verdict = Gate {
-            baselines: vec![
-                ("constant", "the base rate", view(&constant)),
-                ("recency_frequency", "the recency/frequency rule", view(&noisy)),
-            ],
-            minimums: &[(Metric::Auc, 0.7), (Metric::LogLoss, 0.69)],
-            ..data.gate(&scores)
-        }
-        .decide()
-        .unwrap();
-        assert!(verdict.promoted, "{verdict:#?}");
-        assert_eq!(verdict.summary(), "promoted: all 7 checks passed");
-        let sentence = &find(&verdict, "beats:recency_frequency").sentence;
-        assert!(sentence.contains(" beats the recency/frequency rule (0."), "{sentence}");
-        assert!(sentence.contains(") by 0."), "{sentence}");
-        assert!(find(&verdict, "champion").sentence.contains("first version"));
-        let json = serde_json::to_string(&verdict).unwrap();
-        assert_eq!(serde_json::from_str::<Verdict>(&json).unwrap(), verdict);
-    }
-
-    #[track_caller]
-    fn check_rejected(verdict: &Verdict, name: &str, sentence: &str) {
-        assert!(!verdict.promoted);
-        let failed: Vec<&str> =
-            verdict.checks.iter().filter(|check| !check.passed).map(|check| check.name.as_str()).collect();
-        assert_eq!(failed, [name], "{verdict:#?}");
-        assert!(verdict.summary().contains(sentence), "{}", verdict.summary());
-    }
-
-    #[test]
-    fn each_condition_rejects_on_its_own() {
-        let data = data();
-        let view = |values| ScoresView::new(1, values).unwrap();
-        let (scores, noisy) = (data.scores(1.0), data.noisy());
-
-        let verdict = Gate { baselines: vec![("same", "itself", view(&scores))], ..data.gate(&scores) }.decide().unwrap();
-        check_rejected(&verdict, "beats:same", "does not clearly beat itself (0.");
-
-        let verdict = Gate { champion: Some(("m@1", view(&scores))), ..data.gate(&noisy) }.decide().unwrap();
-        check_rejected(&verdict, "champion", "not surely as good as the champion m@1");
-
-        let verdict = Gate { minimums: &[(Metric::Auc, 0.99)], ..data.gate(&scores) }.decide().unwrap();
-        check_rejected(&verdict, "min:auc", "is below the declared minimum 0.990");
-
-        let bold: Vec<f64> = scores.iter().map(|p| if *p > 0.5 { 0.97 + p / 100.0 } else { p / 100.0 }).collect();
-        let verdict = data.gate(&bold).decide().unwrap();
-        check_rejected(&verdict, "calibrated", "probabilities are off by 0.");
-
-        let check = undefined("golden", "2 of 10 golden answers changed".to_owned());
-        let verdict = Gate { further: vec![check], ..data.gate(&scores) }.decide().unwrap();
-        check_rejected(&verdict, "golden", "rejected by 1 of 4 checks: 2 of 10 golden answers changed");
-    }
-
-    #[test]
-    fn unsound_answers_are_a_rejection_not_an_error() {
-        let data = data();
-        let mut scores = data.scores(1.0);
-        scores[5] = f64::NAN;
-        scores[6] = 1.5;
-        let verdict = data.gate(&scores).decide().unwrap();
-        check_rejected(&verdict, "sound", "2 of 2000 answers are not finite and between 0 and 1");
-        let verdict = data.gate(&[0.3; 2_000]).decide().unwrap();
-        check_rejected(&verdict, "sound", "all 2000 answers are the same");
-    }
-
-    #[test]
-    fn a_version_is_as_good_as_itself_and_a_broken_slice_is_seen() {
-        let data = data();
-        let scores = data.scores(1.0);
-        let view = |values| ScoresView::new(1, values).unwrap();
-        let slice = |name: &str, rows: Vec<usize>| Slice { feature: "country".into(), name: name.into(), rows };
-        let slices = [
-            slice("country is Germany", (0..2_000).step_by(5).collect()),
-            slice("country is Liechtenstein", (0..30).collect()),
-        ];
-        let verdict =
-            Gate { champion: Some(("m@1", view(&scores))), slices: &slices, ..data.gate(&scores) }.decide().unwrap();
-        assert!(verdict.promoted, "{verdict:#?}");
-        assert!(find(&verdict, "slice:country is Liechtenstein").sentence.contains("30 rows of the 100"));
-
-        let mut broken = scores.clone();
-        for row in (0..2_000).step_by(5) {
-            broken[row] = 1.0 - broken[row];
-        }
-        let verdict =
-            Gate { champion: Some(("m@1", view(&scores))), slices: &slices, ..data.gate(&broken) }.decide().unwrap();
-        let check = find(&verdict, "slice:country is Germany");
-        assert!(!check.passed && check.sentence.starts_with("where country is Germany, AUC 0."), "{check:?}");
-    }
-
-    #[test]
-    fn outcomes_of_one_kind_are_explained() {
-        let data = data();
-        let scores = data.scores(1.0);
-        let ones = vec![1.0; 2_000];
-        let noisy = data.noisy();
-        let rows = Rows::new(TaskKind::Binary, &ones, &[1.0; 2_000], &data.entities).unwrap();
-        let baselines = vec![("noisy", "noise", ScoresView::new(1, &noisy).unwrap())];
-        let verdict = Gate { rows, baselines, ..data.gate(&scores) }.decide().unwrap();
-        let sentence = &find(&verdict, "beats:noisy").sentence;
-        assert_eq!(sentence, "AUC cannot be compared with noise: all 2000 outcomes are the same");
-    }
-}
+mod tests;

@@ -1,0 +1,61 @@
+//! One hash of everything that decides what is in the states.
+
+use sha2::{Digest, Sha256};
+use tidemill_core::project::{FeatureDefinition, Formula, Operation, Project};
+
+use super::Condition;
+
+/// Changes when the same definitions would make other states.
+const STATE_VERSION: u32 = 1;
+
+/// The definitions in one canonical text; labels and lines do not matter.
+pub(super) fn hash(
+    project: &Project,
+    definitions: &[FeatureDefinition],
+    conditions: &[Condition],
+) -> String {
+    let mut text = format!("tidemill features {STATE_VERSION}\n");
+    if let Some(items) = &project.items {
+        text += &format!("items {}\n", items.id);
+    }
+    for definition in definitions {
+        text += &format!("{} {} ", definition.entity.as_str(), definition.name);
+        match &definition.formula {
+            Formula::Expression(expression) => text += &format!("= {:?}", expression.text),
+            Formula::Aggregate(aggregate) => {
+                let condition = aggregate
+                    .condition
+                    .as_ref()
+                    .map(|condition| &condition.text);
+                let value = aggregate.value.as_ref().map(ToString::to_string);
+                let windows: Vec<i64> = aggregate
+                    .windows
+                    .iter()
+                    .map(|window| window.micros())
+                    .collect();
+                let parameter = match aggregate.operation {
+                    Operation::Last(kind) => format!("{kind:?}"),
+                    Operation::Decayed { half_life } => half_life.micros().to_string(),
+                    Operation::Top { k } => k.to_string(),
+                    _ => String::new(),
+                };
+                let (operation, events) = (aggregate.operation.as_str(), &aggregate.events);
+                text += &format!(
+                    "{operation} {parameter} {events:?} {condition:?} {value:?} {windows:?}"
+                );
+            }
+        }
+        text.push('\n');
+    }
+    for condition in conditions {
+        text += &format!(
+            "{:?} {}\n",
+            condition.events,
+            condition.compiled.signature()
+        );
+    }
+    Sha256::digest(text)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
