@@ -19,6 +19,7 @@ mod answers;
 mod app;
 mod body;
 mod events;
+mod features;
 mod gate;
 mod health;
 mod items;

@@ -16,7 +16,7 @@ use crate::body::Received;
 use crate::events::TRACKING;
 use crate::gate::{self, Access, BodySize, Caller, Gate};
 use crate::problem::{ErrorCode, Problem};
-use crate::{admin, answers, events, health, items, models, people};
+use crate::{admin, answers, events, features, health, items, models, people};
 
 /// Under which route requests are counted that met none.
 const NO_ROUTE: &str = "(none)";
@@ -137,6 +137,8 @@ pub fn routes() -> Vec<Route> {
         ),
         Route::new(Method::GET, "/v1/events/counts", READ, events::counts),
         Route::new(Method::GET, "/v1/events/seen", READ, events::seen),
+        Route::new(Method::GET, "/v1/features", READ, features::list),
+        Route::new(Method::GET, "/v1/features/suggest", READ, features::suggest),
         Route::new(Method::GET, "/v1/quarantine", READ, events::quarantine),
         Route::new(Method::GET, "/v1/keys", ADMIN, admin::keys),
         Route::new(Method::POST, "/v1/keys", ADMIN, admin::create),

@@ -153,10 +153,22 @@ impl FeatureTable {
         assert_eq!(columns.len(), values.len(), "every column has values");
         let rows = values.first().map_or(0, ColumnValues::len);
         for (column, values) in columns.iter().zip(&values) {
-            assert_eq!(values.len(), rows, "all columns have the same number of rows");
-            assert_eq!(values.feature_type(), column.feature_type, "values are of their column's type");
+            assert_eq!(
+                values.len(),
+                rows,
+                "all columns have the same number of rows"
+            );
+            assert_eq!(
+                values.feature_type(),
+                column.feature_type,
+                "values are of their column's type"
+            );
         }
-        Self { columns, values, rows }
+        Self {
+            columns,
+            values,
+            rows,
+        }
     }
 
     /// Adds a row; a value of another type than its column's counts as missing.

@@ -34,7 +34,10 @@ impl ProjectLoop {
         let mut feeding = self.feeding.lock();
         let engine = self.engine();
         let after = engine.applied().min(self.joiner.cursor().offset);
-        let events = self.stores.log.read(&self.project.name, after, CONSUME_EVENTS)?;
+        let events = self
+            .stores
+            .log
+            .read(&self.project.name, after, CONSUME_EVENTS)?;
         engine.apply(&events)?;
         self.join(&events)?;
         self.applied.send_replace(engine.applied());
@@ -72,7 +75,9 @@ impl ProjectLoop {
 
     fn logged_between(&self, after: Offset, up_to: Offset) -> Result<Vec<LoggedEvent>, StoreError> {
         let count = usize::try_from(up_to.0.saturating_sub(after.0)).unwrap_or(usize::MAX);
-        self.stores.log.read(&self.project.name, after, count.min(100_000))
+        self.stores
+            .log
+            .read(&self.project.name, after, count.min(100_000))
     }
 
     /// At the end of the log: what only passing time brings about.

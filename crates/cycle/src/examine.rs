@@ -51,7 +51,11 @@ impl Examination {
 
     /// Its 95 % interval.
     pub fn interval(&self) -> Option<(f64, f64)> {
-        self.challenger.metrics.iter().find(|value| value.metric == self.metric).and_then(|value| value.interval)
+        self.challenger
+            .metrics
+            .iter()
+            .find(|value| value.metric == self.metric)
+            .and_then(|value| value.interval)
     }
 }
 
@@ -60,7 +64,9 @@ pub fn task_kind(task: &Task) -> TaskKind {
     match task {
         Task::Binary => TaskKind::Binary,
         Task::Regression => TaskKind::Regression,
-        Task::Multiclass { classes } => TaskKind::Multiclass { classes: classes.len() },
+        Task::Multiclass { classes } => TaskKind::Multiclass {
+            classes: classes.len(),
+        },
     }
 }
 
@@ -83,19 +89,34 @@ pub fn metric_of(model: &PredictModel, task: &Task) -> Result<Metric, ProjectErr
 pub fn minimums_of(model: &PredictModel, task: &Task) -> Result<Vec<(Metric, f64)>, ProjectError> {
     let place = format!("models.{}.gate.min", model.name);
     let minimums = model.gate.min.iter();
-    minimums.map(|(name, value)| Ok((parse_metric(name, model.line, &place, task)?, *value))).collect()
+    minimums
+        .map(|(name, value)| Ok((parse_metric(name, model.line, &place, task)?, *value)))
+        .collect()
 }
 
 fn parse_metric(name: &str, line: usize, place: &str, task: &Task) -> Result<Metric, ProjectError> {
     let problem = |message: String| ProjectError {
-        problems: vec![Problem { line, place: place.to_owned(), message, hint: None }],
+        problems: vec![Problem {
+            line,
+            place: place.to_owned(),
+            message,
+            hint: None,
+        }],
     };
-    let metric: Metric = name.parse().map_err(|error: EvaluateError| problem(error.to_string()))?;
+    let metric: Metric = name
+        .parse()
+        .map_err(|error: EvaluateError| problem(error.to_string()))?;
     if metric.fits(task_kind(task)) {
         return Ok(metric);
     }
-    let names: Vec<&str> = Metric::of(task_kind(task)).into_iter().map(Metric::name).collect();
-    Err(problem(format!("'{name}' does not fit this kind of question; these do: {}", names.join(", "))))
+    let names: Vec<&str> = Metric::of(task_kind(task))
+        .into_iter()
+        .map(Metric::name)
+        .collect();
+    Err(problem(format!(
+        "'{name}' does not fit this kind of question; these do: {}",
+        names.join(", ")
+    )))
 }
 
 /// What is examined, and by what rules.
@@ -110,31 +131,61 @@ pub(crate) struct Candidates<'a> {
 
 /// Examines a challenger.
 pub(crate) fn examine(candidates: &Candidates<'_>) -> Result<Examination, CycleError> {
-    let Candidates { model, challenger, rows, .. } = candidates;
+    let Candidates {
+        model,
+        challenger,
+        rows,
+        ..
+    } = candidates;
     let kind = task_kind(&challenger.task);
     let metric = metric_of(model, &challenger.task)?;
     let minimums = minimums_of(model, &challenger.task)?;
-    let bootstrap = Bootstrap { resamples: candidates.resamples, seed: model.training.seed, ..Bootstrap::default() };
+    let bootstrap = Bootstrap {
+        resamples: candidates.resamples,
+        seed: model.training.seed,
+        ..Bootstrap::default()
+    };
     let joined = Rows::new(kind, &rows.targets, &rows.weights, &rows.entities)?;
 
     let ours = package_scores(challenger, rows);
     let ours = ScoresView::new(kind.width(), &ours)?;
-    let theirs: Vec<Vec<f64>> =
-        challenger.baselines.iter().map(|baseline| model_scores(&baseline.fitted, rows)).collect();
-    let theirs: Vec<ScoresView<'_>> =
-        theirs.iter().map(|scores| ScoresView::new(kind.width(), scores)).collect::<Result<_, _>>()?;
-    let reigning = candidates.champion.as_ref().map(|(_, package)| champion_scores(package, rows));
-    let reigning = reigning.as_deref().map(|scores| ScoresView::new(kind.width(), scores)).transpose()?;
+    let theirs: Vec<Vec<f64>> = challenger
+        .baselines
+        .iter()
+        .map(|baseline| model_scores(&baseline.fitted, rows))
+        .collect();
+    let theirs: Vec<ScoresView<'_>> = theirs
+        .iter()
+        .map(|scores| ScoresView::new(kind.width(), scores))
+        .collect::<Result<_, _>>()?;
+    let reigning = candidates
+        .champion
+        .as_ref()
+        .map(|(_, package)| champion_scores(package, rows));
+    let reigning = reigning
+        .as_deref()
+        .map(|scores| ScoresView::new(kind.width(), scores))
+        .transpose()?;
 
     let slices = declared_slices(model, rows)?;
-    let strictness = Strictness { bootstrap, ..strictness(model) };
+    let strictness = Strictness {
+        bootstrap,
+        ..strictness(model)
+    };
     let baselines = challenger.baselines.iter().zip(&theirs);
     let verdict = Gate {
         rows: joined,
         metric,
         challenger: ours,
-        baselines: baselines.clone().map(|(b, scores)| (b.name.as_str(), called(&b.name), *scores)).collect(),
-        champion: candidates.champion.as_ref().zip(reigning).map(|((name, _), scores)| (name.as_str(), scores)),
+        baselines: baselines
+            .clone()
+            .map(|(b, scores)| (b.name.as_str(), called(&b.name), *scores))
+            .collect(),
+        champion: candidates
+            .champion
+            .as_ref()
+            .zip(reigning)
+            .map(|((name, _), scores)| (name.as_str(), scores)),
         slices: &slices,
         minimums: &minimums,
         further: vec![packaged(challenger)],
@@ -143,8 +194,14 @@ pub(crate) fn examine(candidates: &Candidates<'_>) -> Result<Examination, CycleE
     .decide()?;
 
     let compare = |name: &str, scores: &ScoresView<'_>| -> Result<Compared, EvaluateError> {
-        let Estimate { value, interval, .. } = bootstrap.estimate(&joined, metric, scores)?;
-        Ok(Compared { name: name.to_owned(), value, interval })
+        let Estimate {
+            value, interval, ..
+        } = bootstrap.estimate(&joined, metric, scores)?;
+        Ok(Compared {
+            name: name.to_owned(),
+            value,
+            interval,
+        })
     };
     Ok(Examination {
         metric,
@@ -153,7 +210,9 @@ pub(crate) fn examine(candidates: &Candidates<'_>) -> Result<Examination, CycleE
             (Some((name, _)), Some(scores)) => Some(compare(name, scores)?),
             _ => None,
         },
-        baselines: baselines.map(|(b, scores)| compare(&b.name, scores)).collect::<Result<_, _>>()?,
+        baselines: baselines
+            .map(|(b, scores)| compare(&b.name, scores))
+            .collect::<Result<_, _>>()?,
         worst_slices: SliceSearch::default().worst(&rows.features, &joined, &ours, metric)?,
         verdict,
     })
@@ -163,7 +222,11 @@ fn strictness(model: &PredictModel) -> Strictness {
     let default = Strictness::default();
     match model.gate.tolerance {
         // a person's tolerance is in the metric's own unit
-        Some(tolerance) => Strictness { tolerance, tolerance_share: tolerance, ..default },
+        Some(tolerance) => Strictness {
+            tolerance,
+            tolerance_share: tolerance,
+            ..default
+        },
         None => default,
     }
 }
@@ -180,13 +243,22 @@ pub fn called(baseline: &str) -> &'static str {
 /// The packaged bytes must read back and answer every golden row to the bit.
 fn packaged(package: &Package) -> Check {
     let rows = package.golden.len() as f64;
-    let result = package.to_bytes().and_then(|bytes| Package::from_bytes(&bytes));
+    let result = package
+        .to_bytes()
+        .and_then(|bytes| Package::from_bytes(&bytes));
     let sentence = match &result {
         Ok(_) => format!("the packaged model answers all {rows} golden rows as the trainer did"),
         Err(error) => format!("the packaged model is not the trained one: {error}"),
     };
     let value = if result.is_ok() { rows } else { 0.0 };
-    Check { name: "packaged".to_owned(), value, threshold: rows, interval: None, passed: result.is_ok(), sentence }
+    Check {
+        name: "packaged".to_owned(),
+        value,
+        threshold: rows,
+        interval: None,
+        passed: result.is_ok(),
+        sentence,
+    }
 }
 
 fn package_scores(package: &Package, rows: &TrainingSet) -> Vec<f64> {
@@ -199,11 +271,16 @@ fn package_scores(package: &Package, rows: &TrainingSet) -> Vec<f64> {
 
 /// The champion may know fewer or other columns; by name, what it does not find is missing.
 fn champion_scores(package: &Package, rows: &TrainingSet) -> Vec<f64> {
-    let places: Vec<Option<usize>> =
-        package.columns.iter().map(|column| rows.features.index_of(&column.name)).collect();
+    let places: Vec<Option<usize>> = package
+        .columns
+        .iter()
+        .map(|column| rows.features.index_of(&column.name))
+        .collect();
     let mut scores = Vec::with_capacity(rows.rows() * package.task.width());
     for row in 0..rows.rows() {
-        let value = |place: &Option<usize>| place.map_or_else(Default::default, |place| rows.features.value(row, place));
+        let value = |place: &Option<usize>| {
+            place.map_or_else(Default::default, |place| rows.features.value(row, place))
+        };
         let features: Vec<_> = places.iter().map(value).collect();
         scores.extend(package.scores(&features));
     }

@@ -8,7 +8,8 @@ use tidemill_core::{ModelName, ProjectName};
 use tidemill_features::dataset::Dataset;
 use tidemill_learn::calibration::{self, Calibrator};
 use tidemill_learn::{
-    Boosted, Constant, LearnError, Learner, Linear, Model, RecencyFrequency, Scores, Task, TrainingSet,
+    Blend, Boosted, Constant, LearnError, Learner, Linear, Model, RecencyFrequency, Scores, Task,
+    TrainingSet,
 };
 use tidemill_serve::package::{PACKAGE_FORMAT, answer};
 use tidemill_serve::{Baseline, GoldenRow, Package};
@@ -19,6 +20,8 @@ use crate::project_loop::CycleError;
 const CALIBRATION_TENTHS: u64 = 2;
 /// The fewest rows on which a calibration is chosen; with fewer the scores stay as they are.
 const CALIBRATION_ROWS_MIN: usize = 200;
+/// The baseline that may serve itself.
+const LINEAR: &str = "linear";
 /// How many golden rows a package carries.
 const GOLDEN_ROWS: usize = 20;
 /// How many pairs of columns the recency/frequency rule is tried with.
@@ -42,14 +45,19 @@ pub(crate) fn training_set(dataset: &Dataset, rows: &[usize]) -> TrainingSet {
         features: dataset.features.take(rows),
         targets: rows.iter().map(|&row| dataset.targets[row]).collect(),
         weights: rows.iter().map(|&row| dataset.weights[row]).collect(),
-        entities: rows.iter().map(|&row| entity_hash(dataset.entities[row].as_str())).collect(),
+        entities: rows
+            .iter()
+            .map(|&row| entity_hash(dataset.entities[row].as_str()))
+            .collect(),
     }
 }
 
 /// A hash of a person's key that is the same in every process and every release.
 pub(crate) fn entity_hash(person: &str) -> u64 {
     let digest = Sha256::digest(person.as_bytes());
-    digest.first_chunk::<8>().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+    digest
+        .first_chunk::<8>()
+        .map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }
 
 /// Fits a package on the rows that were certain before the examined period began.
@@ -61,16 +69,31 @@ pub(crate) fn fit(order: &Order<'_>, known: &TrainingSet) -> Result<Package, Cyc
     let seed = order.training.seed;
     let (rows, held_out) = split_persons(known);
     let boosted = boosted(order);
-    let fitted = boosted.fit(order.task, &known.take(&rows), seed).map_err(learn("boosted"))?;
+    let fitted = boosted
+        .fit(order.task, &known.take(&rows), seed)
+        .map_err(learn("boosted"))?;
     let calibrator = calibrate(order.task, &fitted, &known.take(&held_out));
-    let constant = Constant.fit(order.task, known, seed).map_err(learn("constant"))?;
-    let linear = Linear::default().fit(order.task, known, seed).map_err(learn("linear"))?;
+    let constant = Constant
+        .fit(order.task, known, seed)
+        .map_err(learn("constant"))?;
+    let linear = Linear::default()
+        .fit(order.task, known, seed)
+        .map_err(learn("linear"))?;
     let fallback = fallback(order.task, &constant, &known.features);
-    let mut baselines = vec![Baseline { name: "constant".to_owned(), fitted: constant }];
+    let mut baselines = vec![Baseline {
+        name: "constant".to_owned(),
+        fitted: constant,
+    }];
     if let Some(rule) = recency_frequency(order, known) {
-        baselines.push(Baseline { name: "recency_frequency".to_owned(), fitted: rule });
+        baselines.push(Baseline {
+            name: "recency_frequency".to_owned(),
+            fitted: rule,
+        });
     }
-    baselines.push(Baseline { name: "linear".to_owned(), fitted: linear });
+    baselines.push(Baseline {
+        name: "linear".to_owned(),
+        fitted: linear,
+    });
     let mut package = Package {
         format: PACKAGE_FORMAT,
         project: order.project.clone(),
@@ -90,8 +113,15 @@ pub(crate) fn fit(order: &Order<'_>, known: &TrainingSet) -> Result<Package, Cyc
 
 fn boosted(order: &Order<'_>) -> Boosted {
     let default = Boosted::default();
-    let budget = order.training.budget.map_or(default.budget, |budget| budget as f32);
-    Boosted { budget, threads: order.threads, ..default }
+    let budget = order
+        .training
+        .budget
+        .map_or(default.budget, |budget| budget as f32);
+    Boosted {
+        budget,
+        threads: order.threads,
+        ..default
+    }
 }
 
 /// Persons are kept apart, so that calibration is learnt on people whom the trees have not seen. Both parts end at
@@ -99,7 +129,11 @@ fn boosted(order: &Order<'_>) -> Boosted {
 fn split_persons(known: &TrainingSet) -> (Vec<usize>, Vec<usize>) {
     let held_out = |row: &usize| known.entities[*row].rotate_left(17) % 10 < CALIBRATION_TENTHS;
     let (held_out, rows): (Vec<usize>, Vec<usize>) = (0..known.rows()).partition(held_out);
-    if held_out.len() < CALIBRATION_ROWS_MIN { ((0..known.rows()).collect(), Vec::new()) } else { (rows, held_out) }
+    if held_out.len() < CALIBRATION_ROWS_MIN {
+        ((0..known.rows()).collect(), Vec::new())
+    } else {
+        (rows, held_out)
+    }
 }
 
 fn calibrate(task: &Task, fitted: &Model, held_out: &TrainingSet) -> Calibrator {
@@ -118,12 +152,19 @@ fn fallback(task: &Task, constant: &Model, features: &FeatureTable) -> Answer {
 /// The rule with the pair of columns that explains its own training rows best: the strongest rule is the fairest
 /// opponent.
 fn recency_frequency(order: &Order<'_>, known: &TrainingSet) -> Option<Model> {
-    let recency = known.features.columns().iter().filter(|column| column.unit == Unit::SecondsAgo);
-    let pairs = recency.flat_map(|recency| order.counts.iter().map(move |count| (&recency.name, count)));
+    let recency = known
+        .features
+        .columns()
+        .iter()
+        .filter(|column| column.unit == Unit::SecondsAgo);
+    let pairs =
+        recency.flat_map(|recency| order.counts.iter().map(move |count| (&recency.name, count)));
     let mut best: Option<(f64, Model)> = None;
     for (recency, frequency) in pairs.take(RULE_PAIRS_MAX) {
         let learner = RecencyFrequency::new(recency.clone(), frequency.clone());
-        let Ok(model) = learner.fit(order.task, known, order.training.seed) else { continue };
+        let Ok(model) = learner.fit(order.task, known, order.training.seed) else {
+            continue;
+        };
         let loss = training_loss(order.task, &model.predict(&known.features), &known.targets);
         if best.as_ref().is_none_or(|(least, _)| loss < *least) {
             best = Some((loss, model));
@@ -137,13 +178,29 @@ fn training_loss(task: &Task, scores: &Scores, targets: &[f64]) -> f64 {
     let loss = |row: usize, target: f64| {
         let scores = scores.row(row);
         match task {
-            Task::Binary => -(if target > 0.5 { scores[0] } else { 1.0 - scores[0] }).max(LEAST).ln(),
+            Task::Binary => -(if target > 0.5 {
+                scores[0]
+            } else {
+                1.0 - scores[0]
+            })
+            .max(LEAST)
+            .ln(),
             Task::Regression => (scores[0] - target).abs(),
             // a target is the place of its class, checked by the learner
-            Task::Multiclass { .. } => -scores.get(target as usize).copied().unwrap_or(0.0).max(LEAST).ln(),
+            Task::Multiclass { .. } => -scores
+                .get(target as usize)
+                .copied()
+                .unwrap_or(0.0)
+                .max(LEAST)
+                .ln(),
         }
     };
-    targets.iter().enumerate().map(|(row, &target)| loss(row, target)).sum::<f64>() / targets.len().max(1) as f64
+    targets
+        .iter()
+        .enumerate()
+        .map(|(row, &target)| loss(row, target))
+        .sum::<f64>()
+        / targets.len().max(1) as f64
 }
 
 /// Rows spread over the whole training period, with what the package answers to them now.

@@ -44,10 +44,15 @@ impl ProjectLoop {
         }
         let oldest = self.stores.log.read(&self.project.name, landed, 1)?;
         let now = self.clock.now();
-        Ok(oldest.first().is_some_and(|event| now.since(event.event.received_at) >= self.options.landing_age))
+        Ok(oldest
+            .first()
+            .is_some_and(|event| now.since(event.event.received_at) >= self.options.landing_age))
     }
 
-    async fn read_log(self: &Arc<Self>, after: Offset) -> Result<Vec<tidemill_store::LoggedEvent>, CycleError> {
+    async fn read_log(
+        self: &Arc<Self>,
+        after: Offset,
+    ) -> Result<Vec<tidemill_store::LoggedEvent>, CycleError> {
         let this = self.clone();
         let limit = self.options.landing_events;
         tokio::task::spawn_blocking(move || this.stores.log.read(&this.project.name, after, limit))
@@ -84,13 +89,17 @@ impl ProjectLoop {
 
     /// Lets the log forget what has landed, been applied and been joined, all durably.
     fn forget_landed(&self, landed: Offset) -> Result<(), CycleError> {
-        let done = landed.min(self.engine().applied()).min(self.joiner.cursor().offset);
+        let done = landed
+            .min(self.engine().applied())
+            .min(self.joiner.cursor().offset);
         let up_to = Offset(done.0.saturating_sub(self.options.log_keep_events));
         if up_to == Offset::ZERO {
             return Ok(());
         }
         let committed = self.commit()?;
-        self.stores.log.truncate(&self.project.name, up_to.min(committed))?;
+        self.stores
+            .log
+            .truncate(&self.project.name, up_to.min(committed))?;
         Ok(())
     }
 }

@@ -158,14 +158,25 @@ impl ProjectLoop {
         options: LoopOptions,
         random: Box<dyn Fn() -> [u8; 10] + Send + Sync>,
     ) -> Result<Arc<Self>, CycleError> {
-        stores.catalog.put_project(&project.name, &project.text, clock.now()).await?;
+        stores
+            .catalog
+            .put_project(&project.name, &project.text, clock.now())
+            .await?;
         let engine = open_engine(&project, &stores, &options).await?;
         let engine = Arc::new(ArcSwap::from_pointee(engine));
         let registry = Arc::new(Registry::new(&project));
-        let decisions = Arc::new(DecisionLog::open(project.name.clone(), stores.state.clone())?);
+        let decisions = Arc::new(DecisionLog::open(
+            project.name.clone(),
+            stores.state.clone(),
+        )?);
         let joiner = OutcomeJoiner::open(&project, stores.state.clone())?;
-        let answerer =
-            Answerer::new(engine.clone(), registry.clone(), decisions.clone(), clock.clone(), random);
+        let answerer = Answerer::new(
+            engine.clone(),
+            registry.clone(),
+            decisions.clone(),
+            clock.clone(),
+            random,
+        );
         let applied = watch::Sender::new(engine.load().applied());
         let training = training_pool(options.training_threads)?;
         let project_loop = Arc::new(Self {
@@ -202,7 +213,10 @@ impl ProjectLoop {
     /// When the loop has ended.
     pub async fn applied(&self, offset: Offset) -> Result<(), CycleError> {
         let mut applied = self.applied.subscribe();
-        applied.wait_for(|at| *at >= offset).await.map_err(|_| CycleError::Ended("the consumer"))?;
+        applied
+            .wait_for(|at| *at >= offset)
+            .await
+            .map_err(|_| CycleError::Ended("the consumer"))?;
         Ok(())
     }
 
@@ -223,7 +237,12 @@ impl ProjectLoop {
     /// When a store fails.
     pub async fn progress(&self) -> Result<tidemill_monitor::metrics::Progress, CycleError> {
         let last = self.stores.log.last(&self.project.name)?;
-        let landed = self.stores.lake.events_snapshot(&self.project.name).await?.last;
+        let landed = self
+            .stores
+            .lake
+            .events_snapshot(&self.project.name)
+            .await?
+            .last;
         Ok(tidemill_monitor::metrics::Progress {
             log_offset: last.0,
             features_lag: last.0.saturating_sub(self.engine().applied().0),
@@ -237,7 +256,9 @@ impl ProjectLoop {
     /// # Errors
     /// When there is none with that name.
     pub fn slot(&self, model: &ModelName) -> Result<&tidemill_serve::registry::Slot, CycleError> {
-        self.registry.slot(model).ok_or_else(|| CycleError::UnknownModel(model.to_string()))
+        self.registry
+            .slot(model)
+            .ok_or_else(|| CycleError::UnknownModel(model.to_string()))
     }
 
     /// Makes the features follow what is suggested from the events that were seen, where the project file names
@@ -250,7 +271,10 @@ impl ProjectLoop {
             return Ok(false);
         }
         let engine = self.engine();
-        let set = FeatureSet::compile(&self.project, &suggest::suggest(&engine.seen(), &self.project))?;
+        let set = FeatureSet::compile(
+            &self.project,
+            &suggest::suggest(&engine.seen(), &self.project),
+        )?;
         if set.hash() == engine.set().hash() {
             return Ok(false);
         }
@@ -276,7 +300,10 @@ impl ProjectLoop {
         let mut feeding = self.feeding.lock();
         let old = self.engine();
         loop {
-            let events = self.stores.log.read(&self.project.name, rebuild.applied(), CONSUME_EVENTS)?;
+            let events =
+                self.stores
+                    .log
+                    .read(&self.project.name, rebuild.applied(), CONSUME_EVENTS)?;
             if rebuild.applied() >= old.applied() || events.is_empty() {
                 break;
             }
@@ -310,7 +337,9 @@ async fn open_engine(
             let rebuild = begin_rebuild(project, set, stores, options)?;
             let rebuild = replay_lake(project, stores, rebuild).await?;
             loop {
-                let events = stores.log.read(&project.name, rebuild.applied(), CONSUME_EVENTS)?;
+                let events = stores
+                    .log
+                    .read(&project.name, rebuild.applied(), CONSUME_EVENTS)?;
                 if events.is_empty() {
                     break;
                 }
@@ -332,7 +361,10 @@ fn definitions(project: &Project, stores: &Stores) -> Result<Vec<FeatureDefiniti
 }
 
 fn engine_options(options: &LoopOptions) -> EngineOptions {
-    EngineOptions { cache_entries: options.cache_entries, ..EngineOptions::default() }
+    EngineOptions {
+        cache_entries: options.cache_entries,
+        ..EngineOptions::default()
+    }
 }
 
 fn begin_rebuild(
@@ -341,11 +373,20 @@ fn begin_rebuild(
     stores: &Stores,
     options: &LoopOptions,
 ) -> Result<Rebuild, CycleError> {
-    Ok(Rebuild::begin(project, set, stores.state.clone(), engine_options(options))?)
+    Ok(Rebuild::begin(
+        project,
+        set,
+        stores.state.clone(),
+        engine_options(options),
+    )?)
 }
 
 /// Applies everything that has landed.
-async fn replay_lake(project: &Project, stores: &Stores, rebuild: Rebuild) -> Result<Rebuild, CycleError> {
+async fn replay_lake(
+    project: &Project,
+    stores: &Stores,
+    rebuild: Rebuild,
+) -> Result<Rebuild, CycleError> {
     let snapshot = stores.lake.events_snapshot(&project.name).await?;
     let events = stores.lake.read_events(&project.name, snapshot).await?;
     fold_batches(events, move |batches| {
@@ -360,11 +401,14 @@ async fn replay_lake(project: &Project, stores: &Stores, rebuild: Rebuild) -> Re
 /// Folds batches of events on a thread that may block, while the next batches are read.
 pub(crate) async fn fold_batches<T: Send + 'static>(
     mut events: BoxStream<'static, Result<Vec<LoggedEvent>, StoreError>>,
-    fold: impl FnOnce(&mut (dyn Iterator<Item = Vec<LoggedEvent>> + Send)) -> Result<T, CycleError> + Send + 'static,
+    fold: impl FnOnce(&mut (dyn Iterator<Item = Vec<LoggedEvent>> + Send)) -> Result<T, CycleError>
+    + Send
+    + 'static,
 ) -> Result<T, CycleError> {
     let (sender, mut receiver) = tokio::sync::mpsc::channel(BATCHES_AHEAD);
-    let folding =
-        tokio::task::spawn_blocking(move || fold(&mut std::iter::from_fn(|| receiver.blocking_recv())));
+    let folding = tokio::task::spawn_blocking(move || {
+        fold(&mut std::iter::from_fn(|| receiver.blocking_recv()))
+    });
     let mut broken = None;
     while let Some(batch) = events.next().await {
         match batch {
@@ -380,7 +424,9 @@ pub(crate) async fn fold_batches<T: Send + 'static>(
         }
     }
     drop(sender);
-    let folded = folding.await.map_err(|_| CycleError::Ended("reading events"))?;
+    let folded = folding
+        .await
+        .map_err(|_| CycleError::Ended("reading events"))?;
     match broken {
         Some(error) => Err(error.into()),
         None => folded,
@@ -394,12 +440,20 @@ fn training_pool(threads: usize) -> Result<rayon::ThreadPool, CycleError> {
         .thread_name(|index| format!("training-{index}"))
         .start_handler(|_| give_way())
         .build()
-        .map_err(|source| StoreError::Backend { action: "start the training threads", source: source.into() }.into())
+        .map_err(|source| {
+            StoreError::Backend {
+                action: "start the training threads",
+                source: source.into(),
+            }
+            .into()
+        })
 }
 
 /// Lowers the priority of the calling thread: serving never waits for training.
 fn give_way() {
-    if let Err(error) = thread_priority::set_current_thread_priority(thread_priority::ThreadPriority::Min) {
+    if let Err(error) =
+        thread_priority::set_current_thread_priority(thread_priority::ThreadPriority::Min)
+    {
         tracing::warn!(?error, "training threads keep their normal priority");
     }
 }

@@ -36,8 +36,13 @@ impl ProjectLoop {
                 "overriding the gate for {model}@{number} needs a reason"
             )));
         }
-        let action = if version.passed { "promote" } else { "promote against the gate" };
-        self.change_champion(model, Some(number), actor, action, reason).await
+        let action = if version.passed {
+            "promote"
+        } else {
+            "promote against the gate"
+        };
+        self.change_champion(model, Some(number), actor, action, reason)
+            .await
     }
 
     /// Returns to the version that answered before the present one; to the fallback where there was none.
@@ -51,13 +56,23 @@ impl ProjectLoop {
         reason: &str,
     ) -> Result<Option<u32>, CycleError> {
         self.slot(model)?;
-        let history = self.stores.catalog.champions(&self.project.name, model, CHAMPIONS_MAX).await?;
+        let history = self
+            .stores
+            .catalog
+            .champions(&self.project.name, model, CHAMPIONS_MAX)
+            .await?;
         let Some(present) = history.first().and_then(|(_, number)| *number) else {
-            return Err(CycleError::NotAllowed(format!("{model} has no champion to roll back")));
+            return Err(CycleError::NotAllowed(format!(
+                "{model} has no champion to roll back"
+            )));
         };
         // versions that were rolled back themselves are younger than what they were rolled back to
-        let earlier = history.iter().filter_map(|(_, number)| *number).find(|number| *number < present);
-        self.change_champion(model, earlier, actor, "rollback", reason).await?;
+        let earlier = history
+            .iter()
+            .filter_map(|(_, number)| *number)
+            .find(|number| *number < present);
+        self.change_champion(model, earlier, actor, "rollback", reason)
+            .await?;
         Ok(earlier)
     }
 
@@ -72,7 +87,10 @@ impl ProjectLoop {
         let before = self.slot(model)?.champion();
         // activating proves the artifact first: the catalog never names a champion that cannot answer
         self.activate(model, number).await?;
-        let subject = number.map_or_else(|| format!("{model} fallback"), |number| format!("{model}@{number}"));
+        let subject = number.map_or_else(
+            || format!("{model} fallback"),
+            |number| format!("{model}@{number}"),
+        );
         let audit = AuditEntry {
             at: self.clock.now(),
             project: Some(self.project.name.clone()),
@@ -81,7 +99,11 @@ impl ProjectLoop {
             subject,
             reason: reason.to_owned(),
         };
-        let recorded = self.stores.catalog.set_champion(&self.project.name, model, number, audit).await;
+        let recorded = self
+            .stores
+            .catalog
+            .set_champion(&self.project.name, model, number, audit)
+            .await;
         if recorded.is_err() {
             self.slot(model)?.set_champion(before);
         }

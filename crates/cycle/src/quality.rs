@@ -66,7 +66,9 @@ impl ProjectLoop {
         let mut packages: BTreeMap<u32, Arc<Package>> = BTreeMap::new();
         let mut rows = Gathered::new(&slot.task);
         for outcome in outcomes {
-            let (Some(number), Some(decision)) = (outcome.version, self.decision(outcome.decision).await?) else {
+            let (Some(number), Some(decision)) =
+                (outcome.version, self.decision(outcome.decision).await?)
+            else {
                 rows.fallbacks += 1;
                 continue;
             };
@@ -78,9 +80,17 @@ impl ProjectLoop {
             }
         }
         let versions: BTreeSet<u32> = packages.keys().copied().collect();
-        let period = Period { from, until, fallbacks: rows.fallbacks, versions: versions.into_iter().collect() };
+        let period = Period {
+            from,
+            until,
+            fallbacks: rows.fallbacks,
+            versions: versions.into_iter().collect(),
+        };
         let metric = metric_of(&slot.model, &slot.task)?;
-        let bootstrap = Bootstrap { resamples: self.options.resamples, ..Bootstrap::default() };
+        let bootstrap = Bootstrap {
+            resamples: self.options.resamples,
+            ..Bootstrap::default()
+        };
         Ok(live_quality(&rows.finish(), period, metric, &bootstrap)?)
     }
 
@@ -98,7 +108,11 @@ impl ProjectLoop {
         };
         let until = self.clock.now() - slot.model.target.within();
         let live = self.live_quality(model, until - RECENT, until).await?;
-        let runs = self.stores.catalog.runs(&self.project.name, Some(model), None, 1).await?;
+        let runs = self
+            .stores
+            .catalog
+            .runs(&self.project.name, Some(model), None, 1)
+            .await?;
         Ok(ModelStatus {
             model: model.clone(),
             question: slot.model.question.clone(),
@@ -121,7 +135,11 @@ impl ProjectLoop {
     ///
     /// # Errors
     /// When there is no such version or the catalog fails.
-    pub async fn promised(&self, model: &ModelName, number: u32) -> Result<Option<MetricValue>, CycleError> {
+    pub async fn promised(
+        &self,
+        model: &ModelName,
+        number: u32,
+    ) -> Result<Option<MetricValue>, CycleError> {
         let version = self.version(model, number).await?;
         let detail: Option<RunDetail> = serde_json::from_value(version.detail).ok();
         let examination = detail.and_then(|detail| detail.examination);
@@ -159,12 +177,19 @@ impl<'t> Gathered<'t> {
         let (target, scores) = match self.task {
             Task::Binary | Task::Regression => (value, vec![decision.answer.score]),
             Task::Multiclass { classes } => {
-                let Some(place) = classes.iter().position(|known| Some(known.as_str()) == class) else {
+                let Some(place) = classes
+                    .iter()
+                    .position(|known| Some(known.as_str()) == class)
+                else {
                     self.fallbacks += 1; // the classes were declared otherwise when this was answered
                     return;
                 };
                 let said = |class: &String| {
-                    let answer = decision.answer.probabilities.iter().find(|p| p.class == *class);
+                    let answer = decision
+                        .answer
+                        .probabilities
+                        .iter()
+                        .find(|p| p.class == *class);
                     answer.map_or(0.0, |answer| answer.probability)
                 };
                 (place as f64, classes.iter().map(said).collect())
@@ -182,7 +207,11 @@ impl<'t> Gathered<'t> {
     fn finish(self) -> LiveRows {
         let full = self.scores.len();
         // a baseline that one of the versions did not have cannot be compared over all rows
-        let baselines = self.baselines.into_iter().filter(|(_, scores)| scores.len() == full).collect();
+        let baselines = self
+            .baselines
+            .into_iter()
+            .filter(|(_, scores)| scores.len() == full)
+            .collect();
         LiveRows {
             task: task_kind(self.task),
             targets: self.targets,

@@ -9,12 +9,12 @@ use tidemill_core::{ModelName, RunId, Timestamp};
 use tidemill_evaluate::split::SplitByTime;
 use tidemill_features::dataset::{Dataset, DatasetBuilder, DatasetRecord, DatasetRequest, Drop};
 use tidemill_serve::Package;
-use tidemill_store::{LoggedEvent, StoreError};
 use tidemill_store::catalog::{Run, RunState, Version};
 use tidemill_store::lake::{EventsSnapshot, TableVersion};
+use tidemill_store::{LoggedEvent, StoreError};
 
 use crate::examine::{Candidates, Examination, examine, metric_of, minimums_of, task_kind};
-use crate::fit::{Order, fit, training_set};
+use crate::fit::{Order, fit, simpler, training_set};
 use crate::project_loop::{CycleError, ProjectLoop, fold_batches};
 use crate::schedule::targets;
 
@@ -36,8 +36,10 @@ pub struct RunDetail {
     pub dataset_version: Option<TableVersion>,
     /// How the rows were divided.
     pub parts: Option<Parts>,
-    /// What the examination found.
+    /// What the examination of the version found.
     pub examination: Option<Examination>,
+    /// Where the version is a regression: why the richer model was refused.
+    pub refused: Option<Examination>,
     /// How long each stage took.
     pub seconds: Seconds,
 }
@@ -70,6 +72,7 @@ pub struct Seconds {
 struct Made {
     package: Package,
     examination: Examination,
+    refused: Option<Examination>,
     parts: Parts,
     seconds: Seconds,
 }
@@ -134,7 +137,12 @@ impl ProjectLoop {
 
     /// Runs that were under way when the process ended are written down as failed; their schedule tries again.
     pub(crate) async fn finish_broken_runs(&self) -> Result<(), CycleError> {
-        for mut run in self.stores.catalog.runs(&self.project.name, None, None, RUNS_LOOKED_AT).await? {
+        for mut run in self
+            .stores
+            .catalog
+            .runs(&self.project.name, None, None, RUNS_LOOKED_AT)
+            .await?
+        {
             if run.state == RunState::Running {
                 run.state = RunState::Failed;
                 run.finished_at = Some(self.clock.now());
@@ -148,7 +156,12 @@ impl ProjectLoop {
         Ok(())
     }
 
-    async fn begin(&self, model: &ModelName, trigger: &str, now: Timestamp) -> Result<Run, CycleError> {
+    async fn begin(
+        &self,
+        model: &ModelName,
+        trigger: &str,
+        now: Timestamp,
+    ) -> Result<Run, CycleError> {
         let run = Run {
             id: RunId::new(now, self.answerer.random()),
             project: self.project.name.clone(),
@@ -181,7 +194,11 @@ impl ProjectLoop {
         self.land(true).await?;
         self.follow_suggestions().await?;
         let snapshot = self.stores.lake.events_snapshot(&self.project.name).await?;
-        let events = self.stores.lake.read_events(&self.project.name, snapshot).await?;
+        let events = self
+            .stores
+            .lake
+            .read_events(&self.project.name, snapshot)
+            .await?;
         let (this, models) = (self.clone(), models.to_vec());
         let build = move |batches: &mut (dyn Iterator<Item = Vec<LoggedEvent>> + Send)| {
             this.training.install(|| this.build(&models, now, batches))
@@ -210,7 +227,11 @@ impl ProjectLoop {
         for name in models {
             let model = &self.slot(name)?.model;
             let from = model.training.history.map(|history| now - history);
-            requests.push(DatasetRequest { model, features: set.select(model)?, from });
+            requests.push(DatasetRequest {
+                model,
+                features: set.select(model)?,
+                from,
+            });
         }
         let mut builder = DatasetBuilder::new(set, &requests, now)?;
         for events in batches {
@@ -233,7 +254,11 @@ impl ProjectLoop {
             return Err(Stopped::TooLittle(too_little(&dataset, wanted)));
         }
         let batches = dataset.to_batches().map_err(CycleError::from)?;
-        let written = self.stores.lake.write_dataset(&self.project.name, &model, batches).await?;
+        let written = self
+            .stores
+            .lake
+            .write_dataset(&self.project.name, &model, batches)
+            .await?;
         detail.dataset_version = Some(written);
 
         let champion = match self.slot(&model)?.champion() {
@@ -244,7 +269,9 @@ impl ProjectLoop {
         let name = model.clone();
         let made = tokio::task::spawn_blocking(move || {
             this.training.install(|| {
-                let champion = champion.as_ref().map(|(called, champion)| (called.clone(), &champion.package));
+                let champion = champion
+                    .as_ref()
+                    .map(|(called, champion)| (called.clone(), &champion.package));
                 this.make(&name, &dataset, champion)
             })
         })
@@ -254,6 +281,7 @@ impl ProjectLoop {
         detail.seconds.fit = made.seconds.fit;
         detail.seconds.examine = made.seconds.examine;
         detail.examination = Some(made.examination.clone());
+        detail.refused.clone_from(&made.refused);
         self.register(run, detail, made, actor).await
     }
 
@@ -277,35 +305,75 @@ impl ProjectLoop {
             definition_hash: &dataset.record.definition_hash,
             threads: self.options.training_threads,
         };
-        let package = fit(&order, &training_set(dataset, &known))?;
+        let known = training_set(dataset, &known);
+        let mut package = fit(&order, &known)?;
         let fitted = stopwatch.seconds();
-        let examination = examine(&Candidates {
-            model: &slot.model,
-            challenger: &package,
-            champion,
-            rows: &training_set(dataset, &examined),
-            resamples: self.options.resamples,
-        })?;
+        let rows = training_set(dataset, &examined);
+        let examine = |challenger: &Package| {
+            examine(&Candidates {
+                model: &slot.model,
+                challenger,
+                champion: champion.clone(),
+                rows: &rows,
+                resamples: self.options.resamples,
+            })
+        };
+        let mut examination = examine(&package)?;
+        let mut refused = None;
+        // a model that is not clearly better than regression does not serve; regression may, if it passes itself
+        if !examination.verdict.promoted
+            && let Some(simpler) = simpler(&package, &known)
+        {
+            let second = examine(&simpler)?;
+            if second.verdict.promoted {
+                refused = Some(std::mem::replace(&mut examination, second));
+                package = simpler;
+            }
+        }
         let examine = stopwatch.seconds() - fitted;
-        Ok(Made { package, examination, parts, seconds: Seconds { dataset: 0.0, fit: fitted, examine } })
+        Ok(Made {
+            package,
+            examination,
+            parts,
+            seconds: Seconds {
+                dataset: 0.0,
+                fit: fitted,
+                examine,
+            },
+        })
     }
 
     /// The columns that count the events that the target is about: frequency, for the recency/frequency rule.
     fn count_columns(&self, model: &PredictModel, dataset: &Dataset) -> Vec<String> {
         let about: Vec<&str> = match &model.target {
-            Target::Event { event, .. } | Target::NoEvent { event, .. } | Target::Sum { event, .. } => vec![event],
+            Target::Event { event, .. }
+            | Target::NoEvent { event, .. }
+            | Target::Sum { event, .. } => vec![event],
             Target::Next { events, .. } => events.iter().map(String::as_str).collect(),
         };
         let engine = self.engine();
-        let counting = engine.set().definitions().iter().filter(|definition| match &definition.formula {
-            Formula::Aggregate(aggregate) => {
-                let counts = matches!(aggregate.operation, Operation::Count | Operation::Decayed { .. });
-                counts && aggregate.events.iter().any(|event| about.contains(&event.as_str()))
-            }
-            Formula::Expression(_) => false,
-        });
-        let prefixes: Vec<String> =
-            counting.map(|definition| format!("{}.{}", definition.entity.as_str(), definition.name)).collect();
+        let counting =
+            engine
+                .set()
+                .definitions()
+                .iter()
+                .filter(|definition| match &definition.formula {
+                    Formula::Aggregate(aggregate) => {
+                        let counts = matches!(
+                            aggregate.operation,
+                            Operation::Count | Operation::Decayed { .. }
+                        );
+                        counts
+                            && aggregate
+                                .events
+                                .iter()
+                                .any(|event| about.contains(&event.as_str()))
+                    }
+                    Formula::Expression(_) => false,
+                });
+        let prefixes: Vec<String> = counting
+            .map(|definition| format!("{}.{}", definition.entity.as_str(), definition.name))
+            .collect();
         let is_count = |name: &str| {
             prefixes.iter().any(|prefix| {
                 let rest = name.strip_prefix(prefix.as_str());
@@ -313,7 +381,10 @@ impl ProjectLoop {
             })
         };
         let columns = dataset.features.columns().iter();
-        columns.map(|column| column.name.clone()).filter(|name| is_count(name)).collect()
+        columns
+            .map(|column| column.name.clone())
+            .filter(|name| is_count(name))
+            .collect()
     }
 
     /// Stores the version with its examination; the gate's verdict decides whether it answers from now on.
@@ -324,9 +395,16 @@ impl ProjectLoop {
         made: Made,
         actor: &str,
     ) -> Result<(), Stopped> {
-        let Made { package, examination, .. } = made;
+        let Made {
+            package,
+            examination,
+            ..
+        } = made;
         let model = &run.model;
-        let bytes = package.to_bytes().map_err(|source| CycleError::Package { version: model.to_string(), source })?;
+        let bytes = package.to_bytes().map_err(|source| CycleError::Package {
+            version: model.to_string(),
+            source,
+        })?;
         let artifact = self.stores.artifacts.put(bytes).await?;
         let passed = examination.verdict.promoted;
         let summary = examination.verdict.summary();
@@ -346,15 +424,25 @@ impl ProjectLoop {
         };
         let number = self.stores.catalog.add_version(&version).await?;
         run.version = Some(number);
-        run.state = if passed { RunState::Passed } else { RunState::Refused };
+        run.state = if passed {
+            RunState::Passed
+        } else {
+            RunState::Refused
+        };
         run.summary = summary.clone();
         if passed {
-            self.change_champion(model, Some(number), actor, "promote", &summary).await?;
+            self.change_champion(model, Some(number), actor, "promote", &summary)
+                .await?;
         }
         Ok(())
     }
 
-    async fn end(&self, run: &mut Run, detail: &RunDetail, result: Result<(), Stopped>) -> Result<(), CycleError> {
+    async fn end(
+        &self,
+        run: &mut Run,
+        detail: &RunDetail,
+        result: Result<(), Stopped>,
+    ) -> Result<(), CycleError> {
         match result {
             Ok(()) => {}
             Err(Stopped::TooLittle(reason)) => {
@@ -371,8 +459,12 @@ impl ProjectLoop {
         run.detail = to_json(detail)?;
         self.stores.catalog.put_run(run).await?;
         let state = serde_json::to_value(run.state).ok();
-        let state = state.as_ref().and_then(|state| state.as_str()).unwrap_or("ended");
-        self.metrics.run_ended(self.project.name.as_str(), run.model.as_str(), state);
+        let state = state
+            .as_ref()
+            .and_then(|state| state.as_str())
+            .unwrap_or("ended");
+        self.metrics
+            .run_ended(self.project.name.as_str(), run.model.as_str(), state);
         Ok(())
     }
 
@@ -394,11 +486,26 @@ fn divide(
 ) -> Result<(Vec<usize>, Vec<usize>, Parts), Stopped> {
     let rows = dataset.rows() as f64;
     let examined = EXAMINED_SHARE.min(EXAMINED_ROWS_MAX / rows);
-    let moments: Vec<i64> = dataset.moments.iter().map(|moment| moment.micros()).collect();
-    let cut = SplitByTime { train: 1.0 - examined, validation: 0.0, ..SplitByTime::default() };
+    let moments: Vec<i64> = dataset
+        .moments
+        .iter()
+        .map(|moment| moment.micros())
+        .collect();
+    let cut = SplitByTime {
+        train: 1.0 - examined,
+        validation: 0.0,
+        ..SplitByTime::default()
+    };
     let split = cut
-        .split(&moments, model.target.within().micros(), task, &dataset.targets)
-        .map_err(|error| Stopped::TooLittle(format!("there is too little to learn from yet: {error}")))?;
+        .split(
+            &moments,
+            model.target.within().micros(),
+            task,
+            &dataset.targets,
+        )
+        .map_err(|error| {
+            Stopped::TooLittle(format!("there is too little to learn from yet: {error}"))
+        })?;
     let parts = Parts {
         known: split.train.len(),
         gap: split.gap,
@@ -409,7 +516,12 @@ fn divide(
 }
 
 fn too_little(dataset: &Dataset, wanted: u64) -> String {
-    let censored = dataset.record.dropped.get(&Drop::Censored).copied().unwrap_or(0);
+    let censored = dataset
+        .record
+        .dropped
+        .get(&Drop::Censored)
+        .copied()
+        .unwrap_or(0);
     format!(
         "there is too little to learn from yet: {} observations have a certain outcome and {wanted} are needed \
          (training.min_rows); the horizon of {censored} more has not passed",
@@ -418,8 +530,13 @@ fn too_little(dataset: &Dataset, wanted: u64) -> String {
 }
 
 fn to_json(detail: &RunDetail) -> Result<serde_json::Value, CycleError> {
-    serde_json::to_value(detail)
-        .map_err(|source| StoreError::Backend { action: "encode the record of a run", source: source.into() }.into())
+    serde_json::to_value(detail).map_err(|source| {
+        StoreError::Backend {
+            action: "encode the record of a run",
+            source: source.into(),
+        }
+        .into()
+    })
 }
 
 /// An error with everything that caused it, in one line.

@@ -51,13 +51,20 @@ impl ProjectLoop {
     pub fn next_run(&self, model: &ModelName) -> Result<Option<Timestamp>, CycleError> {
         let retrain = &self.slot(model)?.model.retrain;
         let last = self.model_state(model)?.last_run;
-        Ok(retrain.every.map(|every| last.map_or(self.clock.now(), |last| last + every)))
+        Ok(retrain
+            .every
+            .map(|every| last.map_or(self.clock.now(), |last| last + every)))
     }
 }
 
 /// Which trigger is due, if any. With a schedule *and* a number of new targets, both must hold: train that
 /// often, but only if there is that much to learn from.
-fn due(model: &PredictModel, state: &ModelState, now: Timestamp, empty: bool) -> Option<&'static str> {
+fn due(
+    model: &PredictModel,
+    state: &ModelState,
+    now: Timestamp,
+    empty: bool,
+) -> Option<&'static str> {
     if empty {
         return None;
     }
@@ -65,7 +72,10 @@ fn due(model: &PredictModel, state: &ModelState, now: Timestamp, empty: bool) ->
         return Some("schedule");
     };
     let new_targets = targets(model, state, now).saturating_sub(state.last_targets);
-    let enough = model.retrain.min_new_targets.is_none_or(|min| new_targets >= min);
+    let enough = model
+        .retrain
+        .min_new_targets
+        .is_none_or(|min| new_targets >= min);
     match model.retrain.every {
         Some(every) => (now >= last + every && enough).then_some("schedule"),
         None => (now >= last + COOL_DOWN && enough).then_some("new_targets"),
@@ -75,21 +85,35 @@ fn due(model: &PredictModel, state: &ModelState, now: Timestamp, empty: bool) ->
 /// How many targets are certain at `now`: the observations that were made a horizon ago, to the day.
 pub(crate) fn targets(model: &PredictModel, state: &ModelState, now: Timestamp) -> u64 {
     let certain_day = (now - model.target.within()).day();
-    let certain = state.observed.iter().take_while(|(day, _)| *day < certain_day).last();
+    let certain = state
+        .observed
+        .iter()
+        .take_while(|(day, _)| *day < certain_day)
+        .last();
     certain.map_or(0, |(_, count)| *count)
 }
 
 /// Notes how many observations there were up to today; returns whether that is news.
-fn note_observations(model: &PredictModel, seen: &SeenEvents, now: Timestamp, state: &mut ModelState) -> bool {
+fn note_observations(
+    model: &PredictModel,
+    seen: &SeenEvents,
+    now: Timestamp,
+    state: &mut ModelState,
+) -> bool {
     let counted = |name: &str| seen.events.get(name).map_or(0, |event| event.count);
-    let everything = || seen.events.values().map(|event| event.count).sum::<u64>() + seen.other_events;
+    let everything =
+        || seen.events.values().map(|event| event.count).sum::<u64>() + seen.other_events;
     let count = match (&model.observe, &model.target) {
         (Observe::Event { event, .. }, _) => counted(event),
         // periodic observations are not events: what is counted is what they could learn from
-        (Observe::Every { .. }, Target::Event { event, .. } | Target::Sum { event, .. }) => counted(event),
+        (Observe::Every { .. }, Target::Event { event, .. } | Target::Sum { event, .. }) => {
+            counted(event)
+        }
         (Observe::Every { .. }, Target::NoEvent { event, .. }) if event == "*" => everything(),
         (Observe::Every { .. }, Target::NoEvent { event, .. }) => counted(event),
-        (Observe::Every { .. }, Target::Next { events, .. }) => events.iter().map(|event| counted(event)).sum(),
+        (Observe::Every { .. }, Target::Next { events, .. }) => {
+            events.iter().map(|event| counted(event)).sum()
+        }
     };
     let today = now.day();
     let changed = match state.observed.last_mut() {
@@ -105,7 +129,11 @@ fn note_observations(model: &PredictModel, seen: &SeenEvents, now: Timestamp, st
     };
     // one entry before the horizon is enough to know what is certain
     let certain_day = (now - model.target.within()).day();
-    let before = state.observed.iter().take_while(|(day, _)| *day < certain_day).count();
+    let before = state
+        .observed
+        .iter()
+        .take_while(|(day, _)| *day < certain_day)
+        .count();
     state.observed.drain(..before.saturating_sub(1));
     changed
 }
@@ -149,7 +177,10 @@ mod tests {
     #[test]
     fn new_targets_count_when_their_horizon_has_passed() {
         let model = model("{ min_new_targets = 50 }");
-        let mut state = ModelState { last_run: Some(at(100)), ..ModelState::default() };
+        let mut state = ModelState {
+            last_run: Some(at(100)),
+            ..ModelState::default()
+        };
         note_observations(&model, &seen(60), at(101), &mut state);
         assert_eq!(due(&model, &state, at(102), false), None);
         assert_eq!(due(&model, &state, at(131), false), None);

@@ -82,7 +82,8 @@ impl ProjectLoop {
     /// # Errors
     /// When a store fails.
     pub async fn maintain(self: &Arc<Self>) -> Result<(), CycleError> {
-        let importing = tidemill_collect::import::unfinished(self.stores.state.as_ref(), &self.project.name);
+        let importing =
+            tidemill_collect::import::unfinished(self.stores.state.as_ref(), &self.project.name);
         if importing.is_ok_and(|imports| imports.is_empty()) {
             let log = self.stores.log.clone();
             let before = self.clock.now() - DEDUPLICATION;
@@ -115,6 +116,8 @@ async fn goes_on_after(period: Duration, stop: &mut watch::Receiver<bool>) -> bo
 
 fn failed(project_loop: &ProjectLoop, action: &str, error: &CycleError) {
     let error = describe(error);
-    project_loop.metrics.loop_failed(project_loop.project.name.as_str());
+    project_loop
+        .metrics
+        .loop_failed(project_loop.project.name.as_str());
     tracing::error!(project = %project_loop.project.name, error, "cannot {action}; it is tried again");
 }

@@ -77,18 +77,32 @@ impl ProjectLoop {
     /// When the state store fails or the entry is damaged.
     pub fn model_state(&self, model: &ModelName) -> Result<ModelState, CycleError> {
         let key = model.as_str().as_bytes();
-        match self.stores.state.get(&self.project.name, MODEL_STATE, key)? {
+        match self
+            .stores
+            .state
+            .get(&self.project.name, MODEL_STATE, key)?
+        {
             Some(bytes) => serde_json::from_slice(&bytes).map_err(|error| {
                 let what = format!("the state of model {model}");
-                StoreError::Corrupt { what, detail: error.to_string() }.into()
+                StoreError::Corrupt {
+                    what,
+                    detail: error.to_string(),
+                }
+                .into()
             }),
             None => Ok(ModelState::default()),
         }
     }
 
-    pub(crate) fn put_model_state(&self, model: &ModelName, state: &ModelState) -> Result<(), CycleError> {
-        let bytes = serde_json::to_vec(state)
-            .map_err(|source| StoreError::Backend { action: "encode the state of a model", source: source.into() })?;
+    pub(crate) fn put_model_state(
+        &self,
+        model: &ModelName,
+        state: &ModelState,
+    ) -> Result<(), CycleError> {
+        let bytes = serde_json::to_vec(state).map_err(|source| StoreError::Backend {
+            action: "encode the state of a model",
+            source: source.into(),
+        })?;
         let mut batch = StateBatch::default();
         batch.put(MODEL_STATE, model.as_str(), bytes);
         Ok(self.stores.state.commit(&self.project.name, batch)?)
@@ -99,7 +113,11 @@ impl ProjectLoop {
     /// # Errors
     /// When there is no such version or the catalog fails.
     pub async fn version(&self, model: &ModelName, number: u32) -> Result<Version, CycleError> {
-        let version = self.stores.catalog.version(&self.project.name, model, number).await?;
+        let version = self
+            .stores
+            .catalog
+            .version(&self.project.name, model, number)
+            .await?;
         version.ok_or_else(|| CycleError::UnknownVersion(format!("{model}@{number}")))
     }
 
@@ -111,7 +129,11 @@ impl ProjectLoop {
         let version = self.version(model, number).await?;
         let bytes = self.stores.artifacts.get(&version.artifact).await?;
         Package::from_bytes(&bytes).map_err(|source| CycleError::Package {
-            version: VersionId { model: model.clone(), number }.to_string(),
+            version: VersionId {
+                model: model.clone(),
+                number,
+            }
+            .to_string(),
             source,
         })
     }
@@ -124,7 +146,11 @@ impl ProjectLoop {
             if let Some(fallback) = self.model_state(model)?.fallback {
                 slot.set_fallback(fallback);
             }
-            let number = self.stores.catalog.champion(&self.project.name, model).await?;
+            let number = self
+                .stores
+                .catalog
+                .champion(&self.project.name, model)
+                .await?;
             if let Err(error) = self.activate(model, number).await {
                 tracing::error!(%model, error = %error, "the champion cannot be loaded: the fallback answers");
                 slot.set_champion(None);
@@ -134,15 +160,28 @@ impl ProjectLoop {
     }
 
     /// Lets a version answer from now on, or the fallback.
-    pub(crate) async fn activate(&self, model: &ModelName, number: Option<u32>) -> Result<(), CycleError> {
+    pub(crate) async fn activate(
+        &self,
+        model: &ModelName,
+        number: Option<u32>,
+    ) -> Result<(), CycleError> {
         let slot = self.slot(model)?;
         let champion = match number {
             Some(number) => {
                 let package = self.package(model, number).await?;
                 let engine = self.engine();
-                let names: Vec<&str> = package.columns.iter().map(|column| column.name.as_str()).collect();
+                let names: Vec<&str> = package
+                    .columns
+                    .iter()
+                    .map(|column| column.name.as_str())
+                    .collect();
                 let features = engine.set().select_columns(&names)?;
-                Some(Arc::new(Champion { number, package, features, engine }))
+                Some(Arc::new(Champion {
+                    number,
+                    package,
+                    features,
+                    engine,
+                }))
             }
             None => None,
         };
@@ -169,8 +208,12 @@ impl ProjectLoop {
         let Some(decision) = self.decision(id).await? else {
             return Ok(None);
         };
-        let mut explanation =
-            Explanation { decision, features: Vec::new(), reasons: Vec::new(), outcome: None };
+        let mut explanation = Explanation {
+            decision,
+            features: Vec::new(),
+            reasons: Vec::new(),
+            outcome: None,
+        };
         let decision = &explanation.decision;
         if let Some(number) = decision.version {
             let package = self.package(&decision.model, number).await?;
@@ -178,7 +221,9 @@ impl ProjectLoop {
             explanation.reasons = package.reasons(&decision.features, REASONS_MAX);
         }
         let after = Timestamp::from_micros(decision.moment.micros() + 1);
-        let outcomes = self.joiner.outcomes(&decision.model, decision.moment, after, usize::MAX)?;
+        let outcomes = self
+            .joiner
+            .outcomes(&decision.model, decision.moment, after, usize::MAX)?;
         explanation.outcome = outcomes.into_iter().find(|outcome| outcome.decision == id);
         Ok(Some(explanation))
     }

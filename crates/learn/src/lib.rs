@@ -29,6 +29,7 @@
 //! # Ok::<(), tidemill_learn::LearnError>(())
 //! ```
 
+pub mod blend;
 pub mod boosted;
 pub mod calibration;
 pub mod conformance;
@@ -43,6 +44,7 @@ mod scores;
 mod target;
 mod training;
 
+pub use blend::Blend;
 pub use boosted::Boosted;
 pub use calibration::Calibrator;
 pub use constant::Constant;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tidemill_core::feature::{FeatureColumn, FeatureTable, FeatureType, FeatureValue};
 
+use crate::blend::BlendModel;
 use crate::boosted::BoostedModel;
 use crate::constant::ConstantModel;
 use crate::linear::LinearModel;
@@ -104,16 +105,19 @@ pub enum Model {
     Linear(LinearModel),
     /// Gradient-boosted trees.
     Boosted(BoostedModel),
+    /// The mean of trees and logistic regression.
+    Blend(Box<BlendModel>),
 }
 
 impl Model {
-    /// `constant`, `recency_frequency`, `linear` or `boosted`.
+    /// `constant`, `recency_frequency`, `linear`, `boosted` or `blend`.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Constant(_) => "constant",
             Self::RecencyFrequency(_) => "recency_frequency",
             Self::Linear(_) => "linear",
             Self::Boosted(_) => "boosted",
+            Self::Blend(_) => "blend",
         }
     }
 
@@ -124,6 +128,7 @@ impl Model {
             Self::RecencyFrequency(model) => &model.task,
             Self::Linear(model) => &model.task,
             Self::Boosted(model) => &model.task,
+            Self::Blend(_) => &Task::Binary,
         }
     }
 
@@ -134,6 +139,7 @@ impl Model {
             Self::RecencyFrequency(model) => &model.columns,
             Self::Linear(model) => model.columns(),
             Self::Boosted(model) => model.columns(),
+            Self::Blend(model) => model.columns(),
         }
     }
 
@@ -184,7 +190,7 @@ impl Model {
             // These read many values per row: encoding column by column is several times faster.
             Self::Linear(model) => model.predict_table(table, &mut values),
             Self::Boosted(model) => model.predict_table(table, &mut values),
-            Self::Constant(_) | Self::RecencyFrequency(_) => {
+            Self::Constant(_) | Self::RecencyFrequency(_) | Self::Blend(_) => {
                 for row in 0..table.rows() {
                     values.extend(self.predict_row(&table.row(row)));
                 }
@@ -208,6 +214,7 @@ impl Model {
             Self::RecencyFrequency(model) => model.predict_row(row),
             Self::Linear(model) => model.predict_row(row),
             Self::Boosted(model) => model.predict_row(row),
+            Self::Blend(model) => model.predict_row(row),
         }
     }
 
@@ -227,6 +234,7 @@ impl Model {
             Self::RecencyFrequency(model) => model.predict_row(row),
             Self::Linear(model) => model.raw_row(row),
             Self::Boosted(model) => model.raw_row(row),
+            Self::Blend(model) => model.raw_row(row),
         }
     }
 
@@ -261,6 +269,7 @@ impl Model {
             Self::RecencyFrequency(model) => model.contributions(row, output),
             Self::Linear(model) => model.contributions(row, output),
             Self::Boosted(model) => model.contributions(row, output),
+            Self::Blend(model) => model.contributions(row, output),
         }
     }
 }

@@ -12,8 +12,9 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 /// Upper bounds of the latency buckets, in seconds: from 100 µs to 1 s.
-const LATENCY_BUCKETS: [f64; 13] =
-    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0];
+const LATENCY_BUCKETS: [f64; 13] = [
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
+];
 
 /// Labels of counts of events.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -111,14 +112,39 @@ impl Default for Metrics {
 impl Metrics {
     fn register(&self) {
         let mut registry = self.registry.lock();
-        registry.register("events", "Events by what became of them", self.events.clone());
+        registry.register(
+            "events",
+            "Events by what became of them",
+            self.events.clone(),
+        );
         registry.register("answers", "Answers by who gave them", self.answers.clone());
-        registry.register_with_unit("answer_latency", "Time to an answer", Unit::Seconds, self.latency.clone());
-        registry.register("http_requests", "HTTP requests by route and status", self.requests.clone());
+        registry.register_with_unit(
+            "answer_latency",
+            "Time to an answer",
+            Unit::Seconds,
+            self.latency.clone(),
+        );
+        registry.register(
+            "http_requests",
+            "HTTP requests by route and status",
+            self.requests.clone(),
+        );
         registry.register("runs", "Runs by how they ended", self.runs.clone());
-        registry.register("log_offset", "The last offset of the event log", self.log_offset.clone());
-        registry.register("features_lag", "Events that the features have not seen yet", self.features_lag.clone());
-        registry.register("landing_lag", "Events that have not landed in the lake yet", self.landing_lag.clone());
+        registry.register(
+            "log_offset",
+            "The last offset of the event log",
+            self.log_offset.clone(),
+        );
+        registry.register(
+            "features_lag",
+            "Events that the features have not seen yet",
+            self.features_lag.clone(),
+        );
+        registry.register(
+            "landing_lag",
+            "Events that have not landed in the lake yet",
+            self.landing_lag.clone(),
+        );
         registry.register(
             "outcomes_waiting",
             "Decisions whose outcome is not known yet",
@@ -133,41 +159,71 @@ impl Metrics {
 
     /// Sets the count of events with a result to what the intake has counted.
     pub fn set_events(&self, project: &str, result: &str, count: u64) {
-        let labels = EventLabels { project: project.to_owned(), result: result.to_owned() };
+        let labels = EventLabels {
+            project: project.to_owned(),
+            result: result.to_owned(),
+        };
         let counter: Counter<u64, AtomicU64> = self.events.get_or_create_owned(&labels);
         counter.inner().fetch_max(count, Ordering::Relaxed);
     }
 
     /// Counts an answer and how long it took.
     pub fn answered(&self, project: &str, model: &str, version: &str, latency_us: u64) {
-        let labels = ModelLabels { project: project.to_owned(), model: model.to_owned() };
-        self.latency.get_or_create(&labels).observe(latency_us as f64 / 1e6);
+        let labels = ModelLabels {
+            project: project.to_owned(),
+            model: model.to_owned(),
+        };
+        self.latency
+            .get_or_create(&labels)
+            .observe(latency_us as f64 / 1e6);
         let ModelLabels { project, model } = labels;
-        self.answers.get_or_create(&AnswerLabels { project, model, version: version.to_owned() }).inc();
+        self.answers
+            .get_or_create(&AnswerLabels {
+                project,
+                model,
+                version: version.to_owned(),
+            })
+            .inc();
     }
 
     /// Counts an HTTP request.
     pub fn requested(&self, route: &str, status: u16) {
-        self.requests.get_or_create(&RequestLabels { route: route.to_owned(), status }).inc();
+        self.requests
+            .get_or_create(&RequestLabels {
+                route: route.to_owned(),
+                status,
+            })
+            .inc();
     }
 
     /// Counts a run that has ended.
     pub fn run_ended(&self, project: &str, model: &str, state: &str) {
-        let labels =
-            RunLabels { project: project.to_owned(), model: model.to_owned(), state: state.to_owned() };
+        let labels = RunLabels {
+            project: project.to_owned(),
+            model: model.to_owned(),
+            state: state.to_owned(),
+        };
         self.runs.get_or_create(&labels).inc();
     }
 
     /// Counts a step of the background loop that failed.
     pub fn loop_failed(&self, project: &str) {
-        self.loop_failures.get_or_create(&ProjectLabels { project: project.to_owned() }).inc();
+        self.loop_failures
+            .get_or_create(&ProjectLabels {
+                project: project.to_owned(),
+            })
+            .inc();
     }
 
     /// Sets how far the parts of a project's loop are.
     pub fn set_progress(&self, project: &str, progress: Progress) {
-        let labels = ProjectLabels { project: project.to_owned() };
+        let labels = ProjectLabels {
+            project: project.to_owned(),
+        };
         let set = |family: &Family<ProjectLabels, Gauge>, value: u64| {
-            family.get_or_create(&labels).set(i64::try_from(value).unwrap_or(i64::MAX));
+            family
+                .get_or_create(&labels)
+                .set(i64::try_from(value).unwrap_or(i64::MAX));
         };
         set(&self.log_offset, progress.log_offset);
         set(&self.features_lag, progress.features_lag);
@@ -209,7 +265,10 @@ mod tests {
         metrics.set_events("shop", "accepted", 7);
         metrics.answered("shop", "will_return", "3", 900);
         let text = metrics.encode().unwrap();
-        assert!(text.contains(r#"tidemill_events_total{project="shop",result="accepted"} 7"#), "{text}");
+        assert!(
+            text.contains(r#"tidemill_events_total{project="shop",result="accepted"} 7"#),
+            "{text}"
+        );
         assert!(text.contains(r#"tidemill_answer_latency_seconds_bucket{le="0.001",project="shop",model="will_return"} 1"#), "{text}");
     }
 }

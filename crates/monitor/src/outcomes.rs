@@ -124,7 +124,12 @@ impl OutcomeJoiner {
             }
         }
         let inner = Mutex::new(Inner { cursor, people });
-        Ok(Self { project: project.name.clone(), state, trackers, inner })
+        Ok(Self {
+            project: project.name.clone(),
+            state,
+            trackers,
+            inner,
+        })
     }
 
     /// Where the joiner stands.
@@ -134,7 +139,12 @@ impl OutcomeJoiner {
 
     /// How many decisions wait for their outcome.
     pub fn waiting(&self) -> u64 {
-        self.inner.lock().people.values().map(|&count| u64::from(count)).sum()
+        self.inner
+            .lock()
+            .people
+            .values()
+            .map(|&count| u64::from(count))
+            .sum()
     }
 
     /// Goes one step on: opens the decisions that follow the cursor, then observes the events that follow it.
@@ -155,7 +165,10 @@ impl OutcomeJoiner {
         let mut people = std::mem::take(&mut inner.people);
         let result = (|| {
             let known = cursor.decision;
-            for decision in decisions.iter().filter(|decision| decision.sequence > known) {
+            for decision in decisions
+                .iter()
+                .filter(|decision| decision.sequence > known)
+            {
                 self.open_decision(decision, &mut step, &mut people)?;
                 if decision.value.offset < cursor.offset {
                     for event in between(decision.value.offset, cursor.offset)? {
@@ -164,7 +177,10 @@ impl OutcomeJoiner {
                 }
                 cursor.decision = decision.sequence;
             }
-            for event in events.iter().filter(|event| event.offset > inner.cursor.offset) {
+            for event in events
+                .iter()
+                .filter(|event| event.offset > inner.cursor.offset)
+            {
                 self.observe(event, engine, &mut step, &mut people, &mut cursor)?;
                 cursor.offset = event.offset;
             }
@@ -217,7 +233,10 @@ impl OutcomeJoiner {
     ) -> Result<(), MonitorError> {
         let sequence = sequence_of(due_key);
         self.load(person, step)?;
-        let open = step.loaded.get_mut(person).and_then(|open| open.remove(&sequence));
+        let open = step
+            .loaded
+            .get_mut(person)
+            .and_then(|open| open.remove(&sequence));
         let Some(open) = open else {
             step.batch.remove(DUE, due_key);
             return Ok(());
@@ -244,7 +263,9 @@ impl OutcomeJoiner {
                 return Ok(());
             }
             step.batch.put(JOINER, CURSOR, encode(&cursor)?);
-            Ok(self.state.commit(&self.project, std::mem::take(&mut step.batch))?)
+            Ok(self
+                .state
+                .commit(&self.project, std::mem::take(&mut step.batch))?)
         });
         match committed {
             Ok(()) => inner.cursor = cursor,
@@ -280,9 +301,20 @@ impl OutcomeJoiner {
         };
         self.load(&value.entity, step)?;
         let deadline = value.moment + tracker.within();
-        step.batch.put(OPEN, open_key(&value.entity, decision.sequence), encode(&open)?);
-        step.batch.put(DUE, due_key(deadline, decision.sequence), value.entity.as_bytes());
-        step.loaded.entry(value.entity.clone()).or_default().insert(decision.sequence, open);
+        step.batch.put(
+            OPEN,
+            open_key(&value.entity, decision.sequence),
+            encode(&open)?,
+        );
+        step.batch.put(
+            DUE,
+            due_key(deadline, decision.sequence),
+            value.entity.as_bytes(),
+        );
+        step.loaded
+            .entry(value.entity.clone())
+            .or_default()
+            .insert(decision.sequence, open);
         *people.entry(value.entity.clone()).or_insert(0) += 1;
         Ok(())
     }
@@ -301,7 +333,12 @@ impl OutcomeJoiner {
                 self.move_open(person.as_str(), canonical.as_str(), step, people)?;
             }
         }
-        if people.is_empty() || !self.trackers.values().any(|tracker| tracker.is_relevant(&event.event.name)) {
+        if people.is_empty()
+            || !self
+                .trackers
+                .values()
+                .any(|tracker| tracker.is_relevant(&event.event.name))
+        {
             return Ok(());
         }
         let Some(person) = event.event.person() else {
@@ -315,17 +352,24 @@ impl OutcomeJoiner {
         self.load(person, step)?;
         let mut resolved = Vec::new();
         for (&sequence, open) in step.loaded.get_mut(person).into_iter().flatten() {
-            let Some(tracker) = self.trackers.get(&open.model) else { continue };
+            let Some(tracker) = self.trackers.get(&open.model) else {
+                continue;
+            };
             if !tracker.is_relevant(&event.event.name) {
                 continue;
             }
             match tracker.observe(&mut open.pending, &event.event, event.offset) {
                 Some(outcome) => resolved.push((sequence, outcome)),
-                None => step.batch.put(OPEN, open_key(person, sequence), encode(open)?),
+                None => step
+                    .batch
+                    .put(OPEN, open_key(person, sequence), encode(open)?),
             }
         }
         for (sequence, outcome) in resolved {
-            let open = step.loaded.get_mut(person).and_then(|open| open.remove(&sequence));
+            let open = step
+                .loaded
+                .get_mut(person)
+                .and_then(|open| open.remove(&sequence));
             if let Some(open) = open {
                 self.close(person, sequence, &open, Some(outcome), step, people, cursor)?;
             }
@@ -355,15 +399,22 @@ impl OutcomeJoiner {
             step.batch.put(OPEN, open_key(to, sequence), encode(&open)?);
             if let Some(tracker) = self.trackers.get(&open.model) {
                 let deadline = open.moment + tracker.within();
-                step.batch.put(DUE, due_key(deadline, sequence), to.as_bytes());
+                step.batch
+                    .put(DUE, due_key(deadline, sequence), to.as_bytes());
             }
-            step.loaded.entry(to.to_owned()).or_default().insert(sequence, open);
+            step.loaded
+                .entry(to.to_owned())
+                .or_default()
+                .insert(sequence, open);
         }
         Ok(())
     }
 
     /// Removes an open decision and stores its outcome, if it has one.
-    #[allow(clippy::too_many_arguments, reason = "the parts of one step, borrowed apart")]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "the parts of one step, borrowed apart"
+    )]
     fn close(
         &self,
         person: &str,
@@ -376,7 +427,8 @@ impl OutcomeJoiner {
     ) -> Result<(), MonitorError> {
         step.batch.remove(OPEN, open_key(person, sequence));
         if let Some(tracker) = self.trackers.get(&open.model) {
-            step.batch.remove(DUE, due_key(open.moment + tracker.within(), sequence));
+            step.batch
+                .remove(DUE, due_key(open.moment + tracker.within(), sequence));
         }
         if let Some(count) = people.get_mut(person) {
             *count = count.saturating_sub(1);
@@ -389,8 +441,10 @@ impl OutcomeJoiner {
         };
         cursor.outcome += 1;
         let key = outcome_key(&open.model, open.moment, sequence);
-        step.batch.put(UNLANDED, cursor.outcome.to_be_bytes(), key.clone());
-        step.batch.put(OUTCOMES, key, encode(&outcome(open, resolved))?);
+        step.batch
+            .put(UNLANDED, cursor.outcome.to_be_bytes(), key.clone());
+        step.batch
+            .put(OUTCOMES, key, encode(&outcome(open, resolved))?);
         Ok(())
     }
 
@@ -402,7 +456,9 @@ impl OutcomeJoiner {
         let prefix = open_prefix(person);
         let mut after: Option<Vec<u8>> = None;
         loop {
-            let page = self.state.scan(&self.project, OPEN, &prefix, after.as_deref(), PAGE)?;
+            let page = self
+                .state
+                .scan(&self.project, OPEN, &prefix, after.as_deref(), PAGE)?;
             let full = page.len() == PAGE;
             after = page.last().map(|(key, _)| key.clone());
             for (key, value) in page {
@@ -420,12 +476,25 @@ impl OutcomeJoiner {
     ///
     /// # Errors
     /// When the state store fails or an entry is damaged.
-    pub fn unlanded(&self, after: u64, limit: usize) -> Result<Vec<Sequenced<Outcome>>, MonitorError> {
-        let entries = self.state.scan(&self.project, UNLANDED, &[], Some(&after.to_be_bytes()), limit)?;
+    pub fn unlanded(
+        &self,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Sequenced<Outcome>>, MonitorError> {
+        let entries = self.state.scan(
+            &self.project,
+            UNLANDED,
+            &[],
+            Some(&after.to_be_bytes()),
+            limit,
+        )?;
         let mut outcomes = Vec::with_capacity(entries.len());
         for (place, key) in entries {
             if let Some(bytes) = self.state.get(&self.project, OUTCOMES, &key)? {
-                outcomes.push(Sequenced { sequence: sequence_of(&place), value: decode("an outcome", &bytes)? });
+                outcomes.push(Sequenced {
+                    sequence: sequence_of(&place),
+                    value: decode("an outcome", &bytes)?,
+                });
             }
         }
         Ok(outcomes)
@@ -464,7 +533,9 @@ impl OutcomeJoiner {
         let mut after = Some(outcome_key(model, from, 0));
         let mut outcomes: Vec<Outcome> = Vec::new();
         while outcomes.len() < limit {
-            let page = self.state.scan(&self.project, OUTCOMES, &prefix, after.as_deref(), PAGE)?;
+            let page = self
+                .state
+                .scan(&self.project, OUTCOMES, &prefix, after.as_deref(), PAGE)?;
             let full = page.len() == PAGE;
             after = page.last().map(|(key, _)| key.clone());
             for (_, value) in page {
@@ -487,7 +558,10 @@ fn outcome(open: &Open, resolved: Resolved) -> Outcome {
         Some(class) => {
             let said = open.answer.probabilities.iter().find(|p| p.class == *class);
             let hit = open.answer.label.as_deref() == Some(class);
-            (said.map_or(0.0, |p| p.probability), f64::from(u8::from(hit)))
+            (
+                said.map_or(0.0, |p| p.probability),
+                f64::from(u8::from(hit)),
+            )
         }
         None => (open.answer.score, resolved.value),
     };
@@ -515,10 +589,16 @@ fn people_named(event: &Event) -> Vec<PersonKey> {
 }
 
 fn encode(value: &impl Serialize) -> Result<Vec<u8>, MonitorError> {
-    serde_json::to_vec(value).map_err(|source| MonitorError::Damaged { what: "an entry to be stored", source })
+    serde_json::to_vec(value).map_err(|source| MonitorError::Damaged {
+        what: "an entry to be stored",
+        source,
+    })
 }
 
-fn decode<T: for<'de> Deserialize<'de>>(what: &'static str, bytes: &[u8]) -> Result<T, MonitorError> {
+fn decode<T: for<'de> Deserialize<'de>>(
+    what: &'static str,
+    bytes: &[u8],
+) -> Result<T, MonitorError> {
     serde_json::from_slice(bytes).map_err(|source| MonitorError::Damaged { what, source })
 }
 
@@ -537,13 +617,16 @@ fn open_key(person: &str, sequence: u64) -> Vec<u8> {
 }
 
 fn person_of(open_key: &[u8]) -> String {
-    let person = open_key.get(4..open_key.len().saturating_sub(8)).unwrap_or_default();
+    let person = open_key
+        .get(4..open_key.len().saturating_sub(8))
+        .unwrap_or_default();
     String::from_utf8_lossy(person).into_owned()
 }
 
 /// The last 8 bytes of a key; keys are made here, and a shorter one has no place.
 fn sequence_of(key: &[u8]) -> u64 {
-    key.last_chunk::<8>().map_or(0, |bytes| u64::from_be_bytes(*bytes))
+    key.last_chunk::<8>()
+        .map_or(0, |bytes| u64::from_be_bytes(*bytes))
 }
 
 fn due_key(deadline: Timestamp, sequence: u64) -> Vec<u8> {
@@ -553,7 +636,9 @@ fn due_key(deadline: Timestamp, sequence: u64) -> Vec<u8> {
 }
 
 fn deadline_of(due_key: &[u8]) -> Timestamp {
-    due_key.first_chunk::<8>().map_or(Timestamp::MAX, |bytes| Timestamp::from_micros(i64::from_be_bytes(*bytes)))
+    due_key.first_chunk::<8>().map_or(Timestamp::MAX, |bytes| {
+        Timestamp::from_micros(i64::from_be_bytes(*bytes))
+    })
 }
 
 fn outcome_prefix(model: &ModelName) -> Vec<u8> {

@@ -62,7 +62,9 @@ pub struct LiveQuality {
 impl LiveQuality {
     /// The value and interval of the metric that the model is judged by.
     pub fn primary(&self) -> Option<&MetricValue> {
-        self.metrics.iter().find(|value| value.metric == self.metric)
+        self.metrics
+            .iter()
+            .find(|value| value.metric == self.metric)
     }
 }
 
@@ -118,7 +120,11 @@ pub fn live_quality(
     quality.metrics = metrics
         .into_iter()
         .zip(estimates)
-        .map(|(metric, estimate)| MetricValue { metric, value: estimate.value, interval: estimate.interval })
+        .map(|(metric, estimate)| MetricValue {
+            metric,
+            value: estimate.value,
+            interval: estimate.interval,
+        })
         .collect();
     let others = rows
         .baselines
@@ -145,7 +151,12 @@ mod tests {
     use super::*;
 
     fn period() -> Period {
-        Period { from: Timestamp::EPOCH, until: Timestamp::MAX, fallbacks: 2, versions: vec![1] }
+        Period {
+            from: Timestamp::EPOCH,
+            until: Timestamp::MAX,
+            fallbacks: 2,
+            versions: vec![1],
+        }
     }
 
     #[test]
@@ -174,6 +185,9 @@ mod tests {
             baselines: Vec::new(),
         };
         let quality = live_quality(&rows, period(), Metric::Mae, &Bootstrap::default()).unwrap();
-        assert_eq!((quality.answers, quality.fallbacks, quality.metrics.len()), (0, 2, 0));
+        assert_eq!(
+            (quality.answers, quality.fallbacks, quality.metrics.len()),
+            (0, 2, 0)
+        );
     }
 }

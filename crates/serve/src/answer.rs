@@ -124,7 +124,13 @@ impl Answerer {
         clock: Arc<dyn Clock>,
         random: Box<dyn Fn() -> [u8; 10] + Send + Sync>,
     ) -> Self {
-        Self { engine, registry, decisions, clock, random }
+        Self {
+            engine,
+            registry,
+            decisions,
+            clock,
+            random,
+        }
     }
 
     /// Ten random bytes for a new id.
@@ -142,14 +148,21 @@ impl Answerer {
         request: &PredictRequest,
     ) -> Result<(Prediction, Answering), ServeError> {
         let stopwatch = Stopwatch::start();
-        let slot = self.registry.slot(model).ok_or_else(|| ServeError::UnknownModel(model.to_string()))?;
+        let slot = self
+            .registry
+            .slot(model)
+            .ok_or_else(|| ServeError::UnknownModel(model.to_string()))?;
         let person = request.person().ok_or(ServeError::Nobody)?;
         let champion = slot.champion();
         let mut decision = self.decide(slot, champion.as_deref(), &person, request)?;
-        let reasons = request.reasons.then(|| match (&champion, decision.version) {
-            (Some(champion), Some(_)) => champion.package.reasons(&decision.features, REASONS_DEFAULT),
-            _ => Vec::new(),
-        });
+        let reasons = request
+            .reasons
+            .then(|| match (&champion, decision.version) {
+                (Some(champion), Some(_)) => champion
+                    .package
+                    .reasons(&decision.features, REASONS_DEFAULT),
+                _ => Vec::new(),
+            });
         decision.latency_us = stopwatch.micros();
         self.decisions.append(&decision).map_err(ServeError::Log)?;
         let answering = Answering {
@@ -183,11 +196,18 @@ impl Answerer {
             latency_us: 0,
         };
         let Some(champion) = champion else {
-            decision.entity = engine.canonical(person).map_err(ServeError::Features)?.as_str().to_owned();
+            decision.entity = engine
+                .canonical(person)
+                .map_err(ServeError::Features)?
+                .as_str()
+                .to_owned();
             decision.fallback = Some(Fallback::NoVersion);
             return Ok(decision);
         };
-        let row = champion.engine.read(person, moment, &champion.features).map_err(ServeError::Features)?;
+        let row = champion
+            .engine
+            .read(person, moment, &champion.features)
+            .map_err(ServeError::Features)?;
         decision.entity = row.person.as_str().to_owned();
         decision.offset = row.offset;
         if !row.known {
@@ -208,10 +228,16 @@ impl Answerer {
 }
 
 fn prediction(task: &Task, decision: Decision, reasons: Option<Vec<Reason>>) -> Prediction {
-    let Answer { score, label, probabilities } = decision.answer;
+    let Answer {
+        score,
+        label,
+        probabilities,
+    } = decision.answer;
     Prediction {
         decision_id: decision.id,
-        version: decision.version.map(|number| format!("{}@{number}", decision.model)),
+        version: decision
+            .version
+            .map(|number| format!("{}@{number}", decision.model)),
         model: decision.model,
         fallback: decision.fallback,
         score,

@@ -36,7 +36,11 @@ impl DecisionLog {
             Some(bytes) => sequence_of(&bytes)?,
             None => 0,
         };
-        Ok(Self { project, state, last: Mutex::new(last) })
+        Ok(Self {
+            project,
+            state,
+            last: Mutex::new(last),
+        })
     }
 
     /// Adds a decision and returns its place.
@@ -45,8 +49,10 @@ impl DecisionLog {
     /// When the state store fails; the decision is then not logged and must not be answered with.
     pub fn append(&self, decision: &Decision) -> Result<u64, StoreError> {
         let mut bytes = vec![FORMAT];
-        serde_json::to_writer(&mut bytes, decision)
-            .map_err(|source| StoreError::Backend { action: "encode a decision", source: source.into() })?;
+        serde_json::to_writer(&mut bytes, decision).map_err(|source| StoreError::Backend {
+            action: "encode a decision",
+            source: source.into(),
+        })?;
         // the lock makes the places gapless and readable in order: what follows the last place is complete
         let mut last = self.last.lock();
         let sequence = *last + 1;
@@ -69,10 +75,21 @@ impl DecisionLog {
     /// # Errors
     /// When the state store fails or an entry is damaged.
     pub fn read(&self, after: u64, limit: usize) -> Result<Vec<Sequenced<Decision>>, StoreError> {
-        let entries = self.state.scan(&self.project, DECISIONS, &[], Some(&after.to_be_bytes()), limit)?;
+        let entries = self.state.scan(
+            &self.project,
+            DECISIONS,
+            &[],
+            Some(&after.to_be_bytes()),
+            limit,
+        )?;
         entries
             .into_iter()
-            .map(|(key, value)| Ok(Sequenced { sequence: sequence_of(&key)?, value: decode(&value)? }))
+            .map(|(key, value)| {
+                Ok(Sequenced {
+                    sequence: sequence_of(&key)?,
+                    value: decode(&value)?,
+                })
+            })
             .collect()
     }
 
@@ -80,7 +97,11 @@ impl DecisionLog {
     ///
     /// # Errors
     /// When the state store fails or an entry is damaged.
-    pub fn newest(&self, before: Option<u64>, limit: usize) -> Result<Vec<Sequenced<Decision>>, StoreError> {
+    pub fn newest(
+        &self,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<Sequenced<Decision>>, StoreError> {
         let end = before.map_or_else(|| self.last(), |before| before.saturating_sub(1));
         let after = end.saturating_sub(limit as u64);
         let mut decisions = self.read(after, (end - after) as usize)?;
@@ -108,7 +129,10 @@ impl DecisionLog {
     pub fn forget(&self, up_to: u64, limit: usize) -> Result<usize, StoreError> {
         let mut batch = StateBatch::default();
         let mut forgotten = 0;
-        for (key, value) in self.state.scan(&self.project, DECISIONS, &[], None, limit)? {
+        for (key, value) in self
+            .state
+            .scan(&self.project, DECISIONS, &[], None, limit)?
+        {
             if sequence_of(&key)? > up_to {
                 break;
             }
@@ -124,17 +148,27 @@ impl DecisionLog {
 }
 
 fn damaged(detail: impl Into<String>) -> StoreError {
-    StoreError::Corrupt { what: "the decision log".to_owned(), detail: detail.into() }
+    StoreError::Corrupt {
+        what: "the decision log".to_owned(),
+        detail: detail.into(),
+    }
 }
 
 fn sequence_of(bytes: &[u8]) -> Result<u64, StoreError> {
-    bytes.try_into().map(u64::from_be_bytes).map_err(|_| damaged("a place does not have 8 bytes"))
+    bytes
+        .try_into()
+        .map(u64::from_be_bytes)
+        .map_err(|_| damaged("a place does not have 8 bytes"))
 }
 
 fn decode(bytes: &[u8]) -> Result<Decision, StoreError> {
     match bytes.split_first() {
-        Some((&FORMAT, json)) => serde_json::from_slice(json).map_err(|error| damaged(error.to_string())),
-        Some((format, _)) => Err(damaged(format!("an entry has format {format}, this version reads {FORMAT}"))),
+        Some((&FORMAT, json)) => {
+            serde_json::from_slice(json).map_err(|error| damaged(error.to_string()))
+        }
+        Some((format, _)) => Err(damaged(format!(
+            "an entry has format {format}, this version reads {FORMAT}"
+        ))),
         None => Err(damaged("an entry is empty")),
     }
 }

@@ -120,9 +120,16 @@ impl Package {
         for (row, golden) in self.golden.iter().enumerate() {
             let found = self.scores(&golden.features);
             let same = found.len() == golden.scores.len()
-                && found.iter().zip(&golden.scores).all(|(a, b)| a.to_bits() == b.to_bits());
+                && found
+                    .iter()
+                    .zip(&golden.scores)
+                    .all(|(a, b)| a.to_bits() == b.to_bits());
             if !same {
-                return Err(PackageError::Golden { row, expected: golden.scores.clone(), found });
+                return Err(PackageError::Golden {
+                    row,
+                    expected: golden.scores.clone(),
+                    found,
+                });
             }
         }
         Ok(())
@@ -157,18 +164,33 @@ pub fn answer(task: &Task, scores: &[f64]) -> Answer {
     match task {
         Task::Binary => {
             let label = if first >= YES_FROM { "yes" } else { "no" };
-            Answer { score: first, label: Some(label.to_owned()), probabilities: Vec::new() }
+            Answer {
+                score: first,
+                label: Some(label.to_owned()),
+                probabilities: Vec::new(),
+            }
         }
-        Task::Regression => Answer { score: first, label: None, probabilities: Vec::new() },
+        Task::Regression => Answer {
+            score: first,
+            label: None,
+            probabilities: Vec::new(),
+        },
         Task::Multiclass { classes } => {
             let best = largest(scores);
             let probabilities = classes
                 .iter()
                 .zip(scores)
-                .map(|(class, &probability)| ClassProbability { class: class.clone(), probability })
+                .map(|(class, &probability)| ClassProbability {
+                    class: class.clone(),
+                    probability,
+                })
                 .collect();
             let score = scores.get(best).copied().unwrap_or(f64::NAN);
-            Answer { score, label: classes.get(best).cloned(), probabilities }
+            Answer {
+                score,
+                label: classes.get(best).cloned(),
+                probabilities,
+            }
         }
     }
 }
@@ -178,7 +200,9 @@ pub fn ignorance(task: &Task) -> Answer {
     match task {
         Task::Binary => answer(task, &[0.5]),
         Task::Regression => answer(task, &[0.0]),
-        Task::Multiclass { classes } => answer(task, &vec![1.0 / classes.len() as f64; classes.len()]),
+        Task::Multiclass { classes } => {
+            answer(task, &vec![1.0 / classes.len() as f64; classes.len()])
+        }
     }
 }
 
@@ -187,9 +211,13 @@ pub fn task_of(target: &Target) -> Task {
     match target {
         Target::Event { .. } | Target::NoEvent { .. } => Task::Binary,
         Target::Sum { .. } => Task::Regression,
-        Target::Next { events, .. } => {
-            Task::Multiclass { classes: events.iter().cloned().chain([Target::NONE.to_owned()]).collect() }
-        }
+        Target::Next { events, .. } => Task::Multiclass {
+            classes: events
+                .iter()
+                .cloned()
+                .chain([Target::NONE.to_owned()])
+                .collect(),
+        },
     }
 }
 

@@ -68,9 +68,20 @@ impl Registry {
         let slot = |model: &PredictModel| {
             let task = task_of(&model.target);
             let fallback = ArcSwap::from_pointee(ignorance(&task));
-            Slot { model: model.clone(), task, champion: ArcSwapOption::empty(), fallback }
+            Slot {
+                model: model.clone(),
+                task,
+                champion: ArcSwapOption::empty(),
+                fallback,
+            }
         };
-        Self { slots: project.models.iter().map(|(name, model)| (name.clone(), slot(model))).collect() }
+        Self {
+            slots: project
+                .models
+                .iter()
+                .map(|(name, model)| (name.clone(), slot(model)))
+                .collect(),
+        }
     }
 
     /// A model.

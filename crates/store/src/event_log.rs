@@ -81,7 +81,10 @@ impl fmt::Display for QuarantineReason {
 #[async_trait]
 pub trait EventLog: Send + Sync {
     /// Stores events and what was quarantined with them, in order, deduplicated by message id; many concurrent callers
-    /// share an fsync. The answer has one entry per event, in order. All or nothing: on an error nothing was stored.
+    /// share an fsync. The answer has one entry per event, in order.
+    ///
+    /// All or nothing: an error acknowledges nothing. Where the disk failed after it was written, what was in the call
+    /// may be found stored all the same, as a whole; sent again, it counts once.
     async fn append(
         &self,
         project: &ProjectName,

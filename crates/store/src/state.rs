@@ -4,11 +4,14 @@ use tidemill_core::ProjectName;
 
 use crate::StoreError;
 
+/// Table, key and the new value; `None` removes the key.
+pub type StateChange = (&'static str, Vec<u8>, Option<Vec<u8>>);
+
 /// Changes that become visible, and durable, together.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StateBatch {
-    /// Table, key and the new value; `None` removes the key. Later entries win over earlier ones.
-    pub changes: Vec<(&'static str, Vec<u8>, Option<Vec<u8>>)>,
+    /// In order: later entries win over earlier ones.
+    pub changes: Vec<StateChange>,
 }
 
 impl StateBatch {
@@ -56,7 +59,8 @@ pub trait StateStore: Send + Sync {
         limit: usize,
     ) -> Result<Vec<StateEntry>, StoreError>;
 
-    /// Applies a batch atomically.
+    /// Applies a batch atomically. After an error it may be found applied all the same, as a whole: read the checkpoint
+    /// that went with it before going on.
     fn commit(&self, project: &ProjectName, batch: StateBatch) -> Result<(), StoreError>;
 
     /// Makes every commit so far durable.

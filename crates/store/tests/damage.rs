@@ -1,5 +1,10 @@
 //! Cut-off and flipped bytes in the files of the log: what is read afterwards is what was written, or it is refused.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on says so by a panic"
+)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

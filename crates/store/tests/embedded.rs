@@ -1,5 +1,10 @@
 //! The embedded backends do what the ports say.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on says so by a panic"
+)]
+
 use std::fs;
 use std::path::Path;
 

@@ -2,6 +2,11 @@
 //!
 //! The child is this test binary again, with a small file system mounted in a namespace of its own.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on says so by a panic"
+)]
+
 use std::fs;
 use std::path::Path;
 use std::process::Command;

@@ -3,6 +3,11 @@
 //! The child is this test binary again, with a folder in its environment: it appends and prints what was acknowledged.
 //! `TIDEMILL_KILL_ROUNDS` sets how often it is killed (10 by default).
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on says so by a panic"
+)]
+
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;

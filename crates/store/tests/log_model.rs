@@ -1,5 +1,10 @@
 //! The event log against a list in memory: any calls, in any order, with restarts between them.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on says so by a panic"
+)]
+
 use std::collections::HashMap;
 
 use proptest::prelude::*;

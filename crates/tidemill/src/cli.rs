@@ -36,10 +36,14 @@ fn name_and_value(text: &str) -> Result<(String, String), String> {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Replay thirteen months of a real shop through the whole loop, then stay up as a server.
-    #[command(after_help = "Examples:\n  tidemill demo\n  tidemill demo --exit --json > timeline.jsonl")]
+    #[command(
+        after_help = "Examples:\n  tidemill demo\n  tidemill demo --exit --json > timeline.jsonl"
+    )]
     Demo(DemoArgs),
     /// Write a first project file.
-    #[command(after_help = "Example:\n  tidemill init --name shop && tidemill check --project shop.toml")]
+    #[command(
+        after_help = "Example:\n  tidemill init --name shop && tidemill check --project shop.toml"
+    )]
     Init(InitArgs),
     /// Find everything that is wrong with a project file.
     #[command(after_help = "Example:\n  tidemill check --project shop.toml")]
@@ -63,7 +67,9 @@ pub enum Command {
     /// Show models, their champions and their quality; with a model, its versions and runs.
     Models(ModelsArgs),
     /// Ask a model about a person.
-    #[command(after_help = "Example:\n  tidemill predict will_return --user 17850 --project shop.toml")]
+    #[command(
+        after_help = "Example:\n  tidemill predict will_return --user 17850 --project shop.toml"
+    )]
     Predict(PredictArgs),
     /// Show the newest decisions, or everything about one.
     Decisions(DecisionsArgs),

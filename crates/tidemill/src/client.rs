@@ -70,11 +70,21 @@ impl Client {
             None => only_one(node::local_projects(data))?,
         };
         let key = node::read_local_key(data, &project)?;
-        Ok(Self { project, key, way: Way::Server { address: server.address } })
+        Ok(Self {
+            project,
+            key,
+            way: Way::Server {
+                address: server.address,
+            },
+        })
     }
 
     /// Opens the data folder in this process.
-    pub async fn in_process(config: &Config, project: Project, clock: Arc<dyn Clock>) -> Result<Self> {
+    pub async fn in_process(
+        config: &Config,
+        project: Project,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self> {
         let name = project.name.clone();
         let node = Node::open(config, vec![project], clock).await?;
         let client = Self::of_node(node, name)?;
@@ -85,7 +95,13 @@ impl Client {
     /// A way to a project of a node of this process.
     pub fn of_node(node: Node, project: ProjectName) -> Result<Self> {
         let key = node.local_key(&project)?;
-        Ok(Self { project, key, way: Way::Process { node: Box::new(node) } })
+        Ok(Self {
+            project,
+            key,
+            way: Way::Process {
+                node: Box::new(node),
+            },
+        })
     }
 
     /// The node, where it is in this process.
@@ -123,16 +139,22 @@ impl Client {
 
     /// Asks, and turns a problem into an error.
     pub async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value> {
-        let (status, bytes) = self.request(method, path, body.map(Value::to_string)).await?;
+        let (status, bytes) = self
+            .request(method, path, body.map(Value::to_string))
+            .await?;
         let value: Value = match bytes.as_slice() {
             [] => Value::Null,
-            bytes => serde_json::from_slice(bytes).with_context(|| format!("read the answer of {path}"))?,
+            bytes => serde_json::from_slice(bytes)
+                .with_context(|| format!("read the answer of {path}"))?,
         };
         if status.is_success() {
             return Ok(value);
         }
         let text = |field: &str| value.get(field).and_then(Value::as_str);
-        let mut message = text("detail").or(text("title")).unwrap_or("the server refused").to_owned();
+        let mut message = text("detail")
+            .or(text("title"))
+            .unwrap_or("the server refused")
+            .to_owned();
         if let Some(hint) = text("hint") {
             message = format!("{message}\n  {hint}");
         }
@@ -152,7 +174,9 @@ impl Client {
             .header(header::CONTENT_TYPE, "application/json");
         match &self.way {
             Way::Process { node } => {
-                let request = request.uri(path).body(Body::from(body.unwrap_or_default()))?;
+                let request = request
+                    .uri(path)
+                    .body(Body::from(body.unwrap_or_default()))?;
                 let router = tidemill_api::router(node.app.clone());
                 let response = match router.oneshot(request).await {
                     Ok(response) => response,
@@ -163,8 +187,9 @@ impl Client {
                 Ok((status, bytes.to_vec()))
             }
             Way::Server { address } => {
-                let request =
-                    request.uri(format!("http://{address}{path}")).body(body.unwrap_or_default())?;
+                let request = request
+                    .uri(format!("http://{address}{path}"))
+                    .body(body.unwrap_or_default())?;
                 tokio::task::spawn_blocking(move || send(request)).await?
             }
         }
@@ -172,17 +197,26 @@ impl Client {
 }
 
 fn send(request: Request<String>) -> Result<(StatusCode, Vec<u8>)> {
-    let agent: ureq::Agent =
-        ureq::Agent::config_builder().timeout_global(Some(TIMEOUT)).http_status_as_error(false).build().into();
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .timeout_global(Some(TIMEOUT))
+        .http_status_as_error(false)
+        .build()
+        .into();
     let mut response = agent.run(request).context("ask the server")?;
-    let bytes = response.body_mut().with_config().limit(ANSWER_BYTES_MAX as u64).read_to_vec()?;
+    let bytes = response
+        .body_mut()
+        .with_config()
+        .limit(ANSWER_BYTES_MAX as u64)
+        .read_to_vec()?;
     Ok((response.status(), bytes))
 }
 
 /// Reads a project file; all its problems are the error.
 pub fn read_project(path: &Path) -> Result<Project> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("read the project file {}", path.display()))?;
-    Project::parse(&text).with_context(|| format!("the project file {} has problems", path.display()))
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("read the project file {}", path.display()))?;
+    Project::parse(&text)
+        .with_context(|| format!("the project file {} has problems", path.display()))
 }
 
 async fn find_project(stores: &tidemill_store::Stores, args: &DataArgs) -> Result<Project> {
@@ -202,11 +236,16 @@ async fn find_project(stores: &tidemill_store::Stores, args: &DataArgs) -> Resul
 fn only_one(mut projects: Vec<ProjectName>) -> Result<ProjectName> {
     match (projects.pop(), projects.is_empty()) {
         (Some(project), true) => Ok(project),
-        (None, _) => bail!("there is no project in this data folder yet; name its file with --project"),
+        (None, _) => {
+            bail!("there is no project in this data folder yet; name its file with --project")
+        }
         (Some(last), false) => {
             projects.push(last);
             let names: Vec<&str> = projects.iter().map(ProjectName::as_str).collect();
-            bail!("there are several projects; name one with --project: {}", names.join(", "))
+            bail!(
+                "there are several projects; name one with --project: {}",
+                names.join(", ")
+            )
         }
     }
 }

@@ -27,7 +27,9 @@ fn parses<T: FromStr>(text: &str) -> Result<()>
 where
     T::Err: fmt::Display,
 {
-    text.parse::<T>().map(drop).map_err(|error| anyhow!("{error}"))
+    text.parse::<T>()
+        .map(drop)
+        .map_err(|error| anyhow!("{error}"))
 }
 
 fn positive(text: &str) -> Result<()> {
@@ -43,7 +45,12 @@ fn anything(_: &str) -> Result<()> {
 
 /// Every setting of the server.
 pub const SETTINGS: &[Setting] = &[
-    Setting { name: "data", default: "tidemill-data", help: "the data folder", check: anything },
+    Setting {
+        name: "data",
+        default: "tidemill-data",
+        help: "the data folder",
+        check: anything,
+    },
     Setting {
         name: "listen",
         default: "127.0.0.1:7878",
@@ -56,7 +63,12 @@ pub const SETTINGS: &[Setting] = &[
         help: "what is logged to standard error: error, warn, info, debug, or a filter per module",
         check: anything,
     },
-    Setting { name: "landing_age", default: "60s", help: "events this old land in the lake", check: parses::<Span> },
+    Setting {
+        name: "landing_age",
+        default: "60s",
+        help: "events this old land in the lake",
+        check: parses::<Span>,
+    },
     Setting {
         name: "landing_events",
         default: "50000",
@@ -91,11 +103,32 @@ pub const SETTINGS: &[Setting] = &[
         name: "training_threads",
         default: "auto",
         help: "threads of training; auto is half of the cores",
-        check: |text| if text == "auto" { Ok(()) } else { positive(text) },
+        check: |text| {
+            if text == "auto" {
+                Ok(())
+            } else {
+                positive(text)
+            }
+        },
     },
-    Setting { name: "event_bytes_max", default: "32768", help: "largest event in bytes", check: positive },
-    Setting { name: "batch_bytes_max", default: "512000", help: "largest batch in bytes", check: positive },
-    Setting { name: "batch_events_max", default: "2500", help: "most events in a batch", check: positive },
+    Setting {
+        name: "event_bytes_max",
+        default: "32768",
+        help: "largest event in bytes",
+        check: positive,
+    },
+    Setting {
+        name: "batch_bytes_max",
+        default: "512000",
+        help: "largest batch in bytes",
+        check: positive,
+    },
+    Setting {
+        name: "batch_events_max",
+        default: "2500",
+        help: "most events in a batch",
+        check: positive,
+    },
 ];
 
 /// Where a value came from.
@@ -129,7 +162,13 @@ impl Config {
     /// Reads the settings; `file` must exist where it is named, otherwise `tidemill.toml` is read where there is one.
     pub fn load(file: Option<&Path>, flags: &[(String, String)]) -> Result<Self> {
         let defaults = SETTINGS.iter().map(|setting| {
-            (setting.name, Effective { value: setting.default.to_owned(), origin: Origin::Default })
+            (
+                setting.name,
+                Effective {
+                    value: setting.default.to_owned(),
+                    origin: Origin::Default,
+                },
+            )
         });
         let mut config = Self(defaults.collect());
         for (name, value) in read_file(file)? {
@@ -149,20 +188,31 @@ impl Config {
     fn set(&mut self, name: &str, value: &str, origin: Origin) -> Result<()> {
         let Some(setting) = SETTINGS.iter().find(|setting| setting.name == name) else {
             let known: Vec<&str> = SETTINGS.iter().map(|setting| setting.name).collect();
-            bail!("there is no setting '{name}'; known are {}", known.join(", "));
+            bail!(
+                "there is no setting '{name}'; known are {}",
+                known.join(", ")
+            );
         };
         let place = match origin {
             Origin::Environment => variable(name),
             _ => name.to_owned(),
         };
         (setting.check)(value).with_context(|| format!("setting {place}"))?;
-        self.0.insert(setting.name, Effective { value: value.to_owned(), origin });
+        self.0.insert(
+            setting.name,
+            Effective {
+                value: value.to_owned(),
+                origin,
+            },
+        );
         Ok(())
     }
 
     /// All settings in the order of [`SETTINGS`].
     pub fn effective(&self) -> impl Iterator<Item = (&Setting, &Effective)> {
-        SETTINGS.iter().filter_map(|setting| Some((setting, self.0.get(setting.name)?)))
+        SETTINGS
+            .iter()
+            .filter_map(|setting| Some((setting, self.0.get(setting.name)?)))
     }
 
     /// A value as text.
@@ -172,7 +222,9 @@ impl Config {
 
     /// A value that was checked to read as `T` when it was set.
     pub fn get<T: FromStr<Err: fmt::Display>>(&self, name: &str) -> Result<T> {
-        self.text(name).parse().map_err(|error| anyhow!("setting {name}: {error}"))
+        self.text(name)
+            .parse()
+            .map_err(|error| anyhow!("setting {name}: {error}"))
     }
 
     /// The data folder.
@@ -192,16 +244,23 @@ fn read_file(file: Option<&Path>) -> Result<Vec<(String, String)>> {
         return Ok(Vec::new());
     }
     let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
-    let table: toml::Table = text.parse().with_context(|| format!("read {}", path.display()))?;
+    let table: toml::Table = text
+        .parse()
+        .with_context(|| format!("read {}", path.display()))?;
     let Some(server) = table.get("server") else {
         return Ok(Vec::new());
     };
-    let server = server.as_table().with_context(|| format!("{}: [server] is not a table", path.display()))?;
+    let server = server
+        .as_table()
+        .with_context(|| format!("{}: [server] is not a table", path.display()))?;
     let text_of = |value: &toml::Value| match value {
         toml::Value::String(text) => text.clone(),
         other => other.to_string(),
     };
-    Ok(server.iter().map(|(name, value)| (name.clone(), text_of(value))).collect())
+    Ok(server
+        .iter()
+        .map(|(name, value)| (name.clone(), text_of(value)))
+        .collect())
 }
 
 #[cfg(test)]
@@ -212,7 +271,11 @@ mod tests {
     fn flags_win_over_the_file_and_errors_name_the_setting() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("tidemill.toml");
-        std::fs::write(&path, "[server]\nlisten = \"127.0.0.1:1\"\nlanding_events = 7\n").unwrap();
+        std::fs::write(
+            &path,
+            "[server]\nlisten = \"127.0.0.1:1\"\nlanding_events = 7\n",
+        )
+        .unwrap();
         let flags = [("listen".to_owned(), "127.0.0.1:2".to_owned())];
         let config = Config::load(Some(&path), &flags).unwrap();
         assert_eq!(config.text("listen"), "127.0.0.1:2");
@@ -220,7 +283,9 @@ mod tests {
         let wrong = [("listen".to_owned(), "nowhere".to_owned())];
         assert!(format!("{:#}", Config::load(Some(&path), &wrong).unwrap_err()).contains("listen"));
         let unknown = [("lissen".to_owned(), "x".to_owned())];
-        assert!(format!("{:#}", Config::load(Some(&path), &unknown).unwrap_err()).contains("lissen"));
+        assert!(
+            format!("{:#}", Config::load(Some(&path), &unknown).unwrap_err()).contains("lissen")
+        );
     }
 
     #[test]

@@ -14,10 +14,10 @@ mod serving;
 use std::process::ExitCode;
 
 use clap::Parser;
+use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::Layer;
 
 use cli::{Cli, Command};
 use config::Config;
@@ -27,7 +27,10 @@ fn main() -> ExitCode {
     if let Err(error) = start_log(&cli) {
         return fail(&error);
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return fail(&anyhow::Error::new(error).context("start the threads")),
     };
@@ -40,8 +43,10 @@ fn main() -> ExitCode {
 /// The log goes to standard error, so that results can be piped.
 fn start_log(cli: &Cli) -> anyhow::Result<()> {
     let config = Config::load(cli.config.as_deref(), &cli.set)?;
-    let filter: Targets =
-        config.text("log").parse().map_err(|error| anyhow::anyhow!("setting log: {error}"))?;
+    let filter: Targets = config
+        .text("log")
+        .parse()
+        .map_err(|error| anyhow::anyhow!("setting log: {error}"))?;
     let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let layer = if matches!(cli.command, Command::Serve(_)) && !terminal {
@@ -49,7 +54,9 @@ fn start_log(cli: &Cli) -> anyhow::Result<()> {
     } else {
         layer.with_ansi(terminal).boxed()
     };
-    tracing_subscriber::registry().with(layer.with_filter(filter)).init();
+    tracing_subscriber::registry()
+        .with(layer.with_filter(filter))
+        .init();
     Ok(())
 }
 

@@ -51,7 +51,11 @@ pub async fn open_stores(folder: &DataFolder) -> Result<Stores> {
 
 impl Node {
     /// Opens the data folder of the settings with these projects.
-    pub async fn open(config: &Config, projects: Vec<Project>, clock: Arc<dyn Clock>) -> Result<Self> {
+    pub async fn open(
+        config: &Config,
+        projects: Vec<Project>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self> {
         let folder = DataFolder::open(config.data())?;
         let stores = open_stores(&folder).await?;
         Self::compose(config, &config.data(), stores, projects, clock).await
@@ -80,15 +84,41 @@ impl Node {
                 options.clone(),
                 Box::new(random),
             );
-            loops.insert(name.clone(), opened.await.with_context(|| format!("open project {name}"))?);
+            loops.insert(
+                name.clone(),
+                opened
+                    .await
+                    .with_context(|| format!("open project {name}"))?,
+            );
         }
-        let intake = Arc::new(Intake::new(stores.log.clone(), clock.clone(), limits(config)?));
+        let intake = Arc::new(Intake::new(
+            stores.log.clone(),
+            clock.clone(),
+            limits(config)?,
+        ));
         let keys = KeyRing::open(stores.catalog.clone()).await?;
-        let open_metrics = config.get::<std::net::SocketAddr>("listen")?.ip().is_loopback();
-        let api_options = ApiOptions { open_metrics, ..ApiOptions::default() };
-        let app =
-            App::new(loops.values().cloned(), intake, keys, metrics, api_options, Box::new(random));
-        let node = Self { app, stores, loops, folder: folder.to_owned() };
+        let open_metrics = config
+            .get::<std::net::SocketAddr>("listen")?
+            .ip()
+            .is_loopback();
+        let api_options = ApiOptions {
+            open_metrics,
+            ..ApiOptions::default()
+        };
+        let app = App::new(
+            loops.values().cloned(),
+            intake,
+            keys,
+            metrics,
+            api_options,
+            Box::new(random),
+        );
+        let node = Self {
+            app,
+            stores,
+            loops,
+            folder: folder.to_owned(),
+        };
         for name in node.loops.keys() {
             node.ensure_local_key(name, clock.as_ref()).await?;
         }
@@ -101,7 +131,12 @@ impl Node {
     }
 
     /// A new key; its secret is not stored.
-    pub async fn new_key(&self, project: &ProjectName, scope: Scope, clock: &dyn Clock) -> Result<String> {
+    pub async fn new_key(
+        &self,
+        project: &ProjectName,
+        scope: Scope,
+        clock: &dyn Clock,
+    ) -> Result<String> {
         let catalog = self.stores.catalog.as_ref();
         let (secret, _) = create_key(catalog, project, scope, random(), clock.now(), ACTOR).await?;
         self.app.keys.refresh().await?;
@@ -111,7 +146,13 @@ impl Node {
     /// Makes the local key where there is none that still opens the project.
     async fn ensure_local_key(&self, project: &ProjectName, clock: &dyn Clock) -> Result<()> {
         if let Ok(secret) = read_local_key(&self.folder, project) {
-            if self.app.keys.find(&secret).await.is_some_and(|key| key.project == *project) {
+            if self
+                .app
+                .keys
+                .find(&secret)
+                .await
+                .is_some_and(|key| key.project == *project)
+            {
                 return Ok(());
             }
         }
@@ -124,7 +165,10 @@ impl Node {
 /// Bytes from the operating system's generator.
 pub fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
-    #[allow(clippy::disallowed_methods, reason = "secrets and ids must not be reproducible")]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "secrets and ids must not be reproducible"
+    )]
     rand::rng().fill_bytes(&mut bytes);
     bytes
 }
@@ -167,8 +211,12 @@ fn local_key_path(folder: &Path, project: &ProjectName) -> PathBuf {
 /// The key with which the command line talks to a project of a data folder.
 pub fn read_local_key(folder: &Path, project: &ProjectName) -> Result<String> {
     let path = local_key_path(folder, project);
-    std::fs::read_to_string(&path)
-        .with_context(|| format!("read {}: does the project '{project}' exist in this data folder?", path.display()))
+    std::fs::read_to_string(&path).with_context(|| {
+        format!(
+            "read {}: does the project '{project}' exist in this data folder?",
+            path.display()
+        )
+    })
 }
 
 /// The projects of a data folder that the command line has a key for.
@@ -176,7 +224,9 @@ pub fn local_projects(folder: &Path) -> Vec<ProjectName> {
     let Ok(entries) = std::fs::read_dir(local_keys(folder)) else {
         return Vec::new();
     };
-    let names = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let names = entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     let mut names: Vec<ProjectName> = names.collect();
     names.sort();
     names

@@ -69,8 +69,14 @@ pub fn thousands(number: u64) -> String {
 /// Rows as a table with aligned columns.
 pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
-        cells.chain([header[column].chars().count()]).max().unwrap_or(0)
+        let cells = rows
+            .iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count());
+        cells
+            .chain([header[column].chars().count()])
+            .max()
+            .unwrap_or(0)
     };
     let widths: Vec<usize> = (0..header.len()).map(width).collect();
     let line = |cells: Vec<&str>| {
@@ -82,7 +88,10 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
         padded.join("  ").trim_end().to_owned()
     };
     let mut lines = vec![line(header.to_vec())];
-    lines.extend(rows.iter().map(|row| line(row.iter().map(String::as_str).collect())));
+    lines.extend(
+        rows.iter()
+            .map(|row| line(row.iter().map(String::as_str).collect())),
+    );
     lines.join("\n")
 }
 
@@ -100,7 +109,13 @@ mod tests {
 
     #[test]
     fn tables_are_aligned() {
-        let text = table(&["model", "n"], &[vec!["a".into(), "10".into()], vec!["long name".into(), "1".into()]]);
+        let text = table(
+            &["model", "n"],
+            &[
+                vec!["a".into(), "10".into()],
+                vec!["long name".into(), "1".into()],
+            ],
+        );
         assert_eq!(text, "model      n\na          10\nlong name  1");
     }
 }

@@ -20,9 +20,13 @@ fn path(data: &Path) -> PathBuf {
 
 /// Writes the file; it is removed when the returned guard is dropped.
 pub fn write(data: &Path, address: &str) -> Result<Guard> {
-    let file = ServerFile { address: address.to_owned(), pid: std::process::id() };
+    let file = ServerFile {
+        address: address.to_owned(),
+        pid: std::process::id(),
+    };
     let path = path(data);
-    std::fs::write(&path, serde_json::to_vec(&file)?).with_context(|| format!("write {}", path.display()))?;
+    std::fs::write(&path, serde_json::to_vec(&file)?)
+        .with_context(|| format!("write {}", path.display()))?;
     Ok(Guard(path))
 }
 
@@ -30,7 +34,10 @@ pub fn write(data: &Path, address: &str) -> Result<Guard> {
 pub fn read(data: &Path) -> Result<ServerFile> {
     let path = path(data);
     let text = std::fs::read_to_string(&path).with_context(|| {
-        format!("another process has the data folder {} open, and it is not a server", data.display())
+        format!(
+            "another process has the data folder {} open, and it is not a server",
+            data.display()
+        )
     })?;
     serde_json::from_str(&text).with_context(|| format!("read {}", path.display()))
 }

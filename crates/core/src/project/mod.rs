@@ -316,7 +316,7 @@ pub struct Retrain {
 }
 
 /// What a challenger must reach beyond what always holds.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct GateRules {
     /// Smallest (or, for errors, largest) values of metrics, by name.
     pub min: BTreeMap<String, f64>,

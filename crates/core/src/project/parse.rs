@@ -419,10 +419,10 @@ fn read_models(
             source.problem(entry.line, &entry.place, error, None);
         }
         let table = entry.table();
-        if let (Ok(name), Some(table)) = (parsed, table) {
-            if let Some(model) = read_model(name.clone(), table) {
-                models.insert(name, model);
-            }
+        if let (Ok(name), Some(table)) = (parsed, table)
+            && let Some(model) = read_model(name.clone(), table)
+        {
+            models.insert(name, model);
         }
     }
     if models.len() > ProjectLimits::MODELS_MAX {
@@ -455,10 +455,10 @@ fn read_model(name: ModelName, mut table: Table<'_, '_>) -> Option<PredictModel>
     }
     let line = table.line;
     let question = table.get("question").and_then(|entry| entry.string());
-    if let Some(entry) = table.get("entity") {
-        if entry.string().is_some_and(|entity| entity != "user") {
-            entry.problem("this version predicts for entity = \"user\" only", None);
-        }
+    if let Some(entry) = table.get("entity")
+        && entry.string().is_some_and(|entity| entity != "user")
+    {
+        entry.problem("this version predicts for entity = \"user\" only", None);
     }
     let observe = table
         .require("observe", "{ event = \"Order Completed\" }")
@@ -633,16 +633,6 @@ fn read_retrain(mut table: Table<'_, '_>) -> Retrain {
     Retrain {
         every,
         min_new_targets,
-    }
-}
-
-impl Default for GateRules {
-    fn default() -> Self {
-        Self {
-            min: BTreeMap::new(),
-            slices: Vec::new(),
-            tolerance: None,
-        }
     }
 }
 

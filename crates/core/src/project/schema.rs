@@ -111,10 +111,11 @@ impl PropertyRule {
                 return fail();
             }
         }
-        if let Some(text) = value.as_str() {
-            if !self.one_of.is_empty() && !self.one_of.iter().any(|allowed| allowed == text) {
-                return fail();
-            }
+        if let Some(text) = value.as_str()
+            && !self.one_of.is_empty()
+            && !self.one_of.iter().any(|allowed| allowed == text)
+        {
+            return fail();
         }
         Ok(())
     }

@@ -223,7 +223,10 @@ impl Gate<'_> {
             return Ok(undefined("champion", sentence));
         };
         let threshold = -self.tolerance(other);
-        let passed = difference.interval.is_some_and(|(low, _)| low > threshold);
+        // the challenger learnt from newer rows, so a tie goes to it: it passes when it did at least as well on
+        // these rows, or is surely not worse by more than the tolerance
+        let passed =
+            improvement >= 0.0 || difference.interval.is_some_and(|(low, _)| low > threshold);
         let relation = if difference.interval.is_some_and(|(low, _)| low > 0.0) {
             "better than"
         } else if passed {
@@ -232,7 +235,7 @@ impl Gate<'_> {
             "not surely as good as"
         };
         let sentence = format!(
-            "{label} {} is {relation} the champion {called} ({}): the improvement is {}, {}, and may not be below {}",
+            "{label} {} is {relation} the champion {called} ({}): the improvement is {}, {}, and may not be surely below {}",
             number(value),
             number(other),
             number(improvement),

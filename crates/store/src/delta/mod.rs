@@ -14,6 +14,7 @@
 //! events is therefore "the rows up to an offset", and is read from the newest files.
 
 mod columns;
+mod compaction;
 mod decisions;
 mod disk;
 mod events;

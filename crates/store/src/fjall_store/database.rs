@@ -13,11 +13,14 @@ use crate::StoreError;
 /// How much journal may pile up on disk before tables are written out so that it can go. It is replayed at the start.
 const JOURNAL_BYTES_MAX: u64 = 128 << 20;
 
+/// Opens the database in a folder.
+type Open<T> = dyn Fn(&Path) -> Result<T, StoreError> + Send + Sync;
+
 /// Something built on a database, which is opened again after a write failed.
 pub(super) struct Reopenable<T> {
     path: PathBuf,
     current: RwLock<Option<T>>,
-    open: Box<dyn Fn(&Path) -> Result<T, StoreError> + Send + Sync>,
+    open: Box<Open<T>>,
 }
 
 impl<T> Reopenable<T> {

@@ -74,7 +74,7 @@ pub(super) fn mend(database: &Path, synced: Synced) -> Result<(), StoreError> {
             Ending::Whole => {}
             Ending::Torn(at) if is_newest => cut_off(&path, written, at)?,
             Ending::Damaged(at, _) if is_newest && synced == Synced::Sometimes => {
-                cut_off(&path, written, at)?
+                cut_off(&path, written, at)?;
             }
             Ending::Torn(at) => return Err(damaged(&path, at, "it ends within a batch")),
             Ending::Damaged(at, detail) => return Err(damaged(&path, at, detail)),
@@ -312,7 +312,7 @@ mod tests {
                 flipped[place] ^= 1 << bit;
                 match ending(&flipped) {
                     Ending::Damaged(at, _) => {
-                        assert!(at == 0 || ends.contains(&at), "flipped {place}")
+                        assert!(at == 0 || ends.contains(&at), "flipped {place}");
                     }
                     // The number of a batch is not covered by its checksum, and does not matter while it counts up.
                     Ending::Whole => {

@@ -14,23 +14,21 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::ops::Bound;
-use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use async_trait::async_trait;
-use fjall::{Database, Keyspace};
 use parking_lot::{Mutex, RwLock};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use tidemill_core::{Event, Offset, ProjectName, Timestamp};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::FjallOptions;
-use super::database::{self, Reopenable, failed};
-use super::journal::Synced;
+use super::database::{Reopenable, failed};
 use super::keys;
 use super::received;
+use super::tables::{Head, Tables};
 use super::writer::{EncodedEvent, Request, Writer};
 use crate::event_log::LogCounts;
 use crate::{Appended, DataFolder, EventLog, LoggedEvent, Quarantined, StoreError};
@@ -58,29 +56,11 @@ pub(super) struct Shared {
     clean_up: Mutex<()>,
 }
 
-/// The keyspaces.
-pub(super) struct Tables {
-    pub(super) database: Database,
-    pub(super) events: Keyspace,
-    pub(super) message_ids: Keyspace,
-    pub(super) message_times: Keyspace,
-    pub(super) quarantined: Keyspace,
-    pub(super) heads: Keyspace,
-    truncated: Keyspace,
-}
-
 /// One project as it is on disk.
 pub(super) struct Project {
     head: RwLock<Head>,
     truncated: RwLock<Offset>,
     last: watch::Sender<Offset>,
-}
-
-/// Where a project's log ends. Stored as JSON; fields are only ever added.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub(super) struct Head {
-    pub(super) last: Offset,
-    pub(super) counts: LogCounts,
 }
 
 impl FjallLog {
@@ -122,74 +102,6 @@ impl Drop for FjallLog {
         {
             tracing::error!("the writer of the event log broke off");
         }
-    }
-}
-
-impl Tables {
-    fn open(path: &Path, cache_bytes: u64) -> Result<Self, StoreError> {
-        let database = database::open(path, cache_bytes, Synced::EveryBatch)?;
-        let keyspace = |name| {
-            database
-                .keyspace(name, database::keyspace_options)
-                .map_err(|e| failed("open the event log", e))
-        };
-        let tables = Self {
-            events: keyspace("events")?,
-            message_ids: keyspace("message_ids")?,
-            message_times: keyspace("message_times")?,
-            quarantined: keyspace("quarantined")?,
-            heads: keyspace("heads")?,
-            truncated: keyspace("truncated")?,
-            database: database.clone(),
-        };
-        Ok(tables)
-    }
-
-    /// Every project with its head and its truncation point.
-    fn projects(&self) -> Result<Vec<(ProjectName, Head, Offset)>, StoreError> {
-        let mut projects = Vec::new();
-        for guard in self.heads.iter() {
-            let (key, value) = guard
-                .into_inner()
-                .map_err(|e| failed("read the event log", e))?;
-            let damaged = |detail: String| StoreError::corrupt("the event log", detail);
-            let name: ProjectName = key
-                .strip_suffix(&[0])
-                .and_then(|name| std::str::from_utf8(name).ok()?.parse().ok())
-                .ok_or_else(|| damaged(format!("a project is called {key:?}")))?;
-            let head = serde_json::from_slice(&value)
-                .map_err(|e| damaged(format!("the head of {name}: {e}")))?;
-            let truncated = self
-                .truncated
-                .get(&key)
-                .map_err(|e| failed("read the event log", e))?
-                .map(|value| {
-                    keys::number(&value).ok_or_else(|| damaged(format!("the start of {name}")))
-                })
-                .transpose()?;
-            projects.push((name, head, Offset(truncated.unwrap_or(0))));
-        }
-        Ok(projects)
-    }
-
-    /// Whether the first and the last event that ought to be there are.
-    fn check(&self, name: &ProjectName, head: &Head, truncated: Offset) -> Result<(), StoreError> {
-        if head.last > truncated {
-            for offset in [truncated.next(), head.last] {
-                let key = keys::event(name, offset);
-                if !self
-                    .events
-                    .contains_key(key)
-                    .map_err(|e| failed("read the event log", e))?
-                {
-                    return Err(StoreError::corrupt(
-                        "the event log",
-                        format!("event {offset} of {name} is missing"),
-                    ));
-                }
-            }
-        }
-        Ok(())
     }
 }
 

@@ -12,6 +12,7 @@ mod keys;
 mod log;
 mod received;
 mod state;
+mod tables;
 mod writer;
 
 pub use log::FjallLog;

@@ -10,8 +10,9 @@ use tokio::sync::{mpsc, oneshot};
 use super::FjallOptions;
 use super::database::{DURABLE, failed};
 use super::keys;
-use super::log::{Head, Shared, Tables, encode};
+use super::log::{Shared, encode};
 use super::received::{self, Received};
+use super::tables::{Head, Tables};
 use crate::{Appended, StoreError};
 
 /// How many message ids stand in one entry of the index by time.

@@ -30,19 +30,37 @@ pub async fn run(client: &Client, output: Output) -> Result<()> {
         findings.push(model(status, &seen));
     }
     if models["models"].as_array().is_none_or(Vec::is_empty) {
-        findings.push(bad("the project file names no models: add [models.NAME], `tidemill init` shows how".to_owned()));
+        findings.push(bad(
+            "the project file names no models: add [models.NAME], `tidemill init` shows how"
+                .to_owned(),
+        ));
     }
     let healthy = findings.iter().all(|finding| finding.good);
-    let value: Vec<Value> =
-        findings.iter().map(|finding| json!({ "ok": finding.good, "text": finding.text })).collect();
+    let value: Vec<Value> = findings
+        .iter()
+        .map(|finding| json!({ "ok": finding.good, "text": finding.text }))
+        .collect();
     output.result(&json!({ "ok": healthy, "findings": value }), |_| {
         let lines: Vec<String> = findings
             .iter()
-            .map(|finding| format!("{} {}", if finding.good { "ok     " } else { "problem" }, finding.text))
+            .map(|finding| {
+                format!(
+                    "{} {}",
+                    if finding.good { "ok     " } else { "problem" },
+                    finding.text
+                )
+            })
             .collect();
         lines.join("\n")
     });
-    if healthy { Ok(()) } else { bail!("something keeps project {} from giving good answers", client.project) }
+    if healthy {
+        Ok(())
+    } else {
+        bail!(
+            "something keeps project {} from giving good answers",
+            client.project
+        )
+    }
 }
 
 async fn events(client: &Client) -> Result<Vec<Finding>> {
@@ -54,15 +72,28 @@ async fn events(client: &Client) -> Result<Vec<Finding>> {
                 .to_owned(),
         )]);
     }
-    Ok(vec![good(format!("{} events are stored", thousands(stored)))])
+    Ok(vec![good(format!(
+        "{} events are stored",
+        thousands(stored)
+    ))])
 }
 
 async fn quarantine(client: &Client) -> Result<Finding> {
     let counts = client.get("/v1/events/counts").await?;
-    let (stored, quarantined) = (counts["stored"].as_u64().unwrap_or(0), counts["quarantined"].as_u64().unwrap_or(0));
-    let text = format!("{} pieces are quarantined (GET /v1/quarantine says why)", thousands(quarantined));
+    let (stored, quarantined) = (
+        counts["stored"].as_u64().unwrap_or(0),
+        counts["quarantined"].as_u64().unwrap_or(0),
+    );
+    let text = format!(
+        "{} pieces are quarantined (GET /v1/quarantine says why)",
+        thousands(quarantined)
+    );
     // one in a hundred is worth a person's look
-    Ok(if quarantined * 100 > stored { bad(text) } else { good(text) })
+    Ok(if quarantined * 100 > stored {
+        bad(text)
+    } else {
+        good(text)
+    })
 }
 
 fn model(status: &Value, seen: &Value) -> Finding {
@@ -72,8 +103,16 @@ fn model(status: &Value, seen: &Value) -> Finding {
     }
     let run = &status["last_run"];
     let why = match run["state"].as_str() {
-        Some(state) => format!("its last run was {state}: {}", run["summary"].as_str().unwrap_or("")),
-        None if seen["events"].as_object().is_none_or(serde_json::Map::is_empty) => "no events were seen yet".to_owned(),
+        Some(state) => format!(
+            "its last run was {state}: {}",
+            run["summary"].as_str().unwrap_or("")
+        ),
+        None if seen["events"]
+            .as_object()
+            .is_none_or(serde_json::Map::is_empty) =>
+        {
+            "no events were seen yet".to_owned()
+        }
         None => "it was not trained yet: `tidemill train` does it now".to_owned(),
     };
     bad(format!("{name} answers with its fallback; {why}"))

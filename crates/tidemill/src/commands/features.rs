@@ -12,7 +12,9 @@ pub async fn run(client: &Client, command: &FeaturesCommand, output: Output) -> 
     match command {
         FeaturesCommand::Suggest(_) => {
             let suggested = client.get("/v1/features/suggest").await?;
-            output.result(&suggested, |value| value["toml"].as_str().unwrap_or("").trim_end().to_owned());
+            output.result(&suggested, |value| {
+                value["toml"].as_str().unwrap_or("").trim_end().to_owned()
+            });
         }
         FeaturesCommand::Show { user: None, .. } => {
             let features = client.get("/v1/features").await?;
@@ -21,20 +23,35 @@ pub async fn run(client: &Client, command: &FeaturesCommand, output: Output) -> 
                     .as_array()
                     .into_iter()
                     .flatten()
-                    .map(|column| ["name", "type", "label"].map(|field| column[field].as_str().unwrap_or("").to_owned()).to_vec())
+                    .map(|column| {
+                        ["name", "type", "label"]
+                            .map(|field| column[field].as_str().unwrap_or("").to_owned())
+                            .to_vec()
+                    })
                     .collect();
                 if rows.is_empty() {
-                    return "no features yet: they are suggested from the events that arrive".to_owned();
+                    return "no features yet: they are suggested from the events that arrive"
+                        .to_owned();
                 }
                 table(&["feature", "type", "meaning"], &rows)
             });
         }
-        FeaturesCommand::Show { user: Some(user), .. } => {
+        FeaturesCommand::Show {
+            user: Some(user), ..
+        } => {
             let person = client.get(&format!("/v1/users/{user}")).await?;
-            output.result(&json!({ "user": user, "features": person["features"] }), |value| {
-                let rows: Vec<Vec<String>> = value["features"].as_array().into_iter().flatten().map(row).collect();
-                table(&["feature", "value", "meaning"], &rows)
-            });
+            output.result(
+                &json!({ "user": user, "features": person["features"] }),
+                |value| {
+                    let rows: Vec<Vec<String>> = value["features"]
+                        .as_array()
+                        .into_iter()
+                        .flatten()
+                        .map(row)
+                        .collect();
+                    table(&["feature", "value", "meaning"], &rows)
+                },
+            );
         }
     }
     Ok(())

@@ -23,11 +23,18 @@ pub fn init(args: &InitArgs, output: Output) -> Result<()> {
         Some(name) => name.parse()?,
         None => folder_name().unwrap_or_else(|| "shop".to_owned()).parse()?,
     };
-    let path = args.out.clone().unwrap_or_else(|| format!("{name}.toml").into());
+    let path = args
+        .out
+        .clone()
+        .unwrap_or_else(|| format!("{name}.toml").into());
     if path.exists() {
-        bail!("{} exists already; --out names another file", path.display());
+        bail!(
+            "{} exists already; --out names another file",
+            path.display()
+        );
     }
-    std::fs::write(&path, FIRST.replace("{name}", name.as_str())).with_context(|| format!("write {}", path.display()))?;
+    std::fs::write(&path, FIRST.replace("{name}", name.as_str()))
+        .with_context(|| format!("write {}", path.display()))?;
     let path = path.display().to_string();
     output.result(&json!({ "project": name, "file": path }), |_| {
         format!(
@@ -39,7 +46,11 @@ pub fn init(args: &InitArgs, output: Output) -> Result<()> {
 
 fn folder_name() -> Option<String> {
     let folder = std::env::current_dir().ok()?;
-    let name = folder.file_name()?.to_str()?.to_lowercase().replace([' ', '.'], "-");
+    let name = folder
+        .file_name()?
+        .to_str()?
+        .to_lowercase()
+        .replace([' ', '.'], "-");
     name.parse::<ProjectName>().ok().map(String::from)
 }
 
@@ -71,15 +82,24 @@ pub fn problems(project: &Project) -> Result<(), ProjectError> {
 
 /// Checks a project file.
 pub fn check(path: &Path, output: Output) -> Result<()> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("read the project file {}", path.display()))?;
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("read the project file {}", path.display()))?;
     let result = Project::parse(&text).and_then(|project| problems(&project).map(|()| project));
     match result {
         Ok(project) => {
             let models: Vec<&str> = project.models.keys().map(|name| name.as_str()).collect();
             let value = json!({ "ok": true, "project": project.name, "models": models });
             output.result(&value, |_| {
-                let models = if models.is_empty() { "no models yet".to_owned() } else { models.join(", ") };
-                format!("{} is fine: project {} with {models}", path.display(), project.name)
+                let models = if models.is_empty() {
+                    "no models yet".to_owned()
+                } else {
+                    models.join(", ")
+                };
+                format!(
+                    "{} is fine: project {} with {models}",
+                    path.display(),
+                    project.name
+                )
             });
             Ok(())
         }

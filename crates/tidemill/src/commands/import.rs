@@ -24,19 +24,39 @@ const UNNAMED: &str = "file";
 /// Imports files.
 pub async fn run(config: &Config, args: &ImportArgs, output: Output) -> Result<()> {
     let project = read_project(&args.project)?;
-    problems(&project).with_context(|| format!("the project file {} has problems", args.project.display()))?;
+    problems(&project)
+        .with_context(|| format!("the project file {} has problems", args.project.display()))?;
     let name = args.source.clone().unwrap_or_else(|| UNNAMED.to_owned());
     let source = match (project.sources.get(&name), &args.source) {
         (Some(source), _) => source.clone(),
-        (None, None) => Source { path: None, format: None, event: None, map: Default::default() },
+        (None, None) => Source {
+            path: None,
+            format: None,
+            event: None,
+            map: Default::default(),
+        },
         (None, Some(_)) => {
             let known: Vec<&str> = project.sources.keys().map(String::as_str).collect();
-            bail!("the project file has no [sources.{name}]; it has: {}", if known.is_empty() { "none".to_owned() } else { known.join(", ") })
+            bail!(
+                "the project file has no [sources.{name}]; it has: {}",
+                if known.is_empty() {
+                    "none".to_owned()
+                } else {
+                    known.join(", ")
+                }
+            )
         }
     };
     let base = args.project.parent().unwrap_or(Path::new("."));
-    let files = if args.files.is_empty() { import::files(&source, base)? } else { args.files.clone() };
-    let options = ImportOptions { again: args.again, ..ImportOptions::default() };
+    let files = if args.files.is_empty() {
+        import::files(&source, base)?
+    } else {
+        args.files.clone()
+    };
+    let options = ImportOptions {
+        again: args.again,
+        ..ImportOptions::default()
+    };
 
     let node = Node::open(config, vec![project.clone()], Arc::new(SystemClock)).await?;
     let bar = progress_bar();
@@ -46,16 +66,32 @@ pub async fn run(config: &Config, args: &ImportArgs, output: Output) -> Result<(
         bar.set_message(format!("{} events", thousands(progress.accepted)));
     };
     let state = node.stores.state.clone();
-    let report =
-        import::run(&node.app.intake, state.as_ref(), &project, &name, &source, &files, &options, &mut show).await?;
+    let report = import::run(
+        &node.app.intake,
+        state.as_ref(),
+        &project,
+        &name,
+        &source,
+        &files,
+        &options,
+        &mut show,
+    )
+    .await?;
     bar.finish_and_clear();
-    let project_loop = node.loops.get(&project.name).context("the project is open")?;
+    let project_loop = node
+        .loops
+        .get(&project.name)
+        .context("the project is open")?;
     project_loop.catch_up().await?;
     project_loop.land(true).await?;
     project_loop.commit()?;
     let rows: u64 = report.files.iter().map(|file| file.rows).sum();
     let done_before: u64 = report.files.iter().map(|file| file.rows_done_before).sum();
-    let finished = report.files.iter().filter(|file| file.finished_before).count();
+    let finished = report
+        .files
+        .iter()
+        .filter(|file| file.finished_before)
+        .count();
     let value = json!({
         "accepted": report.accepted, "duplicates": report.duplicates, "quarantined": report.quarantined,
         "rows": rows, "rows_done_before": done_before, "files_finished_before": finished, "first": report.first, "last": report.last,
@@ -69,10 +105,15 @@ pub async fn run(config: &Config, args: &ImportArgs, output: Output) -> Result<(
             thousands(report.quarantined),
         );
         if done_before > 0 {
-            text = format!("{text}; {} rows had been imported before", thousands(done_before));
+            text = format!(
+                "{text}; {} rows had been imported before",
+                thousands(done_before)
+            );
         }
         if finished > 0 {
-            text = format!("{text}\n{finished} files were imported before and not read again (--again does)");
+            text = format!(
+                "{text}\n{finished} files were imported before and not read again (--again does)"
+            );
         }
         if let (Some(first), Some(last)) = (report.first, report.last) {
             text = format!("{text}\nfrom {first} to {last}");
@@ -90,7 +131,8 @@ fn progress_bar() -> ProgressBar {
         return ProgressBar::hidden();
     }
     let bar = ProgressBar::new(1);
-    if let Ok(style) = ProgressStyle::with_template("{wide_bar} {bytes}/{total_bytes} {msg} {eta}") {
+    if let Ok(style) = ProgressStyle::with_template("{wide_bar} {bytes}/{total_bytes} {msg} {eta}")
+    {
         bar.set_style(style);
     }
     bar

@@ -57,24 +57,43 @@ async fn ask(client: &Client, command: &Command, output: Output) -> Result<()> {
         Command::Decisions(args) => decisions::show(client, args, output).await,
         Command::Keys(command) => keys::run(client, command, output).await,
         Command::Doctor(_) => doctor::run(client, output).await,
-        Command::Demo(_) | Command::Init(_) | Command::Check(_) | Command::Serve(_) | Command::Import(_) | Command::Config => Ok(()),
+        Command::Demo(_)
+        | Command::Init(_)
+        | Command::Check(_)
+        | Command::Serve(_)
+        | Command::Import(_)
+        | Command::Config => Ok(()),
     }
 }
 
 fn data_of(command: &Command) -> &DataArgs {
     use crate::cli::{FeaturesCommand, KeysCommand};
-    const NONE: &DataArgs = &DataArgs { data: None, project: None };
+    const NONE: &DataArgs = &DataArgs {
+        data: None,
+        project: None,
+    };
     match command {
-        Command::Features(FeaturesCommand::Suggest(data) | FeaturesCommand::Show { data, .. }) => data,
+        Command::Features(FeaturesCommand::Suggest(data) | FeaturesCommand::Show { data, .. }) => {
+            data
+        }
         Command::Train(args) => &args.data,
         Command::Models(args) => &args.data,
         Command::Predict(args) => &args.data,
         Command::Decisions(args) => &args.data,
         Command::Promote(args) => &args.data,
         Command::Rollback(args) => &args.data,
-        Command::Keys(KeysCommand::Create { data, .. } | KeysCommand::List(data) | KeysCommand::Revoke { data, .. }) => data,
+        Command::Keys(
+            KeysCommand::Create { data, .. }
+            | KeysCommand::List(data)
+            | KeysCommand::Revoke { data, .. },
+        ) => data,
         Command::Doctor(data) => data,
-        Command::Demo(_) | Command::Init(_) | Command::Check(_) | Command::Serve(_) | Command::Import(_) | Command::Config => NONE,
+        Command::Demo(_)
+        | Command::Init(_)
+        | Command::Check(_)
+        | Command::Serve(_)
+        | Command::Import(_)
+        | Command::Config => NONE,
     }
 }
 

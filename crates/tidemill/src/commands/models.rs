@@ -10,12 +10,23 @@ use crate::output::{Output, table};
 
 /// Trains a model and says what became of it.
 pub async fn train(client: &Client, model: &str, output: Output) -> Result<()> {
-    let answer = client.post(&format!("/v1/models/{model}/train?wait=true"), &json!({})).await?;
+    let answer = client
+        .post(&format!("/v1/models/{model}/train?wait=true"), &json!({}))
+        .await?;
     output.result(&answer, |answer| {
-        let runs: Vec<String> = answer["runs"].as_array().into_iter().flatten().map(told).collect();
+        let runs: Vec<String> = answer["runs"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(told)
+            .collect();
         runs.join("\n")
     });
-    let failed = answer["runs"].as_array().into_iter().flatten().any(|run| run["state"] == "failed");
+    let failed = answer["runs"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .any(|run| run["state"] == "failed");
     if failed {
         bail!("the run failed");
     }
@@ -30,9 +41,20 @@ fn told(run: &Value) -> String {
         None => text("model").to_owned(),
     };
     let mut told = format!("{version} {}: {}", text("state"), text("summary"));
-    for check in run["detail"]["examination"]["verdict"]["checks"].as_array().into_iter().flatten() {
-        let mark = if check["passed"] == true { "ok     " } else { "refused" };
-        told = format!("{told}\n  {mark} {}", check["sentence"].as_str().unwrap_or(""));
+    for check in run["detail"]["examination"]["verdict"]["checks"]
+        .as_array()
+        .into_iter()
+        .flatten()
+    {
+        let mark = if check["passed"] == true {
+            "ok     "
+        } else {
+            "refused"
+        };
+        told = format!(
+            "{told}\n  {mark} {}",
+            check["sentence"].as_str().unwrap_or("")
+        );
     }
     told
 }
@@ -42,11 +64,21 @@ pub async fn show(client: &Client, model: Option<&str>, output: Output) -> Resul
     let Some(model) = model else {
         let models = client.get("/v1/models").await?;
         output.result(&models, |models| {
-            let rows: Vec<Vec<String>> = models["models"].as_array().into_iter().flatten().map(model_row).collect();
+            let rows: Vec<Vec<String>> = models["models"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .map(model_row)
+                .collect();
             if rows.is_empty() {
                 return "the project file names no models yet".to_owned();
             }
-            table(&["model", "champion", "metric", "promised", "live", "last run"], &rows)
+            table(
+                &[
+                    "model", "champion", "metric", "promised", "live", "last run",
+                ],
+                &rows,
+            )
         });
         return Ok(());
     };
@@ -61,22 +93,47 @@ pub async fn show(client: &Client, model: Option<&str>, output: Output) -> Resul
             .flatten()
             .map(|run| {
                 let text = |field: &str| run[field].as_str().unwrap_or("").to_owned();
-                let version = run["version"].as_u64().map_or_else(|| "-".to_owned(), |number| format!("@{number}"));
-                vec![text("started_at"), version, text("state"), text("trigger"), text("summary")]
+                let version = run["version"]
+                    .as_u64()
+                    .map_or_else(|| "-".to_owned(), |number| format!("@{number}"));
+                vec![
+                    text("started_at"),
+                    version,
+                    text("state"),
+                    text("trigger"),
+                    text("summary"),
+                ]
             })
             .collect();
-        let header = table(&["model", "champion", "metric", "promised", "live", "last run"], &[model_row(&all["model"])]);
-        format!("{header}\n\n{}", table(&["run", "version", "state", "trigger", "summary"], &rows))
+        let header = table(
+            &[
+                "model", "champion", "metric", "promised", "live", "last run",
+            ],
+            &[model_row(&all["model"])],
+        );
+        format!(
+            "{header}\n\n{}",
+            table(&["run", "version", "state", "trigger", "summary"], &rows)
+        )
     });
     Ok(())
 }
 
 fn model_row(status: &Value) -> Vec<String> {
     let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
-    let number = |value: &Value| value.as_f64().map_or_else(|| "-".to_owned(), |value| format!("{value:.3}"));
-    let champion =
-        status["champion"].as_u64().map_or_else(|| "fallback".to_owned(), |number| format!("@{number}"));
-    let live = status["live"]["metrics"].as_array().into_iter().flatten().find(|m| m["metric"] == status["metric"]);
+    let number = |value: &Value| {
+        value
+            .as_f64()
+            .map_or_else(|| "-".to_owned(), |value| format!("{value:.3}"))
+    };
+    let champion = status["champion"]
+        .as_u64()
+        .map_or_else(|| "fallback".to_owned(), |number| format!("@{number}"));
+    let live = status["live"]["metrics"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find(|m| m["metric"] == status["metric"]);
     vec![
         text(&status["model"]),
         champion,
@@ -90,15 +147,23 @@ fn model_row(status: &Value) -> Vec<String> {
 /// Lets a version answer from now on.
 pub async fn promote(client: &Client, args: &PromoteArgs, output: Output) -> Result<()> {
     let version: VersionId = args.version.parse()?;
-    let body = json!({ "version": version.number, "reason": args.reason, "override": args.override_gate });
-    let answer = client.post(&format!("/v1/models/{}/promote", version.model), &body).await?;
+    let body =
+        json!({ "version": version.number, "reason": args.reason, "override": args.override_gate });
+    let answer = client
+        .post(&format!("/v1/models/{}/promote", version.model), &body)
+        .await?;
     output.result(&answer, |_| format!("{version} answers from now on"));
     Ok(())
 }
 
 /// Returns to the version that answered before.
 pub async fn rollback(client: &Client, args: &RollbackArgs, output: Output) -> Result<()> {
-    let answer = client.post(&format!("/v1/models/{}/rollback", args.model), &json!({ "reason": args.reason })).await?;
+    let answer = client
+        .post(
+            &format!("/v1/models/{}/rollback", args.model),
+            &json!({ "reason": args.reason }),
+        )
+        .await?;
     output.result(&answer, |answer| match answer["champion"].as_u64() {
         Some(number) => format!("{}@{number} answers again", args.model),
         None => format!("the fallback of {} answers again", args.model),

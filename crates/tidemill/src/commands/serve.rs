@@ -19,16 +19,28 @@ pub async fn run(config: &Config, args: &ServeArgs, output: Output) -> Result<()
     let mut projects = Vec::new();
     for path in &args.project {
         let project = read_project(path)?;
-        problems(&project).with_context(|| format!("the project file {} has problems", path.display()))?;
+        problems(&project)
+            .with_context(|| format!("the project file {} has problems", path.display()))?;
         projects.push(project);
     }
-    let names: Vec<String> = projects.iter().map(|project| project.name.to_string()).collect();
+    let names: Vec<String> = projects
+        .iter()
+        .map(|project| project.name.to_string())
+        .collect();
     // the address first: a taken port is noticed before the data folder is touched
     let listener = serving::listen(config).await?;
     let node = Node::open(config, projects, Arc::new(SystemClock)).await?;
     let address = listener.local_addr()?.to_string();
-    output.text(&format!("serving {} from {}", names.join(", "), config.data().display()));
-    output.text(&format!("make a key for your app: tidemill keys create --project {} --scope write --data {}", names[0], config.data().display()));
+    output.text(&format!(
+        "serving {} from {}",
+        names.join(", "),
+        config.data().display()
+    ));
+    output.text(&format!(
+        "make a key for your app: tidemill keys create --project {} --scope write --data {}",
+        names[0],
+        config.data().display()
+    ));
     output.text(&format!("listening on http://{address}"));
     output.json_line(&json!({ "listening": address, "projects": names }));
     serving::run(node, listener, &config.data()).await

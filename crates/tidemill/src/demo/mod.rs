@@ -38,18 +38,30 @@ pub async fn run(cli: &Cli, args: &DemoArgs) -> Result<()> {
     let project = Project::parse(shop::PROJECT).context("the demo's project file has problems")?;
     let models: Vec<ModelName> = project.models.keys().cloned().collect();
     let name = project.name.clone();
-    let listener = if args.exit { None } else { Some(serving::listen(&config).await?) };
+    let listener = if args.exit {
+        None
+    } else {
+        Some(serving::listen(&config).await?)
+    };
 
     let mut visits = shop::visits()?.peekable();
-    let Some(Ok(first)) = visits.peek() else { bail!("the shop's data are empty") };
+    let Some(Ok(first)) = visits.peek() else {
+        bail!("the shop's data are empty")
+    };
     let start = first.time.floor(Span::from_days(1));
     let clock = Arc::new(VirtualClock::at(start));
     let node = Node::open(&config, vec![project], clock.clone()).await?;
-    let project_loop = node.loops.get(&name).context("the demo's project is open")?.clone();
+    let project_loop = node
+        .loops
+        .get(&name)
+        .context("the demo's project is open")?
+        .clone();
 
     let mut timeline = Timeline::new(Output::new(cli.json), models.clone(), start);
     let mut replay = Replay::new(&node, &name, project_loop.clone(), clock.clone(), models)?;
-    let end = args.days.map(|days| start + Span::from_days(i64::from(days)));
+    let end = args
+        .days
+        .map(|days| start + Span::from_days(i64::from(days)));
     timeline.begin();
     for visit in visits {
         let visit = visit?;
@@ -67,7 +79,11 @@ pub async fn run(cli: &Cli, args: &DemoArgs) -> Result<()> {
         return Ok(());
     };
     let key = node.new_key(&name, Scope::Read, clock.as_ref()).await?;
-    timeline.farewell(&listener.local_addr()?.to_string(), &key, &replay.last_answer());
+    timeline.farewell(
+        &listener.local_addr()?.to_string(),
+        &key,
+        &replay.last_answer(),
+    );
     let following = tokio::spawn(follow(clock));
     let served = serving::run(node, listener, &folder.path).await;
     following.abort();
@@ -86,11 +102,17 @@ async fn follow(clock: Arc<VirtualClock>) {
 }
 
 fn config(cli: &Cli, args: &DemoArgs, folder: &Folder) -> Result<Config> {
-    let mut flags: Vec<(String, String)> =
-        SETTINGS.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let mut flags: Vec<(String, String)> = SETTINGS
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect();
     flags.extend(cli.set.iter().cloned());
     flags.push(("data".to_owned(), folder.path.display().to_string()));
-    flags.extend(args.listen.iter().map(|listen| ("listen".to_owned(), listen.clone())));
+    flags.extend(
+        args.listen
+            .iter()
+            .map(|listen| ("listen".to_owned(), listen.clone())),
+    );
     Config::load(cli.config.as_deref(), &flags)
 }
 
@@ -103,13 +125,26 @@ struct Folder {
 impl Folder {
     fn new(named: Option<PathBuf>) -> Result<Self> {
         let Some(path) = named else {
-            let folder = tempfile::Builder::new().prefix("tidemill-demo-").tempdir()?;
-            return Ok(Self { path: folder.path().to_owned(), _temporary: Some(folder) });
+            let folder = tempfile::Builder::new()
+                .prefix("tidemill-demo-")
+                .tempdir()?;
+            return Ok(Self {
+                path: folder.path().to_owned(),
+                _temporary: Some(folder),
+            });
         };
-        let occupied = path.read_dir().is_ok_and(|mut entries| entries.next().is_some());
+        let occupied = path
+            .read_dir()
+            .is_ok_and(|mut entries| entries.next().is_some());
         if occupied {
-            bail!("the folder {} is not empty; the demo starts from nothing, name another", path.display());
+            bail!(
+                "the folder {} is not empty; the demo starts from nothing, name another",
+                path.display()
+            );
         }
-        Ok(Self { path, _temporary: None })
+        Ok(Self {
+            path,
+            _temporary: None,
+        })
     }
 }

@@ -58,7 +58,11 @@ impl Replay {
     }
 
     /// Moves the clock on day by day; each morning the loop does what is due.
-    pub async fn pass_time_until(&mut self, time: Timestamp, timeline: &mut Timeline) -> Result<()> {
+    pub async fn pass_time_until(
+        &mut self,
+        time: Timestamp,
+        timeline: &mut Timeline,
+    ) -> Result<()> {
         while self.today + DAY <= time {
             self.today = self.today + DAY;
             self.clock.advance_to(self.today);
@@ -83,15 +87,26 @@ impl Replay {
             bail!("{sent} events were sent and this was answered: {receipt}");
         }
         self.project_loop.catch_up().await?;
-        timeline.visited(visit, count("accepted"), count("quarantined") + count("duplicates"));
+        timeline.visited(
+            visit,
+            count("accepted"),
+            count("quarantined") + count("duplicates"),
+        );
         if let (true, Some(user)) = (visit.is_order, &visit.customer) {
             for place in 0..self.models.len() {
                 let path = format!("/v1/predict/{}", self.models[place]);
-                let answer = self.send(Method::POST, &path, &json!({ "user": user })).await?;
-                let decision = answer["decision_id"].as_str().context("an answer has a decision")?;
+                let answer = self
+                    .send(Method::POST, &path, &json!({ "user": user }))
+                    .await?;
+                let decision = answer["decision_id"]
+                    .as_str()
+                    .context("an answer has a decision")?;
                 timeline.answered(&answer);
                 if answer["version"].is_string() && self.models[place].as_str() == "will_return" {
-                    self.last = LastAnswer { user: user.clone(), decision: decision.to_owned() };
+                    self.last = LastAnswer {
+                        user: user.clone(),
+                        decision: decision.to_owned(),
+                    };
                 }
             }
         }
@@ -123,7 +138,10 @@ impl Replay {
         let status = response.status();
         let bytes = axum::body::to_bytes(response.into_body(), 1 << 20).await?;
         if !status.is_success() {
-            bail!("{path} answered {status}: {}", String::from_utf8_lossy(&bytes));
+            bail!(
+                "{path} answered {status}: {}",
+                String::from_utf8_lossy(&bytes)
+            );
         }
         Ok(serde_json::from_slice(&bytes)?)
     }

@@ -83,7 +83,11 @@ impl Kind {
 /// Reads the year, invoice by invoice, in the order of time.
 pub fn visits() -> Result<impl Iterator<Item = Result<Visit>>> {
     let decoder = zstd::Decoder::new(LINES).context("open the shop's data")?;
-    Ok(Visits { lines: csv::Reader::from_reader(Box::new(decoder) as Box<dyn Read>), waiting: None, names: HashMap::new() })
+    Ok(Visits {
+        lines: csv::Reader::from_reader(Box::new(decoder) as Box<dyn Read>),
+        waiting: None,
+        names: HashMap::new(),
+    })
 }
 
 struct Visits {
@@ -123,14 +127,20 @@ impl Visits {
             Ok(false) => None,
             Ok(true) => {
                 let headers = self.lines.headers().ok().cloned();
-                Some(record.deserialize(headers.as_ref()).context("read a line of the shop's data"))
+                Some(
+                    record
+                        .deserialize(headers.as_ref())
+                        .context("read a line of the shop's data"),
+                )
             }
             Err(error) => Some(Err(error).context("read the shop's data")),
         }
     }
 
     fn visit(&mut self, lines: &[Line]) -> Result<Visit> {
-        let Some(first) = lines.first() else { bail!("an invoice without lines") };
+        let Some(first) = lines.first() else {
+            bail!("an invoice without lines")
+        };
         let kind = kind(first);
         let time: Timestamp = first.time.parse()?;
         let customer = customer(&first.customer);
@@ -141,9 +151,19 @@ impl Visits {
                 "product": line.product, "quantity": line.quantity.abs(), "price": line.price.max(0.0),
                 "amount": amount, "country": line.country,
             });
-            events.push(event(kind.line_event(), first, &customer, time, number + 1, properties));
+            events.push(event(
+                kind.line_event(),
+                first,
+                &customer,
+                time,
+                number + 1,
+                properties,
+            ));
         }
-        let total: f64 = lines.iter().map(|line| (line.quantity as f64 * line.price).abs()).sum();
+        let total: f64 = lines
+            .iter()
+            .map(|line| (line.quantity as f64 * line.price).abs())
+            .sum();
         let quantity: i64 = lines.iter().map(|line| line.quantity.abs()).sum();
         let whole = match kind {
             Kind::Order => json!({
@@ -171,8 +191,15 @@ impl Visits {
     /// Products whose name was not announced yet, or has changed.
     fn new_items(&mut self, lines: &[Line]) -> Vec<Value> {
         let mut items = Vec::new();
-        for line in lines.iter().filter(|line| line.quantity > 0 && !line.name.is_empty()) {
-            if self.names.get(&line.product).is_none_or(|known| *known != line.name) {
+        for line in lines
+            .iter()
+            .filter(|line| line.quantity > 0 && !line.name.is_empty())
+        {
+            if self
+                .names
+                .get(&line.product)
+                .is_none_or(|known| *known != line.name)
+            {
                 self.names.insert(line.product.clone(), line.name.clone());
                 let attributes = json!({ "name": line.name, "price": line.price.max(0.0) });
                 items.push(json!({ "id": line.product, "attributes": attributes }));

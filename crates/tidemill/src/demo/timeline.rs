@@ -47,12 +47,19 @@ pub struct Timeline {
 impl Timeline {
     /// A timeline that begins at `start`.
     pub fn new(output: Output, models: Vec<ModelName>, start: Timestamp) -> Self {
-        let bar = if std::io::stderr().is_terminal() { ProgressBar::new(LINE_COUNT) } else { ProgressBar::hidden() };
+        let bar = if std::io::stderr().is_terminal() {
+            ProgressBar::new(LINE_COUNT)
+        } else {
+            ProgressBar::hidden()
+        };
         if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {percent}% {elapsed}") {
             bar.set_style(style);
         }
         let month_start = start.month_start(0);
-        let untold = models.iter().map(|model| (model.clone(), month_start)).collect();
+        let untold = models
+            .iter()
+            .map(|model| (model.clone(), month_start))
+            .collect();
         Self {
             output,
             models,
@@ -126,9 +133,13 @@ impl Timeline {
     async fn tell_live(&mut self, today: Timestamp, project_loop: &ProjectLoop) -> Result<()> {
         for model in self.models.clone() {
             let within = project_loop.slot(&model)?.model.target.within();
-            let Some(mut month) = self.untold.get(&model).copied() else { continue };
+            let Some(mut month) = self.untold.get(&model).copied() else {
+                continue;
+            };
             while month.month_start(1) + within <= today {
-                let quality = project_loop.live_quality(&model, month, month.month_start(1)).await?;
+                let quality = project_loop
+                    .live_quality(&model, month, month.month_start(1))
+                    .await?;
                 self.tell_quality(&model, month, &quality);
                 month = month.month_start(1);
             }
@@ -143,7 +154,11 @@ impl Timeline {
         let Some(primary) = quality.primary() else {
             return; // only the fallback answered
         };
-        let versions: Vec<String> = quality.versions.iter().map(|number| format!("@{number}")).collect();
+        let versions: Vec<String> = quality
+            .versions
+            .iter()
+            .map(|number| format!("@{number}"))
+            .collect();
         let mut text = format!(
             "          live    {model}{} in {name}: {} of {} answers",
             versions.join(" "),
@@ -162,7 +177,10 @@ impl Timeline {
     pub fn runs(&self, today: Timestamp, runs: &[Run]) -> Result<()> {
         for run in runs {
             self.json(&json!({ "type": "run", "date": today.date(), "run": run }));
-            let version = run.version.map_or_else(|| run.model.to_string(), |number| format!("{}@{number}", run.model));
+            let version = run.version.map_or_else(
+                || run.model.to_string(),
+                |number| format!("{}@{number}", run.model),
+            );
             let became = match run.state {
                 RunState::Passed => "promoted",
                 RunState::Refused => "refused ",
@@ -171,14 +189,22 @@ impl Timeline {
             };
             let detail: RunDetail = serde_json::from_value(run.detail.clone())?;
             let Some(examination) = &detail.examination else {
-                self.text(&format!("{} {became} {version}: {}", today.date(), run.summary));
+                self.text(&format!(
+                    "{} {became} {version}: {}",
+                    today.date(),
+                    run.summary
+                ));
                 continue;
             };
             let rows = detail.parts.map_or(0, |parts| parts.examined);
             let mut text = format!(
                 "{} {became} {version}: {}",
                 today.date(),
-                compared(examination.metric, examination.value(), examination.interval())
+                compared(
+                    examination.metric,
+                    examination.value(),
+                    examination.interval()
+                )
             );
             if let Some(champion) = &examination.champion {
                 text = format!("{text}; champion {} {}", champion.name, short(champion));
@@ -187,6 +213,13 @@ impl Timeline {
                 text = format!("{text}; {} {}", called(&baseline.name), short(baseline));
             }
             self.text(&format!("{text}; on {} rows", thousands(rows as u64)));
+            if let Some(refused) = &detail.refused {
+                for reason in failed(&refused.verdict) {
+                    self.text(&format!(
+                        "                    it is a regression, because of the trees {reason}"
+                    ));
+                }
+            }
             for reason in failed(&examination.verdict) {
                 self.text(&format!("                    because {reason}"));
             }
@@ -210,7 +243,10 @@ impl Timeline {
         ));
         let mut champions = serde_json::Map::new();
         for model in &self.models {
-            let champion = project_loop.slot(model)?.champion().map(|champion| champion.number);
+            let champion = project_loop
+                .slot(model)?
+                .champion()
+                .map(|champion| champion.number);
             champions.insert(model.to_string(), json!(champion));
         }
         self.json(&json!({
@@ -252,7 +288,11 @@ impl Timeline {
 }
 
 fn failed(verdict: &Verdict) -> impl Iterator<Item = &str> {
-    verdict.checks.iter().filter(|check| !check.passed).map(|check| check.sentence.as_str())
+    verdict
+        .checks
+        .iter()
+        .filter(|check| !check.passed)
+        .map(|check| check.sentence.as_str())
 }
 
 fn value(value: &MetricValue) -> String {
@@ -262,16 +302,27 @@ fn value(value: &MetricValue) -> String {
 fn compared(metric: Metric, value: Option<f64>, interval: Option<(f64, f64)>) -> String {
     let value = value.map_or_else(|| "not defined".to_owned(), number);
     match interval {
-        Some((low, high)) => format!("{} {value} [{}, {}]", metric.label(), number(low), number(high)),
+        Some((low, high)) => format!(
+            "{} {value} [{}, {}]",
+            metric.label(),
+            number(low),
+            number(high)
+        ),
         None => format!("{} {value}", metric.label()),
     }
 }
 
 fn short(compared: &Compared) -> String {
-    compared.value.map_or_else(|| "not defined".to_owned(), number)
+    compared
+        .value
+        .map_or_else(|| "not defined".to_owned(), number)
 }
 
 /// Three decimals for shares, none for amounts.
 fn number(value: f64) -> String {
-    if value.abs() < 10.0 { format!("{value:.3}") } else { format!("{value:.0}") }
+    if value.abs() < 10.0 {
+        format!("{value:.3}")
+    } else {
+        format!("{value:.0}")
+    }
 }

@@ -2,23 +2,30 @@
 //!
 //! The SQL is kept to what PostgreSQL understands too, so that the catalog can move there with the same text.
 
+mod rows;
+
 use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
-    SqliteSynchronous,
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{Row, SqlSafeStr, Sqlite, Transaction};
+use sqlx::{SqlSafeStr, Sqlite, Transaction};
 use tidemill_core::{ModelName, ProjectName, RunId, Timestamp};
 
-use crate::catalog::{AccessKey, AuditEntry, Run, RunState, Version};
+use self::rows::{
+    column, number, parsed, read_audit, read_key, read_run, read_version, state_text, time, to_json,
+};
+use crate::catalog::{AccessKey, AuditEntry, Run, Version};
 use crate::{Catalog, DataFolder, StoreError};
 
 /// How the tables came to be what they are; a migration that was released is never changed.
-const MIGRATIONS: [(i64, &str, &str); 1] =
-    [(1, "catalog", include_str!("../migrations/0001_catalog.sql"))];
+const MIGRATIONS: [(i64, &str, &str); 1] = [(
+    1,
+    "catalog",
+    include_str!("../../migrations/0001_catalog.sql"),
+)];
 
 /// How long a statement waits for another connection's transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -129,7 +136,7 @@ fn failed(action: &'static str, error: sqlx::Error) -> StoreError {
     const SQLITE_NOTADB: u32 = 26;
     let code = error
         .as_database_error()
-        .and_then(|e| e.code())
+        .and_then(sqlx::error::DatabaseError::code)
         .and_then(|code| code.parse::<u32>().ok())
         .map(|code| code & 0xff);
     match code {
@@ -139,136 +146,6 @@ fn failed(action: &'static str, error: sqlx::Error) -> StoreError {
         }
         _ => StoreError::backend(action, error),
     }
-}
-
-/// Reads a column.
-fn column<'r, T>(row: &'r SqliteRow, name: &'static str) -> Result<T, StoreError>
-where
-    T: sqlx::Decode<'r, Sqlite> + sqlx::Type<Sqlite>,
-{
-    row.try_get(name)
-        .map_err(|e| StoreError::corrupt("the catalog", e))
-}
-
-/// Reads a column that holds something with a written form.
-fn parsed<T>(row: &SqliteRow, name: &'static str) -> Result<T, StoreError>
-where
-    T: std::str::FromStr,
-    T::Err: std::fmt::Display,
-{
-    let text: &str = column(row, name)?;
-    text.parse()
-        .map_err(|e| StoreError::corrupt("the catalog", format!("column {name}: {e}")))
-}
-
-fn time(row: &SqliteRow, name: &'static str) -> Result<Timestamp, StoreError> {
-    Ok(Timestamp::from_micros(column(row, name)?))
-}
-
-fn optional_time(row: &SqliteRow, name: &'static str) -> Result<Option<Timestamp>, StoreError> {
-    Ok(column::<Option<i64>>(row, name)?.map(Timestamp::from_micros))
-}
-
-fn number(row: &SqliteRow, name: &'static str) -> Result<Option<u32>, StoreError> {
-    column::<Option<i64>>(row, name)?
-        .map(|number| u32::try_from(number).map_err(|e| StoreError::corrupt("the catalog", e)))
-        .transpose()
-}
-
-fn json<T: serde::de::DeserializeOwned>(
-    row: &SqliteRow,
-    name: &'static str,
-) -> Result<T, StoreError> {
-    let text: &str = column(row, name)?;
-    serde_json::from_str(text)
-        .map_err(|e| StoreError::corrupt("the catalog", format!("column {name}: {e}")))
-}
-
-fn to_json(value: &impl serde::Serialize) -> Result<String, StoreError> {
-    serde_json::to_string(value).map_err(|e| StoreError::backend("encode for the catalog", e))
-}
-
-/// How a state is written in its column.
-fn state_text(state: RunState) -> &'static str {
-    match state {
-        RunState::Running => "running",
-        RunState::Passed => "passed",
-        RunState::Refused => "refused",
-        RunState::Skipped => "skipped",
-        RunState::Failed => "failed",
-    }
-}
-
-fn read_state(row: &SqliteRow) -> Result<RunState, StoreError> {
-    let text: &str = column(row, "state")?;
-    [
-        RunState::Running,
-        RunState::Passed,
-        RunState::Refused,
-        RunState::Skipped,
-        RunState::Failed,
-    ]
-    .into_iter()
-    .find(|state| state_text(*state) == text)
-    .ok_or_else(|| {
-        StoreError::corrupt("the catalog", format!("'{text}' is not the state of a run"))
-    })
-}
-
-fn read_key(row: &SqliteRow) -> Result<AccessKey, StoreError> {
-    Ok(AccessKey {
-        id: column(row, "id")?,
-        project: parsed(row, "project")?,
-        scope: parsed(row, "scope")?,
-        hash: column(row, "hash")?,
-        created_at: time(row, "created_at")?,
-        revoked_at: optional_time(row, "revoked_at")?,
-    })
-}
-
-fn read_run(row: &SqliteRow) -> Result<Run, StoreError> {
-    Ok(Run {
-        id: parsed(row, "id")?,
-        project: parsed(row, "project")?,
-        model: parsed(row, "model")?,
-        trigger: column(row, "trigger_name")?,
-        state: read_state(row)?,
-        started_at: time(row, "started_at")?,
-        finished_at: optional_time(row, "finished_at")?,
-        version: number(row, "version")?,
-        summary: column(row, "summary")?,
-        detail: json(row, "detail")?,
-    })
-}
-
-fn read_version(row: &SqliteRow) -> Result<Version, StoreError> {
-    Ok(Version {
-        project: parsed(row, "project")?,
-        model: parsed(row, "model")?,
-        number: number(row, "number")?.unwrap_or_default(),
-        run: parsed(row, "run")?,
-        created_at: time(row, "created_at")?,
-        artifact: parsed(row, "artifact")?,
-        passed: column(row, "passed")?,
-        detail: json(row, "detail")?,
-    })
-}
-
-fn read_audit(row: &SqliteRow) -> Result<AuditEntry, StoreError> {
-    let project: Option<&str> = column(row, "project")?;
-    Ok(AuditEntry {
-        at: time(row, "at")?,
-        project: project
-            .map(|name| {
-                name.parse()
-                    .map_err(|e| StoreError::corrupt("the catalog", e))
-            })
-            .transpose()?,
-        actor: column(row, "actor")?,
-        action: column(row, "action")?,
-        subject: column(row, "subject")?,
-        reason: column(row, "reason")?,
-    })
 }
 
 #[async_trait]
