@@ -275,7 +275,7 @@ impl FeatureTable {
             match (ours, theirs) {
                 (ColumnValues::Number(ours), ColumnValues::Number(theirs)) => ours.extend(theirs),
                 (ColumnValues::Category(ours), ColumnValues::Category(theirs)) => {
-                    ours.extend(theirs)
+                    ours.extend(theirs);
                 }
                 _ => unreachable!("equal columns have equal types"),
             }

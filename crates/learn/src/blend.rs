@@ -79,6 +79,6 @@ mod tests {
 
     #[test]
     fn it_conforms() {
-        crate::conformance::check(&Blend::default());
+        crate::conformance::check(&Blend::default()).unwrap();
     }
 }
