@@ -68,10 +68,9 @@ pub(crate) fn fit(order: &Order<'_>, known: &TrainingSet) -> Result<Package, Cyc
     };
     let seed = order.training.seed;
     let (rows, held_out) = split_persons(known);
-    let boosted = boosted(order);
-    let fitted = boosted
+    let fitted = learner(order)
         .fit(order.task, &known.take(&rows), seed)
-        .map_err(learn("boosted"))?;
+        .map_err(learn("the model"))?;
     let calibrator = calibrate(order.task, &fitted, &known.take(&held_out));
     let constant = Constant
         .fit(order.task, known, seed)
@@ -91,7 +90,7 @@ pub(crate) fn fit(order: &Order<'_>, known: &TrainingSet) -> Result<Package, Cyc
         });
     }
     baselines.push(Baseline {
-        name: "linear".to_owned(),
+        name: LINEAR.to_owned(),
         fitted: linear,
     });
     let mut package = Package {
@@ -111,17 +110,37 @@ pub(crate) fn fit(order: &Order<'_>, known: &TrainingSet) -> Result<Package, Cyc
     Ok(package)
 }
 
-fn boosted(order: &Order<'_>) -> Boosted {
-    let default = Boosted::default();
+fn learner(order: &Order<'_>) -> Blend {
+    let default = Blend::default();
     let budget = order
         .training
         .budget
-        .map_or(default.budget, |budget| budget as f32);
-    Boosted {
+        .map_or(default.boosted.budget, |budget| budget as f32);
+    let boosted = Boosted {
         budget,
         threads: order.threads,
-        ..default
-    }
+        ..default.boosted
+    };
+    Blend { boosted, ..default }
+}
+
+/// The same package with logistic or ridge regression in place of the model: what serves when the model is not
+/// clearly better than that. Only the simpler rules remain to be beaten.
+pub(crate) fn simpler(package: &Package, known: &TrainingSet) -> Option<Package> {
+    let (linear, baselines): (Vec<Baseline>, Vec<Baseline>) = package
+        .baselines
+        .iter()
+        .cloned()
+        .partition(|baseline| baseline.name == LINEAR);
+    let fitted = linear.into_iter().next()?.fitted;
+    let mut simpler = Package {
+        fitted,
+        baselines,
+        calibrator: Calibrator::None,
+        ..package.clone()
+    };
+    simpler.golden = golden(&simpler, &known.features);
+    Some(simpler)
 }
 
 /// Persons are kept apart, so that calibration is learnt on people whom the trees have not seen. Both parts end at

@@ -333,6 +333,7 @@ impl ProjectLoop {
         let examine = stopwatch.seconds() - fitted;
         Ok(Made {
             package,
+            refused,
             examination,
             parts,
             seconds: Seconds {
