@@ -102,7 +102,7 @@ pub(crate) async fn metrics(
             Ok(progress) => app.metrics.set_progress(name.as_str(), progress),
             // the other numbers matter most when something is wrong
             Err(error) => {
-                tracing::error!(project = %name, %error, "cannot read how far the loop is")
+                tracing::error!(project = %name, %error, "cannot read how far the loop is");
             }
         }
     }

@@ -85,7 +85,7 @@ fn import(project: &Project, name: &str, rows: usize, sorted: bool) -> Result<()
     }
     file.flush()?;
     let store = FjallStore::open(
-        &DataFolder::open(&folder.path().join("data"))?,
+        &DataFolder::open(folder.path().join("data"))?,
         &FjallOptions::default(),
     )?;
     let intake = Intake::new(

@@ -55,7 +55,7 @@ pub fn parse_items(
             Err(rejection) => {
                 batch
                     .quarantined
-                    .push(rejection.quarantine(piece, SOURCE, received_at))
+                    .push(rejection.quarantine(piece, SOURCE, received_at));
             }
         }
     }
@@ -81,11 +81,17 @@ fn pieces(text: &str) -> Result<Vec<&str>, RequestError> {
     let from_json = |error: serde_json::Error| RequestError::from_json(&error, EXPECTED);
     if text.trim_start().starts_with('[') {
         let Pieces(pieces) = serde_json::from_str(text).map_err(from_json)?;
-        return Ok(pieces.into_iter().map(|piece| piece.get()).collect());
+        return Ok(pieces
+            .into_iter()
+            .map(serde_json::value::RawValue::get)
+            .collect());
     }
     let body: WireItems<'_> = serde_json::from_str(text).map_err(from_json)?;
     Ok(match body.items {
-        Some(Pieces(pieces)) => pieces.into_iter().map(|piece| piece.get()).collect(),
+        Some(Pieces(pieces)) => pieces
+            .into_iter()
+            .map(serde_json::value::RawValue::get)
+            .collect(),
         None => vec![text],
     })
 }

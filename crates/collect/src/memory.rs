@@ -116,9 +116,12 @@ impl EventLog for MemoryLog {
     }
 }
 
+/// Values by table and key.
+type Tables = BTreeMap<(&'static str, Vec<u8>), Vec<u8>>;
+
 /// A state store of one project.
 #[derive(Default)]
-pub(crate) struct MemoryState(Mutex<BTreeMap<(&'static str, Vec<u8>), Vec<u8>>>);
+pub(crate) struct MemoryState(Mutex<Tables>);
 
 impl StateStore for MemoryState {
     fn get(

@@ -17,10 +17,8 @@ pub fn from_text(text: &str) -> Result<Timestamp, TimestampError> {
         && text
             .bytes()
             .all(|byte| byte.is_ascii_digit() || byte == b'.');
-    if numeric {
-        if let Some(time) = text.parse().ok().and_then(from_number) {
-            return Ok(time);
-        }
+    if numeric && let Some(time) = text.parse().ok().and_then(from_number) {
+        return Ok(time);
     }
     text.parse()
 }

@@ -72,8 +72,8 @@ impl ProjectLoop {
                 rows.fallbacks += 1;
                 continue;
             };
-            if !packages.contains_key(&number) {
-                packages.insert(number, Arc::new(self.package(model, number).await?));
+            if let std::collections::btree_map::Entry::Vacant(e) = packages.entry(number) {
+                e.insert(Arc::new(self.package(model, number).await?));
             }
             if let Some(package) = packages.get(&number) {
                 rows.push(package, &decision, outcome.value, outcome.class.as_deref());

@@ -261,10 +261,10 @@ impl ProjectLoop {
             .await?;
         detail.dataset_version = Some(written);
 
-        let champion = match self.slot(&model)?.champion() {
-            Some(champion) => Some((format!("{model}@{}", champion.number), champion)),
-            None => None,
-        };
+        let champion = self
+            .slot(&model)?
+            .champion()
+            .map(|champion| (format!("{model}@{}", champion.number), champion));
         let this = self.clone();
         let name = model.clone();
         let made = tokio::task::spawn_blocking(move || {

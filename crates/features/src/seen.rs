@@ -25,7 +25,7 @@ pub struct SeenEvents {
 }
 
 /// One kind of event.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct SeenEvent {
     /// How many.
     pub count: u64,

@@ -145,16 +145,15 @@ impl Node {
 
     /// Makes the local key where there is none that still opens the project.
     async fn ensure_local_key(&self, project: &ProjectName, clock: &dyn Clock) -> Result<()> {
-        if let Ok(secret) = read_local_key(&self.folder, project) {
-            if self
+        if let Ok(secret) = read_local_key(&self.folder, project)
+            && self
                 .app
                 .keys
                 .find(&secret)
                 .await
                 .is_some_and(|key| key.project == *project)
-            {
-                return Ok(());
-            }
+        {
+            return Ok(());
         }
         let secret = self.new_key(project, Scope::Admin, clock).await?;
         let path = local_key_path(&self.folder, project);

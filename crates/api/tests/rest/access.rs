@@ -248,7 +248,7 @@ async fn the_things_of_another_project_do_not_exist() {
             // ids of people and items are the callers' own: each project has its own person and item of that id
             (&Method::GET, "/v1/users/{id}") => assert_eq!(answer.json["known"], false, "{case}"),
             (&Method::DELETE, "/v1/items/{id}") => {
-                assert_eq!(answer.status, StatusCode::OK, "{case}")
+                assert_eq!(answer.status, StatusCode::OK, "{case}");
             }
             _ => assert_eq!(answer.status, StatusCode::NOT_FOUND, "{case}"),
         }

@@ -127,11 +127,11 @@ impl ByteCount {
     pub(super) fn add(&self, bytes: u64) {
         let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
         let after = before + bytes;
-        if let Some(ticks) = &self.ticks {
-            if before / TICK_BYTES != after / TICK_BYTES {
-                // whoever is still busy with the tick before sees the sum with the next one
-                let _ = ticks.try_send(after);
-            }
+        if let Some(ticks) = &self.ticks
+            && before / TICK_BYTES != after / TICK_BYTES
+        {
+            // whoever is still busy with the tick before sees the sum with the next one
+            let _ = ticks.try_send(after);
         }
     }
 

@@ -374,7 +374,7 @@ fn fix_types(
             // an id that went through a float is recognised when it is read
             CellType::PointZero if id => {}
             CellType::Number | CellType::Bool | CellType::PointZero => {
-                column.cell_type = CellType::Text
+                column.cell_type = CellType::Text;
             }
             CellType::Text | CellType::Typed | CellType::Unsupported => {}
         }
@@ -383,18 +383,18 @@ fn fix_types(
         match &field.target {
             Target::UserId | Target::AnonymousId | Target::GroupId => fix(&field.from, true),
             Target::Property(steps) if item_property.as_ref() == Some(steps) => {
-                fix(&field.from, true)
+                fix(&field.from, true);
             }
             Target::Property(steps) => {
-                if let [property] = steps.as_slice() {
-                    if declared_text(property) {
-                        fix(&field.from, false);
-                    }
+                if let [property] = steps.as_slice()
+                    && declared_text(property)
+                {
+                    fix(&field.from, false);
                 }
             }
             Target::Context(_) => {}
             Target::Timestamp | Target::ReceivedAt | Target::MessageId | Target::Name => {
-                fix(&field.from, false)
+                fix(&field.from, false);
             }
         }
     }

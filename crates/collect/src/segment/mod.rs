@@ -247,7 +247,7 @@ fn parse_single(
         Err(rejection) => {
             batch
                 .quarantined
-                .push(rejection.quarantine(text, call.source(), received_at))
+                .push(rejection.quarantine(text, call.source(), received_at));
         }
     }
     Ok(batch)

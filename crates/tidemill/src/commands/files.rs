@@ -87,7 +87,11 @@ pub fn check(path: &Path, output: Output) -> Result<()> {
     let result = Project::parse(&text).and_then(|project| problems(&project).map(|()| project));
     match result {
         Ok(project) => {
-            let models: Vec<&str> = project.models.keys().map(|name| name.as_str()).collect();
+            let models: Vec<&str> = project
+                .models
+                .keys()
+                .map(tidemill_core::ModelName::as_str)
+                .collect();
             let value = json!({ "ok": true, "project": project.name, "models": models });
             output.result(&value, |_| {
                 let models = if models.is_empty() {
