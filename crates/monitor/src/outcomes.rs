@@ -89,6 +89,11 @@ struct Inner {
     cursor: Cursor,
     /// How many open decisions a person has; saves a read for everybody else's events.
     people: HashMap<String, u32>,
+    /// Nothing is due before this. Without it every look at the queue would read its front again, which in a
+    /// log-structured store is a field of removed entries.
+    next_due: Timestamp,
+    /// Everything up to this key was resolved.
+    expired: Vec<u8>,
 }
 
 /// Changes of one step, read back before they are committed.
@@ -96,6 +101,8 @@ struct Inner {
 struct Step {
     batch: StateBatch,
     loaded: HashMap<String, BTreeMap<u64, Open>>,
+    /// The earliest deadline of the decisions that this step opens.
+    earliest: Option<Timestamp>,
 }
 
 impl OutcomeJoiner {
@@ -123,7 +130,12 @@ impl OutcomeJoiner {
                 *people.entry(person_of(key)).or_insert(0) += 1;
             }
         }
-        let inner = Mutex::new(Inner { cursor, people });
+        let inner = Mutex::new(Inner {
+            cursor,
+            people,
+            next_due: Timestamp::EPOCH,
+            expired: Vec::new(),
+        });
         Ok(Self {
             project: project.name.clone(),
             state,
@@ -197,27 +209,33 @@ impl OutcomeJoiner {
     pub fn expire(&self, now: Timestamp) -> Result<usize, MonitorError> {
         let mut resolved = 0;
         loop {
-            let page = self.state.scan(&self.project, DUE, &[], None, PAGE)?;
             let mut inner = self.inner.lock();
+            if now < inner.next_due {
+                return Ok(resolved);
+            }
+            let page = self
+                .state
+                .scan(&self.project, DUE, &[], Some(&inner.expired), PAGE)?;
+            let due = page
+                .iter()
+                .take_while(|(key, _)| deadline_of(key) <= now)
+                .count();
             let mut step = Step::default();
             let mut cursor = inner.cursor;
             let mut people = std::mem::take(&mut inner.people);
-            let mut due = 0;
-            let result = (|| {
-                for (key, person) in &page {
-                    if deadline_of(key) > now {
-                        break;
-                    }
-                    let person = String::from_utf8_lossy(person).into_owned();
-                    self.expire_one(key, &person, now, &mut step, &mut people, &mut cursor)?;
-                    due += 1;
-                }
-                Ok(())
-            })();
+            let result = page[..due].iter().try_for_each(|(key, person)| {
+                let person = String::from_utf8_lossy(person).into_owned();
+                self.expire_one(key, &person, now, &mut step, &mut people, &mut cursor)
+            });
             self.finish(&mut inner, step, people, cursor, result)?;
             resolved += due;
-            if due < PAGE {
-                return Ok(resolved);
+            if let Some((last, _)) = due.checked_sub(1).and_then(|last| page.get(last)) {
+                inner.expired.clone_from(last);
+            }
+            if due < page.len() {
+                inner.next_due = deadline_of(&page[due].0);
+            } else if page.len() < PAGE {
+                inner.next_due = Timestamp::MAX;
             }
         }
     }
@@ -268,7 +286,18 @@ impl OutcomeJoiner {
                 .commit(&self.project, std::mem::take(&mut step.batch))?)
         });
         match committed {
-            Ok(()) => inner.cursor = cursor,
+            Ok(()) => {
+                inner.cursor = cursor;
+                if let Some(earliest) = step.earliest
+                    && earliest < inner.next_due
+                {
+                    inner.next_due = earliest;
+                    // a deadline may lie before what was resolved, where the project's horizons changed
+                    if earliest <= deadline_of(&inner.expired) {
+                        inner.expired.clear();
+                    }
+                }
+            }
             // the counters may have run ahead; only what is stored is true
             Err(_) => inner.people.retain(|person, count| {
                 let prefix = open_prefix(person);
@@ -301,6 +330,10 @@ impl OutcomeJoiner {
         };
         self.load(&value.entity, step)?;
         let deadline = value.moment + tracker.within();
+        step.earliest = Some(
+            step.earliest
+                .map_or(deadline, |earliest| earliest.min(deadline)),
+        );
         step.batch.put(
             OPEN,
             open_key(&value.entity, decision.sequence),
