@@ -263,7 +263,7 @@ mod tests {
             orders += u64::from(visit.is_order && visit.customer.is_some());
         }
         assert_eq!(lines, LINE_COUNT);
-        assert_eq!(orders, 18_562);
+        assert_eq!(orders, 18_537);
     }
 
     #[test]
