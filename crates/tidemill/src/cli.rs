@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand};
 #[command(
     name = "tidemill",
     version,
-    after_help = "First steps:\n  tidemill demo                      a real year of a real shop, replayed in about a minute\n  tidemill init                      write a first project file here\n  tidemill serve --project FILE      collect events and answer questions\n\nEvery command explains itself: tidemill help COMMAND"
+    after_help = "First steps:\n  tidemill demo                      a real year of a real shop, replayed in a few minutes\n  tidemill init                      write a first project file here\n  tidemill serve --project FILE      collect events and answer questions\n\nEvery command explains itself: tidemill help COMMAND"
 )]
 pub struct Cli {
     /// Server settings are read from this file instead of ./tidemill.toml.
