@@ -1,15 +1,12 @@
-//! Stores in memory, for the tests of this crate.
+//! A log in memory, for the tests of this crate.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use tidemill_core::{Event, Offset, ProjectName, Timestamp};
 use tidemill_store::event_log::LogCounts;
-use tidemill_store::state::StateEntry;
-use tidemill_store::{
-    Appended, EventLog, LoggedEvent, Quarantined, StateBatch, StateStore, StoreError,
-};
+use tidemill_store::{Appended, EventLog, LoggedEvent, Quarantined, StoreError};
 use tokio::sync::watch;
 
 /// A log of one project that can be made to fail and to forget.
@@ -113,58 +110,5 @@ impl EventLog for MemoryLog {
             duplicates: 0,
             quarantined: self.quarantined.lock().len() as u64,
         })
-    }
-}
-
-/// Values by table and key.
-type Tables = BTreeMap<(&'static str, Vec<u8>), Vec<u8>>;
-
-/// A state store of one project.
-#[derive(Default)]
-pub(crate) struct MemoryState(Mutex<Tables>);
-
-impl StateStore for MemoryState {
-    fn get(
-        &self,
-        _: &ProjectName,
-        table: &'static str,
-        key: &[u8],
-    ) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(self.0.lock().get(&(table, key.to_vec())).cloned())
-    }
-
-    fn scan(
-        &self,
-        _: &ProjectName,
-        table: &'static str,
-        prefix: &[u8],
-        after: Option<&[u8]>,
-        limit: usize,
-    ) -> Result<Vec<StateEntry>, StoreError> {
-        let values = self.0.lock();
-        let wanted = values.iter().filter(|((of, key), _)| {
-            *of == table
-                && key.starts_with(prefix)
-                && after.is_none_or(|after| key.as_slice() > after)
-        });
-        Ok(wanted
-            .map(|((_, key), value)| (key.clone(), value.clone()))
-            .take(limit)
-            .collect())
-    }
-
-    fn commit(&self, _: &ProjectName, batch: StateBatch) -> Result<(), StoreError> {
-        let mut values = self.0.lock();
-        for (table, key, value) in batch.changes {
-            match value {
-                Some(value) => values.insert((table, key), value),
-                None => values.remove(&(table, key)),
-            };
-        }
-        Ok(())
-    }
-
-    fn flush(&self) -> Result<(), StoreError> {
-        Ok(())
     }
 }

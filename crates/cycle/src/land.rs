@@ -64,7 +64,9 @@ impl ProjectLoop {
     async fn land_answers(&self) -> Result<(), CycleError> {
         let name = &self.project.name;
         let mut landed = self.stores.lake.decisions_landed(name).await?;
-        loop {
+        // what is answered meanwhile lands next time: under load there would be no end
+        let last = self.decisions.last();
+        while landed < last {
             let decisions = self.decisions.read(landed, LAND_DECISIONS)?;
             if decisions.is_empty() {
                 break;
@@ -76,7 +78,8 @@ impl ProjectLoop {
         while self.decisions.forget(keep_from.min(opened), FORGET)? == FORGET {}
 
         let mut landed = self.stores.lake.outcomes_landed(name).await?;
-        loop {
+        let last = self.joiner.cursor().outcome;
+        while landed < last {
             let outcomes = self.joiner.unlanded(landed, LAND_DECISIONS)?;
             if outcomes.is_empty() {
                 break;

@@ -2,69 +2,16 @@
 //!
 //! `cargo run --release -p tidemill-features --example feature_throughput -- [events] [persons]`
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use parking_lot::RwLock;
 use serde_json::json;
 use tidemill_core::clock::Stopwatch;
 use tidemill_core::event::PersonKey;
-use tidemill_core::{Event, Offset, Project, ProjectName, Timestamp};
+use tidemill_core::{Event, Offset, Project, Timestamp};
 use tidemill_features::dataset::{DatasetBuilder, DatasetRequest};
 use tidemill_features::{Engine, EngineOptions, FeatureSet};
-use tidemill_store::state::StateEntry;
-use tidemill_store::{LoggedEvent, StateBatch, StateStore, StoreError};
-
-/// A store in memory, so that the engine is measured and not a disk.
-#[derive(Default)]
-struct Memory(RwLock<Rows>);
-
-type Rows = BTreeMap<(&'static str, Vec<u8>), Vec<u8>>;
-
-impl StateStore for Memory {
-    fn get(
-        &self,
-        _: &ProjectName,
-        table: &'static str,
-        key: &[u8],
-    ) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(self.0.read().get(&(table, key.to_vec())).cloned())
-    }
-
-    fn scan(
-        &self,
-        _: &ProjectName,
-        table: &'static str,
-        prefix: &[u8],
-        after: Option<&[u8]>,
-        limit: usize,
-    ) -> Result<Vec<StateEntry>, StoreError> {
-        let rows = self.0.read();
-        let rows = rows
-            .range((table, prefix.to_vec())..)
-            .take_while(|((of, key), _)| *of == table && key.starts_with(prefix));
-        let rows = rows.filter(|((_, key), _)| after.is_none_or(|after| key.as_slice() > after));
-        Ok(rows
-            .take(limit)
-            .map(|((_, key), value)| (key.clone(), value.clone()))
-            .collect())
-    }
-
-    fn commit(&self, _: &ProjectName, batch: StateBatch) -> Result<(), StoreError> {
-        let mut rows = self.0.write();
-        for (table, key, value) in batch.changes {
-            match value {
-                Some(value) => rows.insert((table, key), value),
-                None => rows.remove(&(table, key)),
-            };
-        }
-        Ok(())
-    }
-
-    fn flush(&self) -> Result<(), StoreError> {
-        Ok(())
-    }
-}
+use tidemill_store::LoggedEvent;
+use tidemill_store::memory::MemoryState;
 
 /// `features` aggregates over four windows each, and three models.
 fn project(features: usize) -> Project {
@@ -124,7 +71,7 @@ fn engine(project: &Project, timeline_events: usize) -> Engine {
         timeline_events,
         ..EngineOptions::default()
     };
-    Engine::open(project, set, Arc::new(Memory::default()), options)
+    Engine::open(project, set, Arc::new(MemoryState::default()), options)
         .unwrap_or_else(|error| panic!("{error}"))
 }
 

@@ -33,6 +33,8 @@ const JOINER: &str = "joiner";
 const CURSOR: &[u8] = b"cursor";
 /// How many entries are read from the state store at a time.
 const PAGE: usize = 1_000;
+/// How many deadlines are looked at together: usually one or two have come, and the rest of the page is read in vain.
+const DUE_PAGE: usize = 32;
 
 /// Why joining failed. Nothing is lost: the cursor stays, and joining goes on from there.
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +96,8 @@ struct Inner {
     next_due: Timestamp,
     /// Everything up to this key was resolved.
     expired: Vec<u8>,
+    /// Everything up to this place has landed and was removed.
+    landed: u64,
 }
 
 /// Changes of one step, read back before they are committed.
@@ -101,6 +105,8 @@ struct Inner {
 struct Step {
     batch: StateBatch,
     loaded: HashMap<String, BTreeMap<u64, Open>>,
+    /// Decisions that this step opens about people who are not loaded.
+    opened: HashMap<String, BTreeMap<u64, Open>>,
     /// The earliest deadline of the decisions that this step opens.
     earliest: Option<Timestamp>,
 }
@@ -120,21 +126,13 @@ impl OutcomeJoiner {
             Some(bytes) => decode("the joiner's cursor", &bytes)?,
             None => Cursor::default(),
         };
-        let mut people = HashMap::new();
-        let mut after: Option<Vec<u8>> = None;
-        loop {
-            let page = state.scan(&project.name, OPEN, &[], after.as_deref(), PAGE)?;
-            let Some((last, _)) = page.last() else { break };
-            after = Some(last.clone());
-            for (key, _) in &page {
-                *people.entry(person_of(key)).or_insert(0) += 1;
-            }
-        }
+        let people = people_waiting(&project.name, state.as_ref())?;
         let inner = Mutex::new(Inner {
             cursor,
             people,
             next_due: Timestamp::EPOCH,
             expired: Vec::new(),
+            landed: 0,
         });
         Ok(Self {
             project: project.name.clone(),
@@ -183,8 +181,9 @@ impl OutcomeJoiner {
             {
                 self.open_decision(decision, &mut step, &mut people)?;
                 if decision.value.offset < cursor.offset {
+                    let late = Some(decision.sequence);
                     for event in between(decision.value.offset, cursor.offset)? {
-                        self.observe(&event, engine, &mut step, &mut people, &mut cursor)?;
+                        self.observe(&event, late, engine, &mut step, &mut people, &mut cursor)?;
                     }
                 }
                 cursor.decision = decision.sequence;
@@ -193,7 +192,7 @@ impl OutcomeJoiner {
                 .iter()
                 .filter(|event| event.offset > inner.cursor.offset)
             {
-                self.observe(event, engine, &mut step, &mut people, &mut cursor)?;
+                self.observe(event, None, engine, &mut step, &mut people, &mut cursor)?;
                 cursor.offset = event.offset;
             }
             Ok(())
@@ -215,7 +214,7 @@ impl OutcomeJoiner {
             }
             let page = self
                 .state
-                .scan(&self.project, DUE, &[], Some(&inner.expired), PAGE)?;
+                .scan(&self.project, DUE, &[], Some(&inner.expired), DUE_PAGE)?;
             let due = page
                 .iter()
                 .take_while(|(key, _)| deadline_of(key) <= now)
@@ -234,7 +233,7 @@ impl OutcomeJoiner {
             }
             if due < page.len() {
                 inner.next_due = deadline_of(&page[due].0);
-            } else if page.len() < PAGE {
+            } else if page.len() < DUE_PAGE {
                 inner.next_due = Timestamp::MAX;
             }
         }
@@ -298,13 +297,12 @@ impl OutcomeJoiner {
                     }
                 }
             }
-            // the counters may have run ahead; only what is stored is true
-            Err(_) => inner.people.retain(|person, count| {
-                let prefix = open_prefix(person);
-                let stored = self.state.scan(&self.project, OPEN, &prefix, None, PAGE);
-                *count = stored.map_or(*count, |entries| entries.len() as u32);
-                *count > 0
-            }),
+            // the counters have run ahead; only what is stored is true
+            Err(_) => {
+                if let Ok(people) = people_waiting(&self.project, self.state.as_ref()) {
+                    inner.people = people;
+                }
+            }
         }
         committed
     }
@@ -328,7 +326,6 @@ impl OutcomeJoiner {
             answer: value.answer.clone(),
             pending: tracker.pending(value.moment, None),
         };
-        self.load(&value.entity, step)?;
         let deadline = value.moment + tracker.within();
         step.earliest = Some(
             step.earliest
@@ -344,17 +341,22 @@ impl OutcomeJoiner {
             due_key(deadline, decision.sequence),
             value.entity.as_bytes(),
         );
-        step.loaded
-            .entry(value.entity.clone())
-            .or_default()
-            .insert(decision.sequence, open);
+        // reading all that somebody waits for, to add one, would cost more with every answer about them
+        match step.loaded.get_mut(&value.entity) {
+            Some(loaded) => loaded,
+            None => step.opened.entry(value.entity.clone()).or_default(),
+        }
+        .insert(decision.sequence, open);
         *people.entry(value.entity.clone()).or_insert(0) += 1;
         Ok(())
     }
 
+    /// Shows an event to the decisions about its person. Where `late` names a decision that was logged after the event
+    /// had been observed, only that one is shown it: the others have counted it.
     fn observe(
         &self,
         event: &LoggedEvent,
+        late: Option<u64>,
         engine: &Engine,
         step: &mut Step,
         people: &mut HashMap<String, u32>,
@@ -388,7 +390,8 @@ impl OutcomeJoiner {
             let Some(tracker) = self.trackers.get(&open.model) else {
                 continue;
             };
-            if !tracker.is_relevant(&event.event.name) {
+            if !tracker.is_relevant(&event.event.name) || late.is_some_and(|late| late != sequence)
+            {
                 continue;
             }
             match tracker.observe(&mut open.pending, &event.event, event.offset) {
@@ -501,6 +504,7 @@ impl OutcomeJoiner {
                 break;
             }
         }
+        open.extend(step.opened.remove(person).unwrap_or_default());
         step.loaded.insert(person.to_owned(), open);
         Ok(())
     }
@@ -539,15 +543,25 @@ impl OutcomeJoiner {
     /// When the state store fails.
     pub fn landed(&self, up_to: u64) -> Result<(), MonitorError> {
         loop {
+            let after = self.inner.lock().landed;
+            let page = self.state.scan(
+                &self.project,
+                UNLANDED,
+                &[],
+                Some(&after.to_be_bytes()),
+                PAGE,
+            )?;
             let mut batch = StateBatch::default();
-            let page = self.state.scan(&self.project, UNLANDED, &[], None, PAGE)?;
+            let mut last = after;
             for (key, _) in page.iter().take_while(|(key, _)| sequence_of(key) <= up_to) {
                 batch.remove(UNLANDED, key.clone());
+                last = sequence_of(key);
             }
             if batch.is_empty() {
                 return Ok(());
             }
             self.state.commit(&self.project, batch)?;
+            self.inner.lock().landed = last;
         }
     }
 
@@ -583,6 +597,25 @@ impl OutcomeJoiner {
             }
         }
         Ok(outcomes)
+    }
+}
+
+/// How many open decisions each person has.
+fn people_waiting(
+    project: &ProjectName,
+    state: &dyn StateStore,
+) -> Result<HashMap<String, u32>, StoreError> {
+    let mut people = HashMap::new();
+    let mut after: Option<Vec<u8>> = None;
+    loop {
+        let page = state.scan(project, OPEN, &[], after.as_deref(), PAGE)?;
+        let Some((last, _)) = page.last() else {
+            return Ok(people);
+        };
+        after = Some(last.clone());
+        for (key, _) in &page {
+            *people.entry(person_of(key)).or_insert(0) += 1;
+        }
     }
 }
 

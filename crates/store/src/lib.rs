@@ -23,6 +23,7 @@ pub mod fjall_store;
 pub mod folder;
 pub mod lake;
 pub mod local;
+pub mod memory;
 pub mod sqlite;
 pub mod state;
 

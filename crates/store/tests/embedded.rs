@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use tidemill_store::delta::{DeltaLake, DeltaOptions};
 use tidemill_store::fjall_store::{FjallLog, FjallOptions, FjallState};
 use tidemill_store::local::LocalArtifacts;
+use tidemill_store::memory::MemoryState;
 use tidemill_store::sqlite::SqliteCatalog;
 use tidemill_store::{DataFolder, conformance};
 
@@ -24,6 +25,17 @@ async fn fjall_is_an_event_log() {
     let worlds = tempfile::tempdir().unwrap();
     conformance::event_log::check(async |name| {
         FjallLog::open(&world(&worlds, name), &FjallOptions::default()).unwrap()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn memory_is_a_state_store() {
+    let worlds = std::cell::RefCell::new(std::collections::BTreeMap::new());
+    conformance::state::check(async |name| {
+        let mut worlds = worlds.borrow_mut();
+        let world: &mut MemoryState = worlds.entry(name.to_owned()).or_default();
+        world.clone()
     })
     .await;
 }

@@ -22,6 +22,10 @@ use tracing_subscriber::util::SubscriberInitExt;
 use cli::{Cli, Command};
 use config::Config;
 
+/// Many small pieces are taken and given back, on many threads (docs/adr/0010-allocator.md).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     if let Err(error) = start_log(&cli) {

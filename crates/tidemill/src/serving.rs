@@ -19,10 +19,24 @@ pub async fn listen(config: &Config) -> Result<TcpListener> {
     })
 }
 
+/// A server that may be spoken to: it is written down where it listens, and signals end it in order.
+pub struct Announced {
+    _file: server_file::Guard,
+    signals: Signals,
+}
+
+/// Writes down where the server of a data folder listens, and takes over the signals that end it. To be called before
+/// anybody is told that it listens: commands beside it look there, and whoever reads that line may send a signal.
+pub fn announce(data: &Path, listener: &TcpListener) -> Result<Announced> {
+    Ok(Announced {
+        _file: server_file::write(data, &listener.local_addr()?.to_string())?,
+        signals: Signals::take_over().context("take over the signals that end a server")?,
+    })
+}
+
 /// Serves a node until SIGINT or SIGTERM, then ends in order: no new requests, those under way finish, and what
 /// is in memory is committed.
-pub async fn run(node: Node, listener: TcpListener, data: &Path) -> Result<()> {
-    let _file = server_file::write(data, &listener.local_addr()?.to_string())?;
+pub async fn run(node: Node, listener: TcpListener, announced: Announced) -> Result<()> {
     let (stop, stopping) = watch::channel(false);
     let mut tasks = Vec::new();
     for (name, project_loop) in &node.loops {
@@ -31,7 +45,8 @@ pub async fn run(node: Node, listener: TcpListener, data: &Path) -> Result<()> {
         tasks.extend(spawned);
     }
     let router = tidemill_api::router(node.app.clone());
-    tidemill_api::serve(listener, router, ServerOptions::default(), asked_to_stop()).await;
+    let asked_to_stop = announced.signals.asked_to_stop();
+    tidemill_api::serve(listener, router, ServerOptions::default(), asked_to_stop).await;
     stop.send_replace(true);
     for task in tasks {
         task.await.context("a background task ended badly")?;
@@ -42,20 +57,42 @@ pub async fn run(node: Node, listener: TcpListener, data: &Path) -> Result<()> {
     Ok(())
 }
 
-async fn asked_to_stop() {
+/// The signals that end a server.
+struct Signals {
     #[cfg(unix)]
-    {
+    terminate: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    #[cfg(unix)]
+    fn take_over() -> std::io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = tokio::signal::ctrl_c() => {}
-            }
-            return;
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    #[cfg(unix)]
+    async fn asked_to_stop(mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
     }
-    // without signals there is nothing to wait for but the end of the process
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending::<()>().await;
+
+    #[cfg(not(unix))]
+    fn take_over() -> std::io::Result<Self> {
+        Ok(Self {})
+    }
+
+    #[cfg(not(unix))]
+    async fn asked_to_stop(self) {
+        // without signals there is nothing to wait for but the end of the process
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 }

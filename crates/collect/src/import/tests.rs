@@ -13,7 +13,9 @@ use tidemill_core::project::Source;
 use tidemill_core::{Event, Project};
 
 use super::*;
-use crate::memory::{MemoryLog, MemoryState};
+use tidemill_store::memory::MemoryState;
+
+use crate::memory::MemoryLog;
 use crate::{Intake, Limits};
 
 const PROJECT: &str = r#"

@@ -1,6 +1,6 @@
 //! Definitions: what becomes of them, and what is said about wrong ones.
 
-use crate::memory::project;
+use crate::samples::project;
 use tidemill_core::feature::Unit;
 use tidemill_core::{FeatureType, Project};
 use tidemill_features::{FeatureError, FeatureSet};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::memory::{at, event, project, store};
+use crate::samples::{at, event, project, store};
 use serde_json::{Value, json};
 use tidemill_core::event::PersonKey;
 use tidemill_core::{FeatureValue, Offset, Project, Timestamp};
@@ -113,10 +113,10 @@ fn a_failed_commit_is_tried_again() {
     engine
         .apply(&opens(50, |n| json!({"user_id": format!("u{n}")})))
         .unwrap();
-    *store.full.lock() = true;
+    store.set_full(true);
     assert!(matches!(engine.commit(), Err(FeatureError::Store(_))));
     assert_eq!(engine.committed(), Offset::ZERO);
-    *store.full.lock() = false;
+    store.set_full(false);
     assert_eq!(engine.commit().unwrap(), Offset(50));
     let engine = open(&project, store, 1).unwrap();
     for n in 1..=50 {
@@ -144,7 +144,7 @@ fn timelines_keep_the_newest_and_follow_people() {
         let store = if commits.is_empty() {
             store.clone()
         } else {
-            crate::memory::store()
+            crate::samples::store()
         };
         let engine = open(&project, store.clone(), 2).unwrap();
         for (index, logged) in events.iter().enumerate() {
@@ -315,16 +315,16 @@ fn changed_definitions_are_rebuilt_beside_the_current_ones() {
     assert_eq!(engine.commit().unwrap(), Offset(42));
     assert_eq!(timeline(&engine, &user("u")), [41, 37, 33, 29, 25]);
     assert!(engine.item("i").unwrap().is_some());
-    let fresh = open(&after, crate::memory::store(), 100).unwrap();
+    let fresh = open(&after, crate::samples::store(), 100).unwrap();
     fresh.apply(&events).unwrap();
     for person in ["a0", "a1", "a2", "a3"].map(PersonKey::anonymous) {
         assert_eq!(values(&engine, &person), values(&fresh, &person));
     }
     assert_eq!(engine.seen(), fresh.seen());
 
-    let all = store.rows("feature_states");
+    let all = store.size_of("feature_states").0;
     while engine.sweep(2).unwrap() > 0 {}
-    assert_eq!(all - store.rows("feature_states"), 4);
+    assert_eq!(all - store.size_of("feature_states").0, 4);
     drop(engine);
     let engine = open(&after, store, 100).unwrap();
     assert_eq!(values(&engine, &user("u"))[0], Some(10.0));
@@ -396,6 +396,6 @@ fn a_typical_state_is_small() {
         .collect();
     engine.apply(&events).unwrap();
     engine.commit().unwrap();
-    let bytes = store.value_bytes_max("feature_states");
+    let bytes = store.size_of("feature_states").1;
     assert!(bytes <= 2_048, "{bytes} bytes");
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::memory::{MemoryStore, START, at, event, project, store};
+use crate::samples::{START, at, event, project, store};
 use proptest::prelude::*;
 use serde_json::json;
 use tidemill_core::event::PersonKey;
@@ -11,6 +11,7 @@ use tidemill_core::{FeatureValue, Offset, Project, Span, Timestamp};
 use tidemill_features::dataset::{Dataset, DatasetRequest, build};
 use tidemill_features::{Engine, EngineOptions, FeatureSet, ModelFeatures};
 use tidemill_store::LoggedEvent;
+use tidemill_store::memory::MemoryState;
 
 const PROJECT: &str = r#"
 [project]
@@ -228,7 +229,7 @@ type Rows = BTreeMap<(String, u64, Timestamp), Vec<FeatureValue>>;
 struct Online {
     project: Project,
     set: FeatureSet,
-    store: Arc<MemoryStore>,
+    store: Arc<MemoryState>,
     options: EngineOptions,
     engine: Engine,
 }

@@ -8,4 +8,4 @@
 mod definitions;
 mod engine;
 mod equality;
-mod memory;
+mod samples;

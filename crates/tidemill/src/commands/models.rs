@@ -36,10 +36,7 @@ pub async fn train(client: &Client, model: &str, output: Output) -> Result<()> {
 /// A run in a few lines.
 fn told(run: &Value) -> String {
     let text = |field: &str| run[field].as_str().unwrap_or("");
-    let version = match run["version"].as_u64() {
-        Some(number) => format!("{}@{number}", text("model")),
-        None => text("model").to_owned(),
-    };
+    let version = run["version"].as_str().unwrap_or(text("model"));
     let mut told = format!("{version} {}: {}", text("state"), text("summary"));
     for check in run["detail"]["examination"]["verdict"]["checks"]
         .as_array()
@@ -93,9 +90,7 @@ pub async fn show(client: &Client, model: Option<&str>, output: Output) -> Resul
             .flatten()
             .map(|run| {
                 let text = |field: &str| run[field].as_str().unwrap_or("").to_owned();
-                let version = run["version"]
-                    .as_u64()
-                    .map_or_else(|| "-".to_owned(), |number| format!("@{number}"));
+                let version = run["version"].as_str().unwrap_or("-").to_owned();
                 vec![
                     text("started_at"),
                     version,

@@ -31,6 +31,7 @@ pub async fn run(config: &Config, args: &ServeArgs, output: Output) -> Result<()
     let listener = serving::listen(config).await?;
     let node = Node::open(config, projects, Arc::new(SystemClock)).await?;
     let address = listener.local_addr()?.to_string();
+    let announced = serving::announce(&config.data(), &listener)?;
     output.text(&format!(
         "serving {} from {}",
         names.join(", "),
@@ -43,5 +44,5 @@ pub async fn run(config: &Config, args: &ServeArgs, output: Output) -> Result<()
     ));
     output.text(&format!("listening on http://{address}"));
     output.json_line(&json!({ "listening": address, "projects": names }));
-    serving::run(node, listener, &config.data()).await
+    serving::run(node, listener, announced).await
 }

@@ -79,13 +79,14 @@ pub async fn run(cli: &Cli, args: &DemoArgs) -> Result<()> {
         return Ok(());
     };
     let key = node.new_key(&name, Scope::Read, clock.as_ref()).await?;
+    let announced = serving::announce(&folder.path, &listener)?;
     timeline.farewell(
         &listener.local_addr()?.to_string(),
         &key,
         &replay.last_answer(),
     );
     let following = tokio::spawn(follow(clock));
-    let served = serving::run(node, listener, &folder.path).await;
+    let served = serving::run(node, listener, announced).await;
     following.abort();
     served
 }

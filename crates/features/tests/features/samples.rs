@@ -1,0 +1,39 @@
+//! Events and projects for the tests of this crate.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tidemill_core::{Event, Offset, Project, Timestamp};
+use tidemill_store::LoggedEvent;
+use tidemill_store::memory::MemoryState;
+
+pub(crate) fn store() -> Arc<MemoryState> {
+    Arc::new(MemoryState::default())
+}
+
+pub(crate) fn project(text: &str) -> Project {
+    Project::parse(text).unwrap_or_else(|error| panic!("{error}"))
+}
+
+pub(crate) const START: i64 = 1_300_000_000_000_000;
+
+/// The instant that many seconds after the beginning of the tests' time.
+pub(crate) fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_micros(START + seconds * 1_000_000)
+}
+
+/// An event received when it happened, by fields that replace these.
+pub(crate) fn event(offset: u64, seconds: i64, fields: Value) -> LoggedEvent {
+    let mut json = json!({
+        "message_id": format!("m{offset}"), "kind": "track", "name": "Open", "timestamp": at(seconds), "received_at": at(seconds),
+    });
+    let (Value::Object(all), Value::Object(fields)) = (&mut json, fields) else {
+        panic!("fields are an object")
+    };
+    all.extend(fields);
+    let event: Event = serde_json::from_value(json).unwrap();
+    LoggedEvent {
+        offset: Offset(offset),
+        event,
+    }
+}
