@@ -244,7 +244,7 @@ fn what_a_running_server_holds_is_refused_with_the_remedy() {
 fn a_corrupt_project_file_is_told_with_every_mistake_and_its_line() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let write = |text: &str| {
-        std::fs::write(folder.path().join("shop.toml"), text).expect("the project file")
+        std::fs::write(folder.path().join("shop.toml"), text).expect("the project file");
     };
     write("[project]\nname = \"shop\"\n[models.will_return\n");
     for command in ["check", "serve"] {
