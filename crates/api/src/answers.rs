@@ -95,15 +95,7 @@ fn answer(
     let (prediction, answering) =
         project
             .answerer
-            .predict(model, request)
-            .map_err(|error| match error {
-                ServeError::UnknownModel(_) => {
-                    Problem::new(ErrorCode::UnknownModel, error.to_string()).field("model")
-                }
-                ServeError::Nobody => nobody(),
-                ServeError::Features(error) => error.into(),
-                ServeError::Log(error) => Problem::store(&error),
-            })?;
+            .predict(model, request)?;
     let Answering {
         latency_us,
         fallback,
@@ -120,6 +112,19 @@ fn answer(
         latency_us,
     );
     Ok(prediction)
+}
+
+impl From<ServeError> for Problem {
+    fn from(error: ServeError) -> Self {
+        match error {
+            ServeError::UnknownModel(_) => {
+                Self::new(ErrorCode::UnknownModel, error.to_string()).field("model")
+            }
+            ServeError::Nobody => nobody(),
+            ServeError::Features(error) => error.into(),
+            ServeError::Log(error) => Self::store(&error),
+        }
+    }
 }
 
 /// How an answer of a fallback is counted.

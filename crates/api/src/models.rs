@@ -161,6 +161,16 @@ impl From<Run> for RunLine {
     }
 }
 
+impl RunLine {
+    fn with_detail(mut run: Run) -> Self {
+        let detail = Some(run.detail.take());
+        Self {
+            detail,
+            ..Self::from(run)
+        }
+    }
+}
+
 /// The runs of a model, newest first.
 pub(crate) async fn runs(
     caller: Caller,
@@ -196,13 +206,8 @@ pub(crate) async fn run(
         .catalog
         .run(&caller.project.project.name, id)
         .await?;
-    let mut run = run.filter(|run| run.model == model).ok_or_else(unknown)?;
-    let detail = Some(run.detail.take());
-    Ok(Json(RunLine {
-        detail,
-        ..RunLine::from(run)
-    })
-    .into_response())
+    let run = run.filter(|run| run.model == model).ok_or_else(unknown)?;
+    Ok(Json(RunLine::with_detail(run)).into_response())
 }
 
 /// How training is asked for.
@@ -257,7 +262,7 @@ pub(crate) async fn train(
     }
     let trained: Result<Vec<Run>, CycleError> =
         training.await.map_err(|error| Problem::internal(&error))?;
-    let lines: Vec<RunLine> = trained?.into_iter().map(RunLine::from).collect();
+    let lines: Vec<RunLine> = trained?.into_iter().map(RunLine::with_detail).collect();
     page_json("runs", &lines, None).map(IntoResponse::into_response)
 }
 

@@ -5,14 +5,12 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
-use tidemill_core::decision::{Answer, ClassProbability, Fallback};
+use tidemill_core::decision::{ClassProbability, Fallback};
 use tidemill_core::event::PersonKey;
 use tidemill_core::feature::{FeatureColumn, FeatureValue};
 use tidemill_core::{Event, ModelName, Offset, Timestamp};
 use tidemill_cycle::ProjectLoop;
-use tidemill_features::FeatureError;
 use tidemill_learn::{Reason, Task};
-use tidemill_serve::answer::REASONS_DEFAULT;
 use tidemill_serve::registry::Slot;
 
 use crate::app::App;
@@ -107,12 +105,12 @@ pub(crate) async fn get(
         PersonKey::user(&id)
     };
     app.admission
-        .heavy(move || Ok(read(&caller.project, &person, events)?))
+        .heavy(move || read(&caller.project, &person, events))
         .await
         .map(Json)
 }
 
-fn read(project: &ProjectLoop, person: &PersonKey, events: usize) -> Result<Person, FeatureError> {
+fn read(project: &ProjectLoop, person: &PersonKey, events: usize) -> Result<Person, Problem> {
     let moment = project.clock.now();
     let engine = project.engine();
     let row = engine.read_all(person, moment)?;
@@ -126,7 +124,7 @@ fn read(project: &ProjectLoop, person: &PersonKey, events: usize) -> Result<Pers
     let predictions = project
         .registry
         .slots()
-        .map(|slot| guess(slot, person, moment));
+        .map(|slot| guess(project, slot, person));
     Ok(Person {
         known: row.known,
         moment,
@@ -144,44 +142,20 @@ fn read(project: &ProjectLoop, person: &PersonKey, events: usize) -> Result<Pers
     })
 }
 
-fn guess(slot: &Slot, person: &PersonKey, moment: Timestamp) -> Result<Guess, FeatureError> {
-    let mut guess = from_answer(slot, (*slot.fallback()).clone());
-    let Some(champion) = slot.champion() else {
-        guess.fallback = Some(Fallback::NoVersion);
-        return Ok(guess);
-    };
-    let row = champion.engine.read(person, moment, &champion.features)?;
-    if !row.known {
-        guess.fallback = Some(Fallback::UnknownEntity);
-        return Ok(guess);
-    }
-    let scores = champion.package.scores(&row.values);
-    if !scores.iter().all(|score| score.is_finite()) {
-        guess.fallback = Some(Fallback::VersionFailed);
-        return Ok(guess);
-    }
+fn guess(project: &ProjectLoop, slot: &Slot, person: &PersonKey) -> Result<Guess, Problem> {
+    let (decision, reasons) = project.answerer.preview(slot, person)?;
+    let answer = decision.answer;
     Ok(Guess {
-        version: Some(format!("{}@{}", slot.model.name, champion.number)),
-        reasons: champion.package.reasons(&row.values, REASONS_DEFAULT),
-        ..from_answer(slot, champion.package.answer(&scores))
-    })
-}
-
-fn from_answer(slot: &Slot, answer: Answer) -> Guess {
-    let Answer {
-        score,
-        label,
-        probabilities,
-    } = answer;
-    Guess {
-        model: slot.model.name.clone(),
+        version: decision
+            .version
+            .map(|number| format!("{}@{number}", decision.model)),
+        model: decision.model,
         question: slot.model.question.clone(),
-        version: None,
-        fallback: None,
-        score,
-        probability: (slot.task != Task::Regression).then_some(score),
-        label,
-        probabilities,
-        reasons: Vec::new(),
-    }
+        fallback: decision.fallback,
+        probability: (slot.task != Task::Regression).then_some(answer.score),
+        score: answer.score,
+        label: answer.label,
+        probabilities: answer.probabilities,
+        reasons,
+    })
 }

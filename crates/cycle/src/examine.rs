@@ -170,7 +170,8 @@ pub(crate) fn examine(candidates: &Candidates<'_>) -> Result<Examination, CycleE
     let slices = declared_slices(model, rows)?;
     let strictness = Strictness {
         bootstrap,
-        ..strictness(model)
+        tolerance: model.gate.tolerance,
+        ..Strictness::default()
     };
     let baselines = challenger.baselines.iter().zip(&theirs);
     let verdict = Gate {
@@ -216,19 +217,6 @@ pub(crate) fn examine(candidates: &Candidates<'_>) -> Result<Examination, CycleE
         worst_slices: SliceSearch::default().worst(&rows.features, &joined, &ours, metric)?,
         verdict,
     })
-}
-
-fn strictness(model: &PredictModel) -> Strictness {
-    let default = Strictness::default();
-    match model.gate.tolerance {
-        // a person's tolerance is in the metric's own unit
-        Some(tolerance) => Strictness {
-            tolerance,
-            tolerance_share: tolerance,
-            ..default
-        },
-        None => default,
-    }
 }
 
 /// What a baseline is called in a sentence.

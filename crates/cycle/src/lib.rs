@@ -8,6 +8,7 @@
 //!
 //! This crate is *not* a face: it knows no HTTP and prints nothing.
 
+pub mod background;
 pub mod consume;
 pub mod examine;
 pub mod fit;
@@ -20,6 +21,7 @@ pub mod schedule;
 pub mod service;
 pub mod version;
 
+pub use background::Background;
 pub use project_loop::{CycleError, LoopOptions, ProjectLoop};
 pub use quality::ModelStatus;
 pub use service::spawn;

@@ -1,5 +1,6 @@
 //! One project at work: its stores, its engine, its models, and where each part of the loop stands.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -9,13 +10,20 @@ use parking_lot::Mutex;
 use tidemill_core::project::{FeatureDefinition, Project, ProjectError};
 use tidemill_core::{Clock, ModelName, Offset, Span, Timestamp};
 use tidemill_features::{Engine, EngineOptions, FeatureError, FeatureSet, Rebuild, suggest};
+use tidemill_monitor::quality::LiveQuality;
 use tidemill_monitor::{Metrics, MonitorError, OutcomeJoiner};
 use tidemill_serve::{Answerer, DecisionLog, PackageError, Registry};
 use tidemill_store::{LoggedEvent, StoreError, Stores};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
+
+use crate::background::give_way;
 
 /// How many events the consumer applies at a time.
 pub(crate) const CONSUME_EVENTS: usize = 2_000;
+
+/// Training takes what is left of the processors.
+const TRAINING_PRIORITY: u8 = 0;
 
 /// How many batches of events are read ahead of the thread that folds them.
 const BATCHES_AHEAD: usize = 4;
@@ -85,6 +93,8 @@ pub struct LoopOptions {
     pub decisions_keep: u64,
     /// Threads of training.
     pub training_threads: usize,
+    /// The threads that land, train and tidy up; without any of their own, those of the caller do.
+    pub background: Option<Handle>,
     /// Entities whose features are held in memory.
     pub cache_entries: usize,
     /// Resamples of bootstrap intervals.
@@ -101,6 +111,7 @@ impl Default for LoopOptions {
             log_keep_events: 20_000,
             decisions_keep: 200_000,
             training_threads: (cores / 2).max(1),
+            background: None,
             cache_entries: EngineOptions::default().cache_entries,
             resamples: 500,
         }
@@ -135,6 +146,8 @@ pub struct ProjectLoop {
     /// One landing at a time.
     pub(crate) landing: tokio::sync::Mutex<()>,
     pub(crate) training: rayon::ThreadPool,
+    /// The live quality that was last shown, by model.
+    pub(crate) recent: Mutex<BTreeMap<ModelName, LiveQuality>>,
 }
 
 /// What the consumer remembers between steps.
@@ -195,10 +208,12 @@ impl ProjectLoop {
             running: tokio::sync::Mutex::default(),
             landing: tokio::sync::Mutex::default(),
             training,
+            recent: Mutex::default(),
         });
         project_loop.check_models()?;
         project_loop.finish_broken_runs().await?;
         project_loop.activate_all().await?;
+        project_loop.forgo_cool_downs()?;
         Ok(project_loop)
     }
 
@@ -438,7 +453,7 @@ fn training_pool(threads: usize) -> Result<rayon::ThreadPool, CycleError> {
     rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
         .thread_name(|index| format!("training-{index}"))
-        .start_handler(|_| give_way())
+        .start_handler(|_| give_way(TRAINING_PRIORITY))
         .build()
         .map_err(|source| {
             StoreError::Backend {
@@ -447,13 +462,4 @@ fn training_pool(threads: usize) -> Result<rayon::ThreadPool, CycleError> {
             }
             .into()
         })
-}
-
-/// Lowers the priority of the calling thread: serving never waits for training.
-fn give_way() {
-    if let Err(error) =
-        thread_priority::set_current_thread_priority(thread_priority::ThreadPriority::Min)
-    {
-        tracing::warn!(?error, "training threads keep their normal priority");
-    }
 }

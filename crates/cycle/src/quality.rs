@@ -20,6 +20,9 @@ use crate::run::RunDetail;
 
 /// The period over which a model's status shows its live quality.
 const RECENT: Span = Span::from_days(30);
+/// How long a status shows the live quality that was computed for it: outcomes become certain slowly, and the
+/// intervals take a while.
+const FRESH: Span = Span::from_seconds(60);
 /// How many outcomes are looked at, at most; newer periods are shorter where there are more.
 const OUTCOMES_MAX: usize = 50_000;
 
@@ -107,7 +110,7 @@ impl ProjectLoop {
             None => None,
         };
         let until = self.clock.now() - slot.model.target.within();
-        let live = self.live_quality(model, until - RECENT, until).await?;
+        let live = self.recent_quality(model, until).await?;
         let runs = self
             .stores
             .catalog
@@ -129,6 +132,22 @@ impl ProjectLoop {
             last_run: runs.into_iter().next(),
             next_run: self.next_run(model)?,
         })
+    }
+
+    async fn recent_quality(
+        &self,
+        model: &ModelName,
+        until: Timestamp,
+    ) -> Result<LiveQuality, CycleError> {
+        let known = self.recent.lock().get(model).cloned();
+        if let Some(known) = known
+            && until.since(known.until) < FRESH
+        {
+            return Ok(known);
+        }
+        let computed = self.live_quality(model, until - RECENT, until).await?;
+        self.recent.lock().insert(model.clone(), computed.clone());
+        Ok(computed)
     }
 
     /// What the examination of a version found by the metric that versions are compared by.

@@ -16,7 +16,7 @@ use tidemill_store::{LoggedEvent, StoreError};
 use crate::examine::{Candidates, Examination, examine, metric_of, minimums_of, task_kind};
 use crate::fit::{Order, fit, simpler, training_set};
 use crate::project_loop::{CycleError, ProjectLoop, fold_batches};
-use crate::schedule::targets;
+use crate::schedule::{definition_of, targets};
 
 /// The newest share of the rows is examined on …
 const EXAMINED_SHARE: f64 = 0.2;
@@ -110,6 +110,18 @@ impl ProjectLoop {
         for model in models {
             self.slot(model)?;
         }
+        let (this, models) = (self.clone(), models.to_vec());
+        let (trigger, actor) = (trigger.to_owned(), actor.to_owned());
+        self.beside(async move { this.train_together(&models, &trigger, &actor).await })
+            .await
+    }
+
+    async fn train_together(
+        self: &Arc<Self>,
+        models: &[ModelName],
+        trigger: &str,
+        actor: &str,
+    ) -> Result<Vec<Run>, CycleError> {
         let _one_at_a_time = self.running.lock().await;
         let now = self.clock.now();
         let mut runs = Vec::new();
@@ -179,7 +191,16 @@ impl ProjectLoop {
         state.last_run = Some(now);
         state.last_targets = targets(&self.slot(model)?.model, &state, now);
         self.put_model_state(model, &state)?;
+        self.note_definition(model)?;
         Ok(run)
+    }
+
+    /// Writes down what a run is asked, so that another definition sets off another run, and the same one does not.
+    fn note_definition(&self, model: &ModelName) -> Result<(), CycleError> {
+        let definition = definition_of(self.engine().set(), &self.slot(model)?.model);
+        let mut state = self.model_state(model)?;
+        state.definition = Some(definition);
+        self.put_model_state(model, &state)
     }
 
     /// Lands everything, then builds the rows of all models in one pass.
@@ -192,7 +213,11 @@ impl ProjectLoop {
         let stopwatch = Stopwatch::start();
         self.catch_up().await?;
         self.land(true).await?;
-        self.follow_suggestions().await?;
+        if self.follow_suggestions().await? {
+            for model in models {
+                self.note_definition(model)?;
+            }
+        }
         let snapshot = self.stores.lake.events_snapshot(&self.project.name).await?;
         let events = self
             .stores

@@ -1,17 +1,19 @@
 //! When a model is trained again.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use sha2::{Digest, Sha256};
 use tidemill_core::project::{Observe, PredictModel, Target};
 use tidemill_core::{ModelName, Span, Timestamp};
-use tidemill_features::SeenEvents;
+use tidemill_features::{FeatureSet, SeenEvents};
 use tidemill_store::catalog::Run;
 
 use crate::project_loop::{CycleError, ProjectLoop};
 use crate::promote::SYSTEM;
 use crate::version::ModelState;
 
-/// How long a model without a schedule rests between runs, however many targets come.
+/// How long a model rests between runs that no schedule asks for, however many targets come.
 const COOL_DOWN: Span = Span::from_seconds(3_600);
 
 impl ProjectLoop {
@@ -21,27 +23,40 @@ impl ProjectLoop {
     /// When a store fails. A run that fails is a row in the catalog, not an error here.
     pub async fn run_due(self: &Arc<Self>) -> Result<Vec<Run>, CycleError> {
         let now = self.clock.now();
-        let seen = self.engine().seen();
-        let mut on_schedule = Vec::new();
-        let mut on_targets = Vec::new();
+        let engine = self.engine();
+        let seen = engine.seen();
+        let mut triggered: BTreeMap<Trigger, Vec<ModelName>> = BTreeMap::new();
         for (name, model) in &self.project.models {
             let mut state = self.model_state(name)?;
             if note_observations(model, &seen, now, &mut state) {
                 self.put_model_state(name, &state)?;
             }
-            match due(model, &state, now, seen.events.is_empty()) {
-                Some("schedule") => on_schedule.push(name.clone()),
-                Some(_) => on_targets.push(name.clone()),
-                None => {}
+            let definition = definition_of(engine.set(), model);
+            let due = due(model, &state, now, seen.events.is_empty(), &definition);
+            if let Some(trigger) = due {
+                triggered.entry(trigger).or_default().push(name.clone());
             }
         }
+        drop(engine);
         let mut runs = Vec::new();
-        for (models, trigger) in [(on_schedule, "schedule"), (on_targets, "new_targets")] {
-            if !models.is_empty() {
-                runs.extend(self.train(&models, trigger, SYSTEM).await?);
-            }
+        for (trigger, models) in triggered {
+            runs.extend(self.train(&models, trigger.as_str(), SYSTEM).await?);
         }
         Ok(runs)
+    }
+
+    /// After a start with a changed project file, models that are asked something else need not rest first.
+    pub(crate) fn forgo_cool_downs(&self) -> Result<(), CycleError> {
+        let engine = self.engine();
+        for (name, model) in &self.project.models {
+            let mut state = self.model_state(name)?;
+            if is_redefined(&state, &definition_of(engine.set(), model)) {
+                let rested = self.clock.now() - COOL_DOWN;
+                state.last_run = state.last_run.map(|last| last.min(rested));
+                self.put_model_state(name, &state)?;
+            }
+        }
+        Ok(())
     }
 
     /// When a model is trained next by its schedule.
@@ -57,29 +72,76 @@ impl ProjectLoop {
     }
 }
 
+/// Why a model is trained although nobody asked for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Trigger {
+    Schedule,
+    NewDefinition,
+    NewTargets,
+}
+
+impl Trigger {
+    /// As it stands in a run's record.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Schedule => "schedule",
+            Self::NewDefinition => "new_definition",
+            Self::NewTargets => "new_targets",
+        }
+    }
+}
+
 /// Which trigger is due, if any. With a schedule *and* a number of new targets, both must hold: train that
-/// often, but only if there is that much to learn from.
+/// often, but only if there is that much to learn from. A question that was changed is not answered by the version of
+/// the old one for longer than it takes to train.
 fn due(
     model: &PredictModel,
     state: &ModelState,
     now: Timestamp,
     empty: bool,
-) -> Option<&'static str> {
+    definition: &str,
+) -> Option<Trigger> {
     if empty {
         return None;
     }
     let Some(last) = state.last_run else {
-        return Some("schedule");
+        return Some(Trigger::Schedule);
     };
+    // features that are suggested may change at every run: without a rest, models would set off one another's runs
+    if now >= last + COOL_DOWN && is_redefined(state, definition) {
+        return Some(Trigger::NewDefinition);
+    }
     let new_targets = targets(model, state, now).saturating_sub(state.last_targets);
     let enough = model
         .retrain
         .min_new_targets
         .is_none_or(|min| new_targets >= min);
     match model.retrain.every {
-        Some(every) => (now >= last + every && enough).then_some("schedule"),
-        None => (now >= last + COOL_DOWN && enough).then_some("new_targets"),
+        Some(every) => (now >= last + every && enough).then_some(Trigger::Schedule),
+        None => (now >= last + COOL_DOWN && enough).then_some(Trigger::NewTargets),
     }
+}
+
+/// Whether the newest run was asked something else.
+fn is_redefined(state: &ModelState, definition: &str) -> bool {
+    let asked = state.definition.as_ref();
+    asked.is_some_and(|asked| asked != definition)
+}
+
+/// One hash of everything that decides what a model learns: all definitions of features, its moments, its target, and
+/// which features it reads.
+pub(crate) fn definition_of(set: &FeatureSet, model: &PredictModel) -> String {
+    let observe = match &model.observe {
+        Observe::Event { event, condition } => {
+            let condition = condition.as_ref().map(|condition| &condition.text);
+            format!("{event:?} {condition:?}")
+        }
+        every @ Observe::Every { .. } => format!("{every:?}"),
+    };
+    let features: Vec<&str> = model.features.iter().map(|name| name.text.as_str()).collect();
+    let text = format!("{} {observe} {:?} {features:?}", set.hash(), model.target);
+    let digest = Sha256::digest(text);
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// How many targets are certain at `now`: the observations that were made a horizon ago, to the day.
@@ -167,11 +229,12 @@ mod tests {
     fn a_schedule_waits_for_its_period() {
         let model = model("{ every = \"7d\" }");
         let mut state = ModelState::default();
-        assert_eq!(due(&model, &state, at(100), true), None);
-        assert_eq!(due(&model, &state, at(100), false), Some("schedule"));
+        let due = |state: &ModelState, now, empty| due(&model, state, now, empty, "asked");
+        assert_eq!(due(&state, at(100), true), None);
+        assert_eq!(due(&state, at(100), false), Some(Trigger::Schedule));
         state.last_run = Some(at(100));
-        assert_eq!(due(&model, &state, at(106), false), None);
-        assert_eq!(due(&model, &state, at(107), false), Some("schedule"));
+        assert_eq!(due(&state, at(106), false), None);
+        assert_eq!(due(&state, at(107), false), Some(Trigger::Schedule));
     }
 
     #[test]
@@ -182,10 +245,27 @@ mod tests {
             ..ModelState::default()
         };
         note_observations(&model, &seen(60), at(101), &mut state);
-        assert_eq!(due(&model, &state, at(102), false), None);
-        assert_eq!(due(&model, &state, at(131), false), None);
-        assert_eq!(due(&model, &state, at(132), false), Some("new_targets"));
+        let due = |now| due(&model, &state, now, false, "asked");
+        assert_eq!(due(at(102)), None);
+        assert_eq!(due(at(131)), None);
+        assert_eq!(due(at(132)), Some(Trigger::NewTargets));
         assert_eq!(targets(&model, &state, at(132)), 60);
+    }
+
+    #[test]
+    fn another_question_does_not_wait_for_the_schedule() {
+        let model = model("{ every = \"7d\" }");
+        let mut state = ModelState {
+            last_run: Some(at(100)),
+            ..ModelState::default()
+        };
+        let due = |state: &ModelState, now, asked| due(&model, state, now, false, asked);
+        assert_eq!(due(&state, at(101), "asked"), None); // from before definitions were written down
+        state.definition = Some("asked".to_owned());
+        assert_eq!(due(&state, at(101), "asked"), None);
+        let otherwise = |now| due(&state, now, "asked otherwise");
+        assert_eq!(otherwise(at(100)), None);
+        assert_eq!(otherwise(at(101)), Some(Trigger::NewDefinition));
     }
 
     #[test]

@@ -21,11 +21,13 @@ const MAINTENANCE: Duration = Duration::from_secs(3_600);
 
 /// Starts the background tasks of a project. They end, with everything committed, soon after `stop` turns true.
 pub fn spawn(project_loop: Arc<ProjectLoop>, stop: watch::Receiver<bool>) -> Vec<JoinHandle<()>> {
+    let background = project_loop.background();
     vec![
+        // answers are as fresh as the features are: the consumer stands with those that answer
         tokio::spawn(consume(project_loop.clone(), stop.clone())),
-        tokio::spawn(land(project_loop.clone(), stop.clone())),
-        tokio::spawn(run(project_loop.clone(), stop.clone())),
-        tokio::spawn(maintain(project_loop, stop)),
+        background.spawn(land(project_loop.clone(), stop.clone())),
+        background.spawn(run(project_loop.clone(), stop.clone())),
+        background.spawn(maintain(project_loop, stop)),
     ]
 }
 

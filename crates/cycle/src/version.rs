@@ -25,6 +25,9 @@ pub struct ModelState {
     pub fallback: Option<Answer>,
     /// When the newest run began.
     pub last_run: Option<Timestamp>,
+    /// What it was asked, as [`definition_of`](crate::schedule) sums it up; another one is a reason to train.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub definition: Option<String>,
     /// How many targets were certain when it began.
     pub last_targets: u64,
     /// Observations so far at the end of recent days: (day since the epoch, count), oldest first.
@@ -220,11 +223,7 @@ impl ProjectLoop {
             explanation.features = NamedFeature::row(&package.columns, &decision.features);
             explanation.reasons = package.reasons(&decision.features, REASONS_MAX);
         }
-        let after = Timestamp::from_micros(decision.moment.micros() + 1);
-        let outcomes = self
-            .joiner
-            .outcomes(&decision.model, decision.moment, after, usize::MAX)?;
-        explanation.outcome = outcomes.into_iter().find(|outcome| outcome.decision == id);
+        explanation.outcome = self.joiner.outcome(decision)?;
         Ok(Some(explanation))
     }
 }

@@ -5,6 +5,7 @@
 //! store, by person; memory holds one small counter per person who has any.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -576,27 +577,59 @@ impl OutcomeJoiner {
         until: Timestamp,
         limit: usize,
     ) -> Result<Vec<Outcome>, MonitorError> {
+        let mut outcomes = Vec::new();
+        self.visit(model, from, |outcome| {
+            if outcome.moment >= until || outcomes.len() == limit {
+                return ControlFlow::Break(());
+            }
+            outcomes.push(outcome);
+            ControlFlow::Continue(())
+        })?;
+        Ok(outcomes)
+    }
+
+    /// The outcome of one decision, once it is certain.
+    ///
+    /// # Errors
+    /// When the state store fails or an entry is damaged.
+    pub fn outcome(&self, decision: &Decision) -> Result<Option<Outcome>, MonitorError> {
+        let mut found = None;
+        self.visit(&decision.model, decision.moment, |outcome| {
+            if outcome.moment > decision.moment {
+                return ControlFlow::Break(());
+            }
+            if outcome.decision == decision.id {
+                found = Some(outcome);
+                return ControlFlow::Break(());
+            }
+            ControlFlow::Continue(())
+        })?;
+        Ok(found)
+    }
+
+    /// Shows a model's outcomes one after the other, from those of decisions made at `from` on, until told to stop.
+    fn visit(
+        &self,
+        model: &ModelName,
+        from: Timestamp,
+        mut show: impl FnMut(Outcome) -> ControlFlow<()>,
+    ) -> Result<(), MonitorError> {
         let prefix = outcome_prefix(model);
-        let mut after = Some(outcome_key(model, from, 0));
-        let mut outcomes: Vec<Outcome> = Vec::new();
-        while outcomes.len() < limit {
+        let mut after = outcome_key(model, from, 0);
+        loop {
             let page = self
                 .state
-                .scan(&self.project, OUTCOMES, &prefix, after.as_deref(), PAGE)?;
-            let full = page.len() == PAGE;
-            after = page.last().map(|(key, _)| key.clone());
-            for (_, value) in page {
-                let outcome: Outcome = decode("an outcome", &value)?;
-                if outcome.moment >= until || outcomes.len() == limit {
-                    return Ok(outcomes);
+                .scan(&self.project, OUTCOMES, &prefix, Some(&after), PAGE)?;
+            for (_, value) in &page {
+                if show(decode("an outcome", value)?).is_break() {
+                    return Ok(());
                 }
-                outcomes.push(outcome);
             }
-            if !full {
-                break;
+            match page.last() {
+                Some((last, _)) if page.len() == PAGE => after.clone_from(last),
+                _ => return Ok(()),
             }
         }
-        Ok(outcomes)
     }
 }
 

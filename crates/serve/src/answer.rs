@@ -154,15 +154,10 @@ impl Answerer {
             .ok_or_else(|| ServeError::UnknownModel(model.to_string()))?;
         let person = request.person().ok_or(ServeError::Nobody)?;
         let champion = slot.champion();
-        let mut decision = self.decide(slot, champion.as_deref(), &person, request)?;
+        let mut decision = self.decide(slot, champion.as_deref(), &person, &request.context)?;
         let reasons = request
             .reasons
-            .then(|| match (&champion, decision.version) {
-                (Some(champion), Some(_)) => champion
-                    .package
-                    .reasons(&decision.features, REASONS_DEFAULT),
-                _ => Vec::new(),
-            });
+            .then(|| reasons(champion.as_deref(), &decision));
         decision.latency_us = stopwatch.micros();
         self.decisions.append(&decision).map_err(ServeError::Log)?;
         let answering = Answering {
@@ -173,12 +168,27 @@ impl Answerer {
         Ok((prediction(&slot.task, decision, reasons), answering))
     }
 
+    /// What a model would answer about a person now, and why. Nobody acts on it, so it is not logged.
+    ///
+    /// # Errors
+    /// When the features cannot be read.
+    pub fn preview(
+        &self,
+        slot: &Slot,
+        person: &PersonKey,
+    ) -> Result<(Decision, Vec<Reason>), ServeError> {
+        let champion = slot.champion();
+        let decision = self.decide(slot, champion.as_deref(), person, &Map::new())?;
+        let reasons = reasons(champion.as_deref(), &decision);
+        Ok((decision, reasons))
+    }
+
     fn decide(
         &self,
         slot: &Slot,
         champion: Option<&Champion>,
         person: &PersonKey,
-        request: &PredictRequest,
+        context: &Map<String, Value>,
     ) -> Result<Decision, ServeError> {
         let moment = self.clock.now();
         let engine = self.engine.load();
@@ -191,7 +201,7 @@ impl Answerer {
             moment,
             offset: engine.applied(),
             features: Vec::new(),
-            context: request.context.clone(),
+            context: context.clone(),
             answer: (*slot.fallback()).clone(),
             latency_us: 0,
         };
@@ -224,6 +234,16 @@ impl Answerer {
             decision.fallback = Some(Fallback::VersionFailed);
         }
         Ok(decision)
+    }
+}
+
+/// Why the champion answered so; nothing where the fallback did.
+fn reasons(champion: Option<&Champion>, decision: &Decision) -> Vec<Reason> {
+    match (champion, decision.version) {
+        (Some(champion), Some(_)) => champion
+            .package
+            .reasons(&decision.features, REASONS_DEFAULT),
+        _ => Vec::new(),
     }
 }
 

@@ -12,7 +12,7 @@ use tidemill_api::{ApiOptions, App, KeyRing, create_key};
 use tidemill_collect::{Intake, Limits};
 use tidemill_core::project::Project;
 use tidemill_core::{Clock, ProjectName};
-use tidemill_cycle::{LoopOptions, ProjectLoop};
+use tidemill_cycle::{Background, LoopOptions, ProjectLoop};
 use tidemill_monitor::Metrics;
 use tidemill_store::catalog::Scope;
 use tidemill_store::delta::{DeltaLake, DeltaOptions};
@@ -35,6 +35,8 @@ pub struct Node {
     /// The projects.
     pub loops: BTreeMap<ProjectName, Arc<ProjectLoop>>,
     folder: PathBuf,
+    /// Held as long as the loops that give it work.
+    _background: Background,
 }
 
 /// Opens the embedded backends in a folder that nobody else has open.
@@ -69,7 +71,10 @@ impl Node {
         clock: Arc<dyn Clock>,
     ) -> Result<Self> {
         let metrics = Arc::new(Metrics::default());
-        let options = loop_options(config)?;
+        let mut options = loop_options(config)?;
+        let background =
+            Background::start(options.training_threads).context("start the background threads")?;
+        options.background = background.handle();
         let mut loops = BTreeMap::new();
         for project in projects {
             let name = project.name.clone();
@@ -118,6 +123,7 @@ impl Node {
             stores,
             loops,
             folder: folder.to_owned(),
+            _background: background,
         };
         for name in node.loops.keys() {
             node.ensure_local_key(name, clock.as_ref()).await?;

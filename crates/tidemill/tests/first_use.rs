@@ -349,15 +349,12 @@ type = \"category\"
         known as f64 + 1.0,
         "orders of the history and the one sent since"
     );
-    // the features that were suggested are gone, so the version that needs them rests; one that learns with these answers
-    let question = json!({ "user": "c1" });
-    let (_, answer) = server.post("/v1/predict/will_return", &read, &question);
-    assert_eq!(answer["fallback"], "no_version", "{answer}");
-    let trained = json_of(&server, &["train", "will_return"]);
-    assert_eq!(
-        trained["runs"][0]["version"], "will_return@2",
-        "{trained:#}"
-    );
-    let (_, answer) = server.post("/v1/predict/will_return", &read, &question);
+    // the features that were suggested are gone, so the version that needs them rests, and a run that nobody asked for
+    // makes one that learns with these
+    let model = || json_of(&server, &["models", "will_return"]);
+    wait_until(|| model()["model"]["champion"] == 2);
+    let run = &model()["runs"][0];
+    assert_eq!(run["trigger"], "new_definition", "{run:#}");
+    let (_, answer) = server.post("/v1/predict/will_return", &read, &json!({ "user": "c1" }));
     assert_eq!(answer["version"], "will_return@2", "{answer}");
 }

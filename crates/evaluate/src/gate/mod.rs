@@ -19,9 +19,11 @@ use crate::{EvaluateError, Metric, Rows, ScoresView, TaskKind};
 /// How strict the gate is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Strictness {
-    /// How much worse than the champion a challenger may be, in the units of metrics that have fixed ones (AUC, accuracy,
-    /// correlations). Default 0.005: half a point of AUC, about what retraining on the same rows with another seed moves.
-    pub tolerance: f64,
+    /// How much worse than the champion a challenger may be, in the metric's own unit, where a person decided that.
+    pub tolerance: Option<f64>,
+    /// The same where nobody did, for metrics with fixed units (AUC, accuracy, correlations). Default 0.005: half a point
+    /// of AUC, about what retraining on the same rows with another seed moves.
+    pub tolerance_default: f64,
     /// The same as a share of the champion's value, for metrics without fixed units (log-loss, errors, lift). Default
     /// 0.01.
     pub tolerance_share: f64,
@@ -36,7 +38,8 @@ pub struct Strictness {
 impl Default for Strictness {
     fn default() -> Self {
         Self {
-            tolerance: 0.005,
+            tolerance: None,
+            tolerance_default: 0.005,
             tolerance_share: 0.01,
             calibration_error: 0.05,
             slice_rows_min: 100,
@@ -432,6 +435,9 @@ impl Gate<'_> {
     }
 
     fn tolerance(&self, champion: f64) -> f64 {
+        if let Some(decided) = self.strictness.tolerance {
+            return decided;
+        }
         match self.metric {
             Metric::Auc
             | Metric::AveragePrecision
@@ -440,7 +446,7 @@ impl Gate<'_> {
             | Metric::Accuracy
             | Metric::AccuracyAt3
             | Metric::Spearman
-            | Metric::R2 => self.strictness.tolerance,
+            | Metric::R2 => self.strictness.tolerance_default,
             Metric::LogLoss
             | Metric::Brier
             | Metric::Lift10

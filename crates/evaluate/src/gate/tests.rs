@@ -273,3 +273,19 @@ fn outcomes_of_one_kind_are_explained() {
         "AUC cannot be compared with noise: all 2000 outcomes are the same"
     );
 }
+
+#[test]
+fn a_tolerance_that_a_person_sets_is_in_the_metrics_own_unit() {
+    let data = data();
+    let scores = data.scores(1.0);
+    let tolerance = |metric, decided| {
+        let mut gate = data.gate(&scores);
+        gate.metric = metric;
+        gate.strictness.tolerance = decided;
+        gate.tolerance(200.0)
+    };
+    assert_eq!(tolerance(Metric::Auc, None), 0.005);
+    assert_eq!(tolerance(Metric::Mae, None), 2.0);
+    assert_eq!(tolerance(Metric::Auc, Some(0.01)), 0.01);
+    assert_eq!(tolerance(Metric::Mae, Some(0.01)), 0.01);
+}

@@ -1,0 +1,73 @@
+//! Threads for what nobody waits for: landing, training, tidying up. They are apart from the threads that answer, and
+//! give way to them, so that reading a lake or writing a table never stands between a question and its answer.
+
+use std::future::Future;
+
+use thread_priority::{ThreadPriority, ThreadPriorityValue};
+use tokio::runtime::{Builder, Handle, Runtime};
+
+use crate::project_loop::{CycleError, ProjectLoop};
+
+/// On a scale from 0 to 99 on which ordinary threads have about 50: a tenth of an ordinary thread's share of a busy
+/// processor. Landing must go on under full load, or the log would grow without end.
+const PRIORITY: u8 = 24;
+
+/// Threads of lower priority. Dropping this lets them end on their own.
+#[derive(Debug)]
+pub struct Background(Option<Runtime>);
+
+impl Background {
+    /// Starts `threads` threads.
+    ///
+    /// # Errors
+    /// When the operating system gives none.
+    pub fn start(threads: usize) -> std::io::Result<Self> {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(threads)
+            .thread_name("background")
+            .on_thread_start(|| give_way(PRIORITY))
+            .enable_all()
+            .build()?;
+        Ok(Self(Some(runtime)))
+    }
+
+    /// How others give work to the threads.
+    pub fn handle(&self) -> Option<Handle> {
+        self.0.as_ref().map(|runtime| runtime.handle().clone())
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        // an ordinary drop waits for the threads, which a task of another runtime must not
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl ProjectLoop {
+    /// The threads for what nobody waits for; the caller's, where there are none of their own.
+    pub(crate) fn background(&self) -> Handle {
+        let own = self.options.background.clone();
+        own.unwrap_or_else(Handle::current)
+    }
+
+    /// Does work on those threads. It goes on when the caller has gone.
+    pub(crate) async fn beside<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, CycleError>> + Send + 'static,
+    ) -> Result<T, CycleError> {
+        let done = self.background().spawn(work).await;
+        done.map_err(|_| CycleError::Ended("a step in the background"))?
+    }
+}
+
+/// Sets the priority of the calling thread, on a scale from 0 to 99.
+pub(crate) fn give_way(priority: u8) {
+    let wanted = ThreadPriorityValue::try_from(priority).map(ThreadPriority::Crossplatform);
+    let set = wanted.map(thread_priority::set_current_thread_priority);
+    if !matches!(set, Ok(Ok(()))) {
+        tracing::warn!(priority, "a background thread keeps its normal priority");
+    }
+}
