@@ -56,7 +56,7 @@ pub(crate) struct Settings {
     #[arg(long, default_value_t = 20.0)]
     seconds: f64,
     /// Predictions a second.
-    #[arg(long, default_value_t = 500.0)]
+    #[arg(long, default_value_t = 1_000.0)]
     rate: f64,
     /// Connections that they are spread over.
     #[arg(long, default_value_t = 64)]

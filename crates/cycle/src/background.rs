@@ -63,8 +63,25 @@ impl ProjectLoop {
     }
 }
 
+/// Leaves the calling thread what nobody else wants. On Linux that is a policy of its own: whoever answers takes the
+/// processor from it at once, where a low priority would first let it finish its slice.
+pub(crate) fn take_what_is_left() {
+    #[cfg(target_os = "linux")]
+    {
+        use thread_priority::unix::{
+            NormalThreadSchedulePolicy, ThreadSchedulePolicy, set_thread_priority_and_policy,
+            thread_native_id,
+        };
+        let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+        if set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle).is_ok() {
+            return;
+        }
+    }
+    give_way(0);
+}
+
 /// Sets the priority of the calling thread, on a scale from 0 to 99.
-pub(crate) fn give_way(priority: u8) {
+fn give_way(priority: u8) {
     let wanted = ThreadPriorityValue::try_from(priority).map(ThreadPriority::Crossplatform);
     let set = wanted.map(thread_priority::set_current_thread_priority);
     if !matches!(set, Ok(Ok(()))) {

@@ -17,13 +17,10 @@ use tidemill_store::{LoggedEvent, StoreError, Stores};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use crate::background::give_way;
+use crate::background::take_what_is_left;
 
 /// How many events the consumer applies at a time.
 pub(crate) const CONSUME_EVENTS: usize = 2_000;
-
-/// Training takes what is left of the processors.
-const TRAINING_PRIORITY: u8 = 0;
 
 /// How many batches of events are read ahead of the thread that folds them.
 const BATCHES_AHEAD: usize = 4;
@@ -453,7 +450,7 @@ fn training_pool(threads: usize) -> Result<rayon::ThreadPool, CycleError> {
     rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
         .thread_name(|index| format!("training-{index}"))
-        .start_handler(|_| give_way(TRAINING_PRIORITY))
+        .start_handler(|_| take_what_is_left())
         .build()
         .map_err(|source| {
             StoreError::Backend {
