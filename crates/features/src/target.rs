@@ -3,7 +3,7 @@
 //! The same code labels training rows and joins outcomes to live decisions.
 
 use serde::{Deserialize, Serialize};
-use tidemill_core::event::Field;
+use tidemill_core::event::{EventView, Field};
 use tidemill_core::project::Target;
 use tidemill_core::{Event, Offset, Span, Timestamp};
 
@@ -85,6 +85,19 @@ impl TargetTracker {
         }
     }
 
+    /// Whether it matters what an event brings, and not only that it happened.
+    pub(crate) fn needs_value(&self) -> bool {
+        matches!(self.target, Target::Sum { .. } | Target::Next { .. })
+    }
+
+    /// The field of an event that its amount is read from.
+    pub(crate) fn field(&self) -> Option<&Field> {
+        match &self.target {
+            Target::Sum { value, .. } => Some(value),
+            _ => None,
+        }
+    }
+
     /// An observation, not decided yet; `except` is the event at which it was made.
     pub fn pending(&self, moment: Timestamp, except: Option<Offset>) -> Pending {
         Pending {
@@ -96,9 +109,9 @@ impl TargetTracker {
     }
 
     /// What a target event brings: for sums its amount, for next actions its class.
-    pub(crate) fn read(&self, event: &Event) -> Happened {
+    pub(crate) fn read(&self, event: &impl EventView) -> Happened {
         Happened {
-            class: self.class_of(&event.name),
+            class: self.class_of(event.name()),
             amount: self.amount_of(event),
         }
     }
@@ -110,7 +123,7 @@ impl TargetTracker {
             .unwrap_or(0)
     }
 
-    fn amount_of(&self, event: &Event) -> f64 {
+    fn amount_of(&self, event: &impl EventView) -> f64 {
         let Target::Sum { value, .. } = &self.target else {
             return 0.0;
         };
@@ -205,8 +218,10 @@ impl TargetTracker {
 /// What a target event brings.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Happened {
-    class: usize,
-    amount: f64,
+    /// Which of the next actions.
+    pub(crate) class: usize,
+    /// What it adds to a sum.
+    pub(crate) amount: f64,
 }
 
 #[cfg(test)]

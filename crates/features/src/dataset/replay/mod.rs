@@ -1,0 +1,108 @@
+//! The offline engine: a plan whose operators run the same accumulators as the online engine, by person and by key, in the order of
+//! the log.
+//!
+//! ```text
+//! StepsExec(user) ─► RepartitionExec(group) ─► ReplayExec(user) ─► RepartitionExec(key) ─┐
+//!                              StepsExec(item) ─► RepartitionExec(key) ─────────────────► ReplayExec(item) ─► … rows
+//! ```
+//!
+//! Rows are read of the person first, which also says what item, country, … they last had; then those add their columns, one entity
+//! after the other. The result does not depend on how the work is divided: each person and each key is replayed alone.
+
+mod buckets;
+mod exec;
+mod keys;
+mod persons;
+pub(super) mod rows;
+mod steps_exec;
+mod values;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use datafusion::arrow::array::RecordBatch;
+use datafusion::error::Result;
+use datafusion::execution::TaskContext;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_plan::display::DisplayableExecutionPlan;
+use datafusion::physical_plan::repartition::RepartitionExec;
+use datafusion::physical_plan::{ExecutionPlan, Partitioning, collect};
+use datafusion::prelude::SessionConfig;
+use tidemill_store::EventTable;
+
+use self::exec::ReplayExec;
+use self::steps_exec::StepsExec;
+use super::asked::Asked;
+use crate::set::USER;
+
+/// How the offline engine runs.
+#[derive(Debug, Clone)]
+pub struct ReplayOptions {
+    /// How many persons or keys are replayed at the same time: one for each core that may be used.
+    pub partitions: usize,
+    /// How much memory steps may take before they go to disk, in bytes.
+    pub memory_bytes_max: usize,
+    /// Where they go; the system's folder for temporary files where absent.
+    pub spill_folder: Option<PathBuf>,
+}
+
+impl Default for ReplayOptions {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self {
+            partitions: cores,
+            memory_bytes_max: 1 << 30,
+            spill_folder: None,
+        }
+    }
+}
+
+/// The plan that reads the rows of all models that are asked for.
+pub(super) fn plan(
+    asked: &Arc<Asked>,
+    events: &Arc<dyn EventTable>,
+    partitions: usize,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let steps = |entity| -> Arc<dyn ExecutionPlan> {
+        Arc::new(StepsExec::new(asked.clone(), entity, events.clone()))
+    };
+    let persons = ReplayExec::persons(asked.clone(), steps(USER));
+    let mut plan = divided(persons, partitions)?;
+    for (other, (place, read)) in asked.others().enumerate() {
+        let keys = ReplayExec::keys(asked.clone(), (place, other), steps(read.entity), plan);
+        plan = divided(keys, partitions)?;
+    }
+    Ok(plan)
+}
+
+/// A replay whose inputs are divided by what they are about.
+fn divided(replay: ReplayExec, partitions: usize) -> Result<Arc<dyn ExecutionPlan>> {
+    let division: Vec<Arc<dyn PhysicalExpr>> = replay.division();
+    let inputs = replay.children().into_iter().zip(division);
+    let inputs = inputs
+        .map(|(input, column)| {
+            let partitioning = Partitioning::Hash(vec![column], partitions);
+            let divided = RepartitionExec::try_new(input.clone(), partitioning)?;
+            Ok(Arc::new(divided) as Arc<dyn ExecutionPlan>)
+        })
+        .collect::<Result<Vec<_>>>()?;
+    Ok(Arc::new(replay.with_inputs(inputs)?))
+}
+
+/// The rows of a plan, in no order, and the plan with what was measured.
+pub(super) async fn run(
+    plan: Arc<dyn ExecutionPlan>,
+    options: &ReplayOptions,
+) -> Result<(Vec<RecordBatch>, String)> {
+    let mut runtime = RuntimeEnvBuilder::new().with_memory_limit(options.memory_bytes_max, 1.0);
+    if let Some(folder) = &options.spill_folder {
+        runtime = runtime.with_temp_file_path(folder);
+    }
+    let context = TaskContext::default()
+        .with_session_config(SessionConfig::new().with_target_partitions(options.partitions))
+        .with_runtime(runtime.build_arc()?);
+    let rows = collect(plan.clone(), Arc::new(context)).await?;
+    let explained = DisplayableExecutionPlan::with_metrics(plan.as_ref());
+    Ok((rows, explained.indent(true).to_string()))
+}
