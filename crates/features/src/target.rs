@@ -85,6 +85,31 @@ impl TargetTracker {
         }
     }
 
+    /// What an event brings, as one number: the class of a next action, else an amount.
+    pub(crate) fn brought(&self, event: &impl EventView) -> f64 {
+        let happened = self.read(event);
+        if self.classes.is_empty() {
+            happened.amount
+        } else {
+            happened.class as f64
+        }
+    }
+
+    /// What an event brought, from [`brought`](Self::brought).
+    pub(crate) fn happened(&self, brought: f64) -> Happened {
+        if self.classes.is_empty() {
+            Happened {
+                class: 0,
+                amount: brought,
+            }
+        } else {
+            Happened {
+                class: brought as usize,
+                amount: 0.0,
+            }
+        }
+    }
+
     /// Whether it matters what an event brings, and not only that it happened.
     pub(crate) fn needs_value(&self) -> bool {
         matches!(self.target, Target::Sum { .. } | Target::Next { .. })
@@ -218,10 +243,8 @@ impl TargetTracker {
 /// What a target event brings.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Happened {
-    /// Which of the next actions.
-    pub(crate) class: usize,
-    /// What it adds to a sum.
-    pub(crate) amount: f64,
+    class: usize,
+    amount: f64,
 }
 
 #[cfg(test)]

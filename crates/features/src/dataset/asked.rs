@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 
 use parking_lot::Mutex;
-use tidemill_core::event::Field;
+use tidemill_core::event::{Field, PersonKey};
 use tidemill_core::project::{Observe, PredictModel, Problem, ProjectError};
 use tidemill_core::{FeatureType, Offset, Timestamp};
 use tidemill_store::EventColumns;
@@ -28,6 +28,8 @@ pub(super) struct Asked {
     pub(super) layouts: Vec<Layout>,
     /// What was counted on the way.
     pub(super) counts: Mutex<Counts>,
+    /// Who was seen on the way.
+    pub(super) persons: Mutex<Persons>,
     /// Conditions and expressions that failed on a row.
     pub(super) failures: AtomicU64,
 }
@@ -60,60 +62,46 @@ pub(super) struct ModelCounts {
     pub(super) condition_failures: u64,
 }
 
-/// Where the values of one entity's steps stand: a column for each that any kind of event brings.
+/// Where the values of one entity's steps stand in a row. Events of different kinds use the same columns for different fields, so
+/// that there are only as many as the kind with most values needs.
 #[derive(Debug, Default)]
 pub(super) struct Layout {
-    pub(super) columns: Vec<ValueSource>,
+    /// The types of the columns.
+    pub(super) columns: Vec<FeatureType>,
     /// For each kind of event the columns of the values that its steps take, in their order.
     pub(super) of_steps: Vec<Vec<usize>>,
-}
-
-/// Where a value of a step comes from.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum ValueSource {
-    /// A field of the event.
-    Field(Field, FeatureType),
-    /// What the event brings to the sum that a model predicts.
-    Amount(usize),
-    /// Which of a model's next actions it is.
-    Class(usize),
-}
-
-impl ValueSource {
-    pub(super) fn feature_type(&self) -> FeatureType {
-        match self {
-            Self::Field(_, kind) => *kind,
-            Self::Amount(_) | Self::Class(_) => FeatureType::Number,
-        }
-    }
+    /// For each model whose target needs one, the column with what an event brings to it.
+    pub(super) of_targets: Vec<Option<usize>>,
 }
 
 impl Layout {
     fn new(entity: &Entity) -> Self {
         let mut layout = Self::default();
         for inputs in &entity.inputs {
-            let columns = inputs.values.iter().map(|(field, kind)| {
-                let source = ValueSource::Field(field.clone(), *kind);
-                layout.column(source)
-            });
-            let columns = columns.collect();
-            layout.of_steps.push(columns);
+            let mut taken = Vec::new();
+            for (_, kind) in &inputs.values {
+                let free = |column: &usize| {
+                    layout.columns[*column] == *kind && !taken.contains(column)
+                };
+                let column = (0..layout.columns.len()).find(free);
+                taken.push(column.unwrap_or_else(|| layout.column(*kind)));
+            }
+            layout.of_steps.push(taken);
         }
         layout
     }
 
-    /// The place of a value's column, which comes into being when it is first asked for.
-    fn column(&mut self, source: ValueSource) -> usize {
-        let known = self.columns.iter().position(|known| *known == source);
-        known.unwrap_or_else(|| {
-            self.columns.push(source);
-            self.columns.len() - 1
-        })
+    /// One more column.
+    fn column(&mut self, kind: FeatureType) -> usize {
+        self.columns.push(kind);
+        self.columns.len() - 1
     }
+}
 
-    pub(super) fn place(&self, source: &ValueSource) -> Option<usize> {
-        self.columns.iter().position(|known| known == source)
-    }
+/// Who the persons of a pass are, by their numbers.
+#[derive(Debug, Default)]
+pub(super) struct Persons {
+    pub(super) keys: Vec<PersonKey>,
 }
 
 impl Asked {
@@ -138,14 +126,11 @@ impl Asked {
         let features =
             set.select_columns(&names.filter(|name| is_read(name)).collect::<Vec<_>>())?;
         let mut layouts: Vec<Layout> = set.entities().iter().map(Layout::new).collect();
-        for (number, asked) in models.iter().enumerate() {
-            let of_target = match asked.tracker.classes() {
-                Some(_) => ValueSource::Class(number),
-                None => ValueSource::Amount(number),
-            };
-            if asked.tracker.needs_value() {
-                layouts[USER].column(of_target);
-            }
+        let user = &mut layouts[USER];
+        for asked in &models {
+            let needed = asked.tracker.needs_value();
+            let column = needed.then(|| user.column(FeatureType::Number));
+            user.of_targets.push(column);
         }
         Ok(Self {
             set: set.clone(),
@@ -153,6 +138,7 @@ impl Asked {
                 last_offset: Offset::ZERO,
                 models: vec![ModelCounts::default(); models.len()],
             }),
+            persons: Mutex::default(),
             models,
             features,
             known_until,
@@ -176,16 +162,10 @@ impl Asked {
     /// The columns of the events that the pass over an entity needs.
     pub(super) fn event_columns(&self, entity: usize) -> EventColumns {
         let mut fields: Vec<&Field> = self.set.condition_fields().collect();
-        fields.extend(
-            self.layouts[entity]
-                .columns
-                .iter()
-                .filter_map(|source| match source {
-                    ValueSource::Field(field, _) => Some(field),
-                    ValueSource::Amount(_) | ValueSource::Class(_) => None,
-                }),
-        );
-        fields.extend(self.set.entities()[entity].key_field());
+        let of = &self.set.entities()[entity];
+        let values = of.inputs.iter().flat_map(|inputs| &inputs.values);
+        fields.extend(values.map(|(field, _)| field));
+        fields.extend(of.key_field());
         if entity == USER {
             for asked in &self.models {
                 fields.extend(asked.tracker.field());

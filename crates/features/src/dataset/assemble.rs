@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use datafusion::arrow::array::{ArrayRef, AsArray, RecordBatch, UInt32Array, UInt64Array};
 use datafusion::arrow::compute::{concat_batches, take_record_batch};
-use datafusion::arrow::datatypes::{Float64Type, Int64Type, UInt64Type};
+use datafusion::arrow::datatypes::{Float64Type, Int64Type, UInt32Type, UInt64Type};
 use datafusion::error::{DataFusionError, Result};
 use tidemill_core::feature::ColumnValues;
 use tidemill_core::{FeatureTable, FeatureType, Offset, Timestamp};
@@ -14,7 +14,7 @@ use tidemill_core::{FeatureTable, FeatureType, Offset, Timestamp};
 use super::Dataset;
 use super::asked::Asked;
 use super::record;
-use super::replay::rows::{ENTITY, MODELS, MOMENT, NUMBER, OFFSET, TARGETS, feature_name};
+use super::replay::rows::{MODELS, MOMENT, NUMBER, OFFSET, PERSON, TARGETS, feature_name};
 use crate::FeatureError;
 
 /// The dataset of each model, out of the rows of all of them.
@@ -49,12 +49,13 @@ fn dataset(
     let offsets = column(OFFSET).map_or(Vec::new(), |offsets| {
         offsets.as_primitive::<UInt64Type>().values().to_vec()
     });
-    let entities = column(ENTITY).map_or(Ok(Vec::new()), |entities| {
-        let keys = entities.as_string::<i32>().iter().flatten();
-        keys.map(|key| serde_json::from_value(key.into())).collect()
+    let persons = asked.persons.lock();
+    let entities = column(PERSON).map_or(Vec::new(), |numbers| {
+        let numbers = numbers.as_primitive::<UInt32Type>().values().iter();
+        numbers
+            .filter_map(|number| persons.keys.get(*number as usize).cloned())
+            .collect()
     });
-    let entities = entities
-        .map_err(|error: serde_json::Error| FeatureError::DatasetTable(error.to_string()))?;
     let counts = asked.counts.lock();
     let of_counts = &counts.models[model];
     let record = record::record(
@@ -90,7 +91,7 @@ fn dataset(
 fn rows_of(batches: &[RecordBatch], model: usize) -> Result<Option<RecordBatch>> {
     let mut parts = Vec::new();
     for batch in batches {
-        let models = batch.column(MODELS).as_primitive::<UInt64Type>().values();
+        let models = batch.column(MODELS).as_primitive::<UInt32Type>().values();
         let rows: UInt32Array = (0..)
             .zip(models)
             .filter(|(_, models)| *models >> model & 1 == 1)
@@ -104,7 +105,7 @@ fn rows_of(batches: &[RecordBatch], model: usize) -> Result<Option<RecordBatch>>
         return Ok(None);
     };
     let rows = concat_batches(&schema, &parts)?;
-    let numbers = rows.column(NUMBER).as_primitive::<UInt64Type>().values();
+    let numbers = rows.column(NUMBER).as_primitive::<UInt32Type>().values();
     let mut order: Vec<u64> = (0..rows.num_rows() as u64).collect();
     order.sort_unstable_by_key(|&row| numbers[row as usize]);
     Ok(Some(take_record_batch(&rows, &UInt64Array::from(order))?))

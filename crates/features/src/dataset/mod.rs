@@ -14,6 +14,7 @@
 
 mod asked;
 mod assemble;
+mod division;
 mod observe;
 mod people;
 mod record;
@@ -81,7 +82,7 @@ impl Dataset {
 }
 
 /// The most models of one pass; more of them take several.
-pub const REQUESTS_MAX: usize = 64;
+pub const REQUESTS_MAX: usize = 32;
 
 /// The rows of the models that were asked for, before they become datasets.
 #[derive(Debug)]
@@ -92,6 +93,11 @@ pub struct Replayed {
 }
 
 impl Replayed {
+    /// The rows as the plans gave them out, in no order.
+    pub fn rows(&self) -> impl Iterator<Item = &RecordBatch> {
+        self.passes.iter().flat_map(|(_, rows)| rows)
+    }
+
     /// The datasets, in the order of the requests. It computes their statistics with rayon, on the pool of the caller.
     ///
     /// # Errors

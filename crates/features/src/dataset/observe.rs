@@ -69,7 +69,7 @@ impl Observer {
         person: Option<Person>,
         now: Timestamp,
         is_occasion: impl Fn(usize) -> bool,
-    ) -> Result<u64, FeatureError> {
+    ) -> Result<u32, FeatureError> {
         let mut models = 0;
         for (model, counts) in self.counts.iter_mut().enumerate() {
             if !is_occasion(model) {

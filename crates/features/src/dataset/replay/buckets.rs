@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, AsArray, RecordBatch, UInt32Array};
+use datafusion::arrow::array::{AsArray, RecordBatch, UInt32Array};
 use datafusion::arrow::compute::take_record_batch;
 use datafusion::arrow::datatypes::{DataType, SchemaRef, UInt32Type};
 use datafusion::error::{DataFusionError, Result};
@@ -14,8 +14,7 @@ use datafusion::physical_plan::SpillManager;
 use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, SpillMetrics};
 use futures::TryStreamExt;
 
-/// Buckets of one partition. The states of a 128th of its people are in memory at a time.
-pub(super) const BUCKETS: usize = 128;
+use crate::dataset::division::{BUCKETS, bucket_of_group, bucket_of_key};
 
 /// Rows that arrive in an order, kept in that order in each bucket.
 pub(super) struct Buckets {
@@ -59,34 +58,44 @@ impl Buckets {
     }
 
     /// Adds rows that come after all others.
-    pub(super) fn push(&mut self, batch: &RecordBatch) -> Result<()> {
+    pub(super) fn push(&mut self, batch: RecordBatch) -> Result<()> {
+        let buckets = self.buckets_of(&batch)?;
+        let Some(&first) = buckets.first() else {
+            return Ok(());
+        };
+        // steps come divided; what other operators made of them does not
+        if buckets.iter().all(|bucket| *bucket == first) {
+            return self.keep(first, batch);
+        }
         let mut rows: Vec<Vec<u32>> = vec![Vec::new(); BUCKETS];
-        let column = batch.column(self.by);
-        match column.data_type() {
-            DataType::UInt32 => {
-                let numbers = column.as_primitive::<UInt32Type>();
-                for (row, number) in (0..).zip(numbers.values()) {
-                    rows[bucket_of(&number.to_le_bytes())].push(row);
-                }
-            }
-            DataType::Utf8 => {
-                let texts = column.as_string::<i32>();
-                for (row, text) in (0..).zip(texts.iter()) {
-                    rows[bucket_of(text.unwrap_or_default().as_bytes())].push(row);
-                }
-            }
-            other => {
-                let message = format!("rows cannot be divided by a column of {other}");
-                return Err(DataFusionError::Internal(message));
-            }
+        for (row, bucket) in (0..).zip(buckets) {
+            rows[bucket].push(row);
         }
         for (bucket, rows) in rows.into_iter().enumerate() {
             if !rows.is_empty() {
-                let part = take_record_batch(batch, &UInt32Array::from(rows))?;
+                let part = take_record_batch(&batch, &UInt32Array::from(rows))?;
                 self.keep(bucket, part)?;
             }
         }
         Ok(())
+    }
+
+    fn buckets_of(&self, batch: &RecordBatch) -> Result<Vec<usize>> {
+        let column = batch.column(self.by);
+        match column.data_type() {
+            DataType::UInt32 => {
+                let groups = column.as_primitive::<UInt32Type>().values().iter();
+                Ok(groups.map(|group| bucket_of_group(*group)).collect())
+            }
+            DataType::Utf8 => {
+                let keys = column.as_string::<i32>().iter();
+                Ok(keys.map(|key| bucket_of_key(key.unwrap_or(""))).collect())
+            }
+            other => {
+                let message = format!("rows cannot be divided by a column of {other}");
+                Err(DataFusionError::Internal(message))
+            }
+        }
     }
 
     fn keep(&mut self, bucket: usize, part: RecordBatch) -> Result<()> {
@@ -156,14 +165,6 @@ impl Bucket {
         }
         Ok(batches)
     }
-}
-
-/// Another division than that into partitions, which hash the same column.
-fn bucket_of(bytes: &[u8]) -> usize {
-    let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, &byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
-    ((hash ^ (hash >> 29)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize % BUCKETS
 }
 
 /// The rows of several batches as one.

@@ -21,12 +21,13 @@ use datafusion::physical_plan::{
 use futures::TryStreamExt;
 use tokio::sync::mpsc::Sender;
 
-use super::buckets::{BUCKETS, Buckets, joined};
+use super::buckets::{Buckets, joined};
 use super::keys::Keys;
 use super::persons::Persons;
 use super::rows::{key_column, key_rows_schema, person_rows_schema};
 use super::steps_exec::properties;
 use crate::dataset::asked::Asked;
+use crate::dataset::division::BUCKETS;
 
 /// How many batches are made before they are asked for.
 const BATCHES_AHEAD: usize = 2;
@@ -226,7 +227,7 @@ impl Work {
         for (mut stream, mut buckets) in inputs {
             while let Some(batch) = stream.try_next().await? {
                 let _timer = self.dividing.timer();
-                buckets.push(&batch)?;
+                buckets.push(batch)?;
             }
             divided.push((stream.schema(), buckets));
         }

@@ -1,19 +1,19 @@
 //! Keys of another entity than persons, of one bucket: their states follow the steps, and each row looks up the key that its person
 //! last had, as it was at the row's place in the log.
 
-use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 
 use datafusion::arrow::array::{Array, AsArray, RecordBatch, UInt64Array};
 use datafusion::arrow::compute::{sort_to_indices, take_record_batch};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::error::Result;
+use hashbrown::HashMap;
 use tidemill_core::Timestamp;
 use tidemill_core::feature::ColumnValues;
 
 use super::persons::push_row;
 use super::rows::{self, longs, numbers, places};
-use super::values::Extracting;
+use super::values::{EventPlace, Extracting, ValueColumns};
 use crate::accumulate::EntityState;
 use crate::dataset::asked::Asked;
 use crate::dataset::steps::KEY_COLUMNS;
@@ -48,7 +48,7 @@ impl<'a> Keys<'a> {
             asked,
             read,
             key_column,
-            extracting: Extracting::new(&asked.layouts[read.entity], KEY_COLUMNS),
+            extracting: Extracting::new(&asked.layouts[read.entity]),
             states: HashMap::new(),
             places: rows.column(rows::OFFSET).as_primitive().clone(),
             rows,
@@ -63,7 +63,8 @@ impl<'a> Keys<'a> {
         let layout = &self.asked.layouts[self.read.entity];
         let keys = batch.column(0).as_string::<i32>();
         let (offset, now, timestamp) = (places(batch, 1), longs(batch, 2), longs(batch, 3));
-        let (steps, bits) = (numbers(batch, 4), places(batch, 5));
+        let (steps, passed) = (numbers(batch, 4), places(batch, 5));
+        let values = ValueColumns::of(layout, batch, KEY_COLUMNS);
         for row in 0..batch.num_rows() {
             self.read_before(offset[row]);
             let key = keys.value(row);
@@ -71,13 +72,14 @@ impl<'a> Keys<'a> {
                 self.states.insert(key.to_owned(), EntityState::new(plan));
             }
             if let Some(state) = self.states.get_mut(key) {
-                let event = self.extracting.event(
-                    layout,
-                    batch,
+                let place = EventPlace {
                     row,
-                    (steps[row], bits[row]),
-                    (timestamp[row], offset[row]),
-                );
+                    steps: steps[row],
+                    passed: passed[row],
+                    timestamp: timestamp[row],
+                    offset: offset[row],
+                };
+                let event = self.extracting.event(layout, &values, &place);
                 state.update(plan, event, Timestamp::from_micros(now[row]));
             }
         }

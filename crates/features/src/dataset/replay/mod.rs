@@ -2,8 +2,8 @@
 //! the log.
 //!
 //! ```text
-//! StepsExec(user) ─► RepartitionExec(group) ─► ReplayExec(user) ─► RepartitionExec(key) ─┐
-//!                              StepsExec(item) ─► RepartitionExec(key) ─────────────────► ReplayExec(item) ─► … rows
+//! StepsExec(user) ─► ReplayExec(user) ─► RepartitionExec(key) ─┐
+//!                                               StepsExec(item) ─► ReplayExec(item) ─► … rows
 //! ```
 //!
 //! Rows are read of the person first, which also says what item, country, … they last had; then those add their columns, one entity
@@ -24,7 +24,7 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::error::Result;
 use datafusion::execution::TaskContext;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
-use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_plan::expressions::Column;
 use datafusion::physical_plan::display::DisplayableExecutionPlan;
 use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::{ExecutionPlan, Partitioning, collect};
@@ -32,6 +32,7 @@ use datafusion::prelude::SessionConfig;
 use tidemill_store::EventTable;
 
 use self::exec::ReplayExec;
+use self::rows::key_column;
 use self::steps_exec::StepsExec;
 use super::asked::Asked;
 use crate::set::USER;
@@ -65,29 +66,20 @@ pub(super) fn plan(
     partitions: usize,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let steps = |entity| -> Arc<dyn ExecutionPlan> {
-        Arc::new(StepsExec::new(asked.clone(), entity, events.clone()))
+        let (asked, events) = (asked.clone(), events.clone());
+        Arc::new(StepsExec::new(asked, entity, events, partitions))
     };
-    let persons = ReplayExec::persons(asked.clone(), steps(USER));
-    let mut plan = divided(persons, partitions)?;
+    let mut plan: Arc<dyn ExecutionPlan> =
+        Arc::new(ReplayExec::persons(asked.clone(), steps(USER)));
     for (other, (place, read)) in asked.others().enumerate() {
-        let keys = ReplayExec::keys(asked.clone(), (place, other), steps(read.entity), plan);
-        plan = divided(keys, partitions)?;
+        let keys = key_column(asked, other);
+        let name = plan.schema().field(keys).name().clone();
+        let by_key = Partitioning::Hash(vec![Arc::new(Column::new(&name, keys))], partitions);
+        let rows = Arc::new(RepartitionExec::try_new(plan, by_key)?);
+        let steps = steps(read.entity);
+        plan = Arc::new(ReplayExec::keys(asked.clone(), (place, other), steps, rows));
     }
     Ok(plan)
-}
-
-/// A replay whose inputs are divided by what they are about.
-fn divided(replay: ReplayExec, partitions: usize) -> Result<Arc<dyn ExecutionPlan>> {
-    let division: Vec<Arc<dyn PhysicalExpr>> = replay.division();
-    let inputs = replay.children().into_iter().zip(division);
-    let inputs = inputs
-        .map(|(input, column)| {
-            let partitioning = Partitioning::Hash(vec![column], partitions);
-            let divided = RepartitionExec::try_new(input.clone(), partitioning)?;
-            Ok(Arc::new(divided) as Arc<dyn ExecutionPlan>)
-        })
-        .collect::<Result<Vec<_>>>()?;
-    Ok(Arc::new(replay.with_inputs(inputs)?))
 }
 
 /// The rows of a plan, in no order, and the plan with what was measured.

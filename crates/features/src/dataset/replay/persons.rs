@@ -1,24 +1,25 @@
 //! Persons of one bucket: their states follow the steps, rows are read where they are observed, and targets are found in what
 //! happened afterwards.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use datafusion::arrow::array::{
-    ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringBuilder, UInt64Array,
+    ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringBuilder, UInt32Array,
+    UInt64Array,
 };
 use datafusion::arrow::datatypes::{SchemaRef, UInt8Type};
 use datafusion::error::Result;
+use hashbrown::HashMap;
 use tidemill_core::feature::ColumnValues;
 use tidemill_core::{FeatureValue, Offset, Timestamp};
 
 use super::rows::{self, longs, numbers, places};
-use super::values::Extracting;
+use super::values::{EventPlace, Extracting, ValueColumns};
 use crate::accumulate::EntityState;
-use crate::dataset::asked::{Asked, ValueSource};
+use crate::dataset::asked::Asked;
 use crate::dataset::people::Person;
-use crate::dataset::steps::{AT_EVENT, EVENT, MERGE, PERSON_COLUMNS};
+use crate::dataset::steps::{EVENT, MERGE, PERSON_COLUMNS};
 use crate::set::{USER, key_last_had};
 use crate::target::Happened;
 
@@ -34,11 +35,11 @@ pub(super) struct Persons<'a> {
 
 /// Rows that were read.
 struct Rows {
-    number: Vec<u64>,
+    number: Vec<u32>,
     moment: Vec<i64>,
     offset: Vec<u64>,
-    models: Vec<u64>,
-    entity: StringBuilder,
+    models: Vec<u32>,
+    person: Vec<Person>,
     /// The group, for the target.
     group: Vec<Person>,
     at_event: Vec<bool>,
@@ -59,14 +60,14 @@ impl<'a> Persons<'a> {
         let user = asked.user();
         Self {
             asked,
-            extracting: Extracting::new(&asked.layouts[USER], PERSON_COLUMNS),
+            extracting: Extracting::new(&asked.layouts[USER]),
             states: HashMap::new(),
             rows: Rows {
                 number: Vec::new(),
                 moment: Vec::new(),
                 offset: Vec::new(),
                 models: Vec::new(),
-                entity: StringBuilder::new(),
+                person: Vec::new(),
                 group: Vec::new(),
                 at_event: Vec::new(),
                 keys: asked.others().map(|_| StringBuilder::new()).collect(),
@@ -79,34 +80,37 @@ impl<'a> Persons<'a> {
     /// Takes the next steps, in the columns of [`person_schema`](crate::dataset::steps::person_schema).
     pub(super) fn push(&mut self, batch: &RecordBatch) {
         let user = &self.asked.set.entities()[USER];
+        let layout = &self.asked.layouts[USER];
         let (group, person) = (numbers(batch, 0), numbers(batch, 1));
         let what = batch.column(2).as_primitive::<UInt8Type>().values();
         let (offset, now, timestamp) = (places(batch, 3), longs(batch, 4), longs(batch, 5));
-        let (steps, bits, number) = (numbers(batch, 6), places(batch, 7), places(batch, 8));
-        let entities = batch.column(9).as_string::<i32>();
+        let (steps, passed) = (numbers(batch, 6), places(batch, 7));
+        let (matters, models, number) =
+            (numbers(batch, 8), numbers(batch, 9), numbers(batch, 10));
+        let values = ValueColumns::of(layout, batch, PERSON_COLUMNS);
         for row in 0..batch.num_rows() {
             let moment = Timestamp::from_micros(now[row]);
             match what[row] {
                 EVENT => {
-                    let event = self.extracting.event(
-                        &self.asked.layouts[USER],
-                        batch,
+                    let place = EventPlace {
                         row,
-                        (steps[row], bits[row]),
-                        (timestamp[row], offset[row]),
-                    );
+                        steps: steps[row],
+                        passed: passed[row],
+                        timestamp: timestamp[row],
+                        offset: offset[row],
+                    };
+                    let event = self.extracting.event(layout, &values, &place);
                     let state = self
                         .states
                         .entry(person[row])
                         .or_insert_with(|| EntityState::new(&user.plan));
                     state.update(&user.plan, event, moment);
-                    if number[row] != 0 {
-                        self.may_decide(batch, row, group[row], number[row]);
+                    if matters[row] != 0 {
+                        self.may_decide(&values, &place, group[row], matters[row]);
                     }
                 }
                 MERGE => {
-                    let from = Person::try_from(number[row]).ok();
-                    if let Some(from) = from.and_then(|from| self.states.remove(&from)) {
+                    if let Some(from) = self.states.remove(&number[row]) {
                         let state = self
                             .states
                             .entry(person[row])
@@ -114,38 +118,39 @@ impl<'a> Persons<'a> {
                         state.merge(&user.plan, from, moment);
                     }
                 }
-                _ => {
-                    self.rows.number.push(number[row]);
-                    self.rows.moment.push(now[row]);
-                    self.rows.offset.push(offset[row]);
-                    self.rows.models.push(bits[row]);
-                    self.rows.entity.append_value(entities.value(row));
-                    self.rows.group.push(group[row]);
-                    self.rows.at_event.push(steps[row] == AT_EVENT);
-                    self.read(person[row], moment);
-                }
+                _ => {}
+            }
+            if models[row] != 0 {
+                self.rows.number.push(number[row]);
+                self.rows.moment.push(now[row]);
+                self.rows.offset.push(offset[row]);
+                self.rows.models.push(models[row]);
+                self.rows.person.push(person[row]);
+                self.rows.group.push(group[row]);
+                self.rows.at_event.push(what[row] == EVENT);
+                self.read(person[row], moment);
             }
         }
     }
 
     /// Keeps an event that can decide the targets of some models, a bit each.
-    fn may_decide(&mut self, batch: &RecordBatch, row: usize, group: Person, models: u64) {
-        let layout = &self.asked.layouts[USER];
-        let value = |source: ValueSource| {
-            let column = layout.place(&source)?;
-            let value = rows::floats(batch, PERSON_COLUMNS + column)[row];
-            (!value.is_nan()).then_some(value)
-        };
+    fn may_decide(
+        &mut self,
+        values: &ValueColumns<'_>,
+        place: &EventPlace,
+        group: Person,
+        models: u32,
+    ) {
+        let columns = &self.asked.layouts[USER].of_targets;
         for (model, events) in self.target_events.iter_mut().enumerate() {
             if models >> model & 1 == 1 {
+                let brought =
+                    columns[model].map_or(0.0, |column| values.number(column, place.row));
                 events.push(TargetEvent {
                     group,
-                    timestamp: Timestamp::from_micros(longs(batch, 5)[row]),
-                    offset: Offset(places(batch, 3)[row]),
-                    happened: Happened {
-                        class: value(ValueSource::Class(model)).unwrap_or(0.0) as usize,
-                        amount: value(ValueSource::Amount(model)).unwrap_or(0.0),
-                    },
+                    timestamp: Timestamp::from_micros(place.timestamp),
+                    offset: Offset(place.offset),
+                    happened: self.asked.models[model].tracker.happened(brought),
                 });
             }
         }
@@ -179,13 +184,12 @@ impl<'a> Persons<'a> {
             .collect();
         let rows = self.rows;
         let mut columns: Vec<ArrayRef> = vec![
-            Arc::new(UInt64Array::from(rows.number)),
+            Arc::new(UInt32Array::from(rows.number)),
             Arc::new(Int64Array::from(rows.moment)),
             Arc::new(UInt64Array::from(rows.offset)),
-            Arc::new(UInt64Array::from(rows.models)),
+            Arc::new(UInt32Array::from(rows.models)),
+            Arc::new(UInt32Array::from(rows.person)),
         ];
-        let mut entity = rows.entity;
-        columns.push(Arc::new(entity.finish()));
         columns.extend(targets);
         for mut keys in rows.keys {
             columns.push(Arc::new(keys.finish()));

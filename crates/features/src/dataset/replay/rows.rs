@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, AsArray, RecordBatch};
 use datafusion::arrow::datatypes::{
-    DataType, Field, Float64Type, Int64Type, Schema, SchemaRef, UInt32Type, UInt64Type,
+    DataType, Field, Int64Type, Schema, SchemaRef, UInt32Type, UInt64Type,
 };
 use tidemill_core::FeatureType;
 use tidemill_core::feature::ColumnValues;
@@ -19,7 +19,7 @@ pub(crate) const MOMENT: usize = 1;
 pub(crate) const OFFSET: usize = 2;
 /// The models that the row is for, a bit each.
 pub(crate) const MODELS: usize = 3;
-pub(crate) const ENTITY: usize = 4;
+pub(crate) const PERSON: usize = 4;
 /// From here on one target for each model.
 pub(crate) const TARGETS: usize = 5;
 
@@ -28,15 +28,15 @@ pub(crate) fn key_column(asked: &Asked, other: usize) -> usize {
     TARGETS + asked.models.len() + other
 }
 
-/// Rows as they leave the replay of persons: `number`, `moment`, `offset`, `models`, `entity`, the targets, the keys of other
+/// Rows as they leave the replay of persons: `number`, `moment`, `offset`, `models`, `person`, the targets, the keys of other
 /// entities, and the user's features.
 pub(crate) fn person_rows_schema(asked: &Asked) -> SchemaRef {
     let mut fields = vec![
-        Field::new("number", DataType::UInt64, false),
+        Field::new("number", DataType::UInt32, false),
         Field::new("moment", DataType::Int64, false),
         Field::new("offset", DataType::UInt64, false),
-        Field::new("models", DataType::UInt64, false),
-        Field::new("entity", DataType::Utf8, false),
+        Field::new("models", DataType::UInt32, false),
+        Field::new("person", DataType::UInt32, false),
     ];
     let targets = asked.models.iter();
     fields.extend(targets.map(|asked| {
@@ -110,8 +110,4 @@ pub(super) fn places(batch: &RecordBatch, column: usize) -> &[u64] {
 
 pub(super) fn numbers(batch: &RecordBatch, column: usize) -> &[u32] {
     batch.column(column).as_primitive::<UInt32Type>().values()
-}
-
-pub(super) fn floats(batch: &RecordBatch, column: usize) -> &[f64] {
-    batch.column(column).as_primitive::<Float64Type>().values()
 }

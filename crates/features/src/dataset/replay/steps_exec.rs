@@ -2,51 +2,113 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
 
+use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_plan::expressions::Column;
 use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, MetricBuilder, MetricsSet};
-use datafusion::physical_plan::stream::RecordBatchReceiverStream;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties,
 };
-use tidemill_store::EventTable;
+use futures::stream;
+use parking_lot::Mutex;
+use tidemill_core::EventKind;
+use tidemill_store::{EventColumns, EventScan, EventTable};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use crate::dataset::asked::Asked;
 use crate::dataset::steps::{key_schema, key_steps, person_schema, person_steps};
 use crate::set::USER;
 
-/// How many batches are made before they are asked for.
-const BATCHES_AHEAD: usize = 4;
+/// How many batches of a partition are made before they are asked for.
+const BATCHES_AHEAD: usize = 64;
+/// How many chunks of events are decoded before they are asked for.
+const CHUNKS_AHEAD: usize = 8;
 
-/// Reads the events once, in the order of the log, and gives out what they do to the states of one entity. One partition.
+/// Reads the events once, in the order of the log, and gives out what they do to the states of one entity, divided by who or what
+/// it is about. All partitions have to be read at the same time, since one pass makes them all.
 #[derive(Debug)]
 pub(crate) struct StepsExec {
     asked: Arc<Asked>,
     entity: usize,
     events: Arc<dyn EventTable>,
+    partitions: usize,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
+    /// What comes out of the pass, by partition; absent before the pass has begun.
+    started: Mutex<Option<Vec<Option<Receiver<Result<RecordBatch>>>>>>,
 }
 
 impl StepsExec {
-    pub(crate) fn new(asked: Arc<Asked>, entity: usize, events: Arc<dyn EventTable>) -> Self {
+    pub(crate) fn new(
+        asked: Arc<Asked>,
+        entity: usize,
+        events: Arc<dyn EventTable>,
+        partitions: usize,
+    ) -> Self {
         let schema = if entity == USER {
             person_schema(&asked)
         } else {
             key_schema(&asked, entity)
         };
+        let column = Column::new(schema.field(0).name(), 0);
+        let partitioning = Partitioning::Hash(vec![Arc::new(column)], partitions);
         Self {
             asked,
             entity,
             events,
-            properties: properties(schema, Partitioning::UnknownPartitioning(1)),
+            partitions,
+            properties: properties(schema, partitioning),
             metrics: ExecutionPlanMetricsSet::new(),
+            started: Mutex::default(),
         }
+    }
+
+    /// Begins the pass.
+    fn start(&self) -> Vec<Option<Receiver<Result<RecordBatch>>>> {
+        let partitions = self.partitions;
+        let (senders, receivers): (Vec<_>, Vec<_>) =
+            (0..partitions).map(|_| channel(BATCHES_AHEAD)).unzip();
+        let rows = MetricBuilder::new(&self.metrics).output_rows(0);
+        let time = MetricBuilder::new(&self.metrics).elapsed_compute(0);
+        let (asked, entity) = (self.asked.clone(), self.entity);
+        let events = Ahead(self.events.clone());
+        tokio::task::spawn_blocking(move || {
+            let mut timer = time.timer();
+            let mut is_wanted = vec![true; senders.len()];
+            let mut emit = |partition: usize, batch: RecordBatch| {
+                timer.stop();
+                rows.add(batch.num_rows());
+                is_wanted[partition] &= senders[partition].blocking_send(Ok(batch)).is_ok();
+                timer.restart();
+                is_wanted.contains(&true)
+            };
+            let done = if entity == USER {
+                person_steps(&asked, &events, partitions, &mut emit)
+            } else {
+                key_steps(&asked, entity, &events, partitions, &mut emit)
+            };
+            if let Err(error) = done {
+                fail(&senders, error.into());
+            }
+        });
+        receivers.into_iter().map(Some).collect()
+    }
+}
+
+/// Lets every partition know that the pass failed.
+fn fail(senders: &[Sender<Result<RecordBatch>>], error: Box<crate::FeatureError>) {
+    let error = Arc::new(DataFusionError::External(error));
+    for sender in senders {
+        // those who do not want to know have gone
+        let _ = sender.blocking_send(Err(DataFusionError::Shared(error.clone())));
     }
 }
 
@@ -60,11 +122,34 @@ pub(super) fn properties(schema: SchemaRef, partitioning: Partitioning) -> Arc<P
     ))
 }
 
+/// Events that are decoded on a thread of their own, ahead of who reads them.
+#[derive(Debug)]
+struct Ahead(Arc<dyn EventTable>);
+
+impl EventTable for Ahead {
+    fn scan(&self, columns: EventColumns, kinds: Option<&'static [EventKind]>) -> EventScan {
+        let (sender, receiver) = sync_channel(CHUNKS_AHEAD);
+        let events = self.0.scan(columns, kinds);
+        tokio::task::spawn_blocking(move || {
+            for rows in events {
+                if sender.send(rows).is_err() {
+                    break; // nobody reads on
+                }
+            }
+        });
+        Box::new(receiver.into_iter())
+    }
+}
+
 impl DisplayAs for StepsExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let columns = self.asked.event_columns(self.entity).names().join(", ");
         let entity = self.asked.set.entity_name(self.entity);
-        write!(f, "StepsExec: entity={entity}, columns=[{columns}]")
+        let partitions = self.partitions;
+        write!(
+            f,
+            "StepsExec: entity={entity}, partitions={partitions}, columns=[{columns}]"
+        )
     }
 }
 
@@ -96,28 +181,17 @@ impl ExecutionPlan for StepsExec {
     }
 
     fn execute(&self, partition: usize, _: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let rows = MetricBuilder::new(&self.metrics).output_rows(partition);
-        let time = MetricBuilder::new(&self.metrics).elapsed_compute(partition);
-        let mut builder = RecordBatchReceiverStream::builder(self.schema(), BATCHES_AHEAD);
-        let sender = builder.tx();
-        let (asked, events, entity) = (self.asked.clone(), self.events.clone(), self.entity);
-        builder.spawn_blocking(move || {
-            let mut timer = time.timer();
-            let mut emit = |batch: datafusion::arrow::record_batch::RecordBatch| {
-                timer.stop();
-                rows.add(batch.num_rows());
-                let is_wanted = sender.blocking_send(Ok(batch)).is_ok();
-                timer.restart();
-                is_wanted
-            };
-            let done = if entity == USER {
-                person_steps(&asked, &*events, &mut emit)
-            } else {
-                key_steps(&asked, entity, &*events, &mut emit)
-            };
-            done.map_err(|error| DataFusionError::External(Box::new(error)))
+        let mut started = self.started.lock();
+        let receivers = started.get_or_insert_with(|| self.start());
+        let receiver = receivers.get_mut(partition).and_then(Option::take);
+        let receiver = receiver.ok_or_else(|| {
+            DataFusionError::Internal(format!("partition {partition} of steps is read twice"))
+        })?;
+        let batches = stream::unfold(receiver, |mut receiver| async {
+            receiver.recv().await.map(|batch| (batch, receiver))
         });
-        Ok(builder.build())
+        let schema = self.schema();
+        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, batches)))
     }
 
     fn metrics(&self) -> Option<MetricsSet> {

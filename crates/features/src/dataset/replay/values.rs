@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, AsArray, RecordBatch};
+use datafusion::arrow::array::{Array, AsArray, RecordBatch, StringArray};
 use datafusion::arrow::datatypes::Float64Type;
 use tidemill_core::FeatureType;
 
@@ -17,12 +17,51 @@ pub(super) struct Extracting {
     events: Vec<Extracted>,
     /// Equal texts are kept once.
     texts: HashSet<Arc<str>>,
-    first: usize,
+}
+
+/// The values of a batch of rows.
+pub(super) struct ValueColumns<'b>(Vec<ValueColumn<'b>>);
+
+enum ValueColumn<'b> {
+    Number(&'b [f64]),
+    Text(&'b StringArray),
+}
+
+/// The fixed columns of an event.
+pub(super) struct EventPlace {
+    pub(super) row: usize,
+    pub(super) steps: u32,
+    pub(super) passed: u64,
+    pub(super) timestamp: i64,
+    pub(super) offset: u64,
+}
+
+impl<'b> ValueColumns<'b> {
+    /// The columns of a batch from `first` on.
+    pub(super) fn of(layout: &Layout, batch: &'b RecordBatch, first: usize) -> Self {
+        let column = |(place, kind): (usize, &FeatureType)| {
+            let array = batch.column(first + place);
+            match kind {
+                FeatureType::Number => {
+                    ValueColumn::Number(array.as_primitive::<Float64Type>().values())
+                }
+                FeatureType::Category => ValueColumn::Text(array.as_string::<i32>()),
+            }
+        };
+        Self(layout.columns.iter().enumerate().map(column).collect())
+    }
+
+    /// A number; NaN where it is missing.
+    pub(super) fn number(&self, column: usize, row: usize) -> f64 {
+        match &self.0[column] {
+            ValueColumn::Number(numbers) => numbers[row],
+            ValueColumn::Text(_) => f64::NAN,
+        }
+    }
 }
 
 impl Extracting {
-    /// From rows whose values begin at the column `first`.
-    pub(super) fn new(layout: &Layout, first: usize) -> Self {
+    pub(super) fn new(layout: &Layout) -> Self {
         let event = |(steps, columns): (usize, &Vec<usize>)| Extracted {
             timestamp: 0,
             offset: 0,
@@ -33,7 +72,6 @@ impl Extracting {
         Self {
             events: layout.of_steps.iter().enumerate().map(event).collect(),
             texts: HashSet::new(),
-            first,
         }
     }
 
@@ -41,32 +79,20 @@ impl Extracting {
     pub(super) fn event(
         &mut self,
         layout: &Layout,
-        batch: &RecordBatch,
-        row: usize,
-        (steps, passed): (u32, u64),
-        (timestamp, offset): (i64, u64),
+        values: &ValueColumns<'_>,
+        place: &EventPlace,
     ) -> &Extracted {
-        let event = &mut self.events[steps as usize];
-        (event.timestamp, event.offset, event.passed) = (timestamp, offset, passed);
-        let columns = &layout.of_steps[steps as usize];
+        let event = &mut self.events[place.steps as usize];
+        (event.timestamp, event.offset) = (place.timestamp, place.offset);
+        event.passed = place.passed;
+        let columns = &layout.of_steps[place.steps as usize];
         for (value, &column) in event.values.iter_mut().zip(columns) {
-            let array = batch.column(self.first + column);
-            *value = match layout.columns[column].feature_type() {
-                FeatureType::Number => {
-                    let number = array.as_primitive::<Float64Type>().value(row);
-                    if number.is_nan() {
-                        Value::Missing
-                    } else {
-                        Value::Number(number)
-                    }
-                }
-                FeatureType::Category => {
-                    let texts = array.as_string::<i32>();
-                    if texts.is_null(row) {
-                        Value::Missing
-                    } else {
-                        Value::Category(shared(&mut self.texts, texts.value(row)))
-                    }
+            *value = match &values.0[column] {
+                ValueColumn::Number(numbers) if numbers[place.row].is_nan() => Value::Missing,
+                ValueColumn::Number(numbers) => Value::Number(numbers[place.row]),
+                ValueColumn::Text(texts) if texts.is_null(place.row) => Value::Missing,
+                ValueColumn::Text(texts) => {
+                    Value::Category(shared(&mut self.texts, texts.value(place.row)))
                 }
             };
         }
