@@ -11,13 +11,18 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::mpsc::Receiver;
 
+use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::parquet::arrow::ArrowWriter;
+use datafusion::parquet::basic::Compression;
+use datafusion::parquet::errors::ParquetError;
+use datafusion::parquet::file::properties::WriterProperties;
 use serde_json::json;
 use tidemill_core::clock::Stopwatch;
 use tidemill_core::{Event, EventKind, Offset, Project, ProjectName, Timestamp};
 use tidemill_features::FeatureSet;
-use tidemill_features::dataset::{DatasetRequest, ReplayOptions, replay};
+use tidemill_features::dataset::{DatasetRequest, ReplayOptions, RowStream};
 use tidemill_store::delta::{DeltaLake, DeltaOptions};
 use tidemill_store::{DataFolder, Lake, LoggedEvent};
 
@@ -94,7 +99,13 @@ async fn main() -> Result<(), Failure> {
     };
     match arguments.as_slice() {
         ["generate", folder, ..] => {
-            generate(folder, number(2, 1_000_000)?, number(3, 20_000)?, number(4, 1)?).await
+            generate(
+                folder,
+                number(2, 1_000_000)?,
+                number(3, 20_000)?,
+                number(4, 1)?,
+            )
+            .await
         }
         ["build", folder, observe, ..] => {
             let cores = std::thread::available_parallelism()?.get() as u64;
@@ -215,10 +226,20 @@ fn made(events: u64, persons: u64, seed: u64) -> Result<(Vec<Made>, Vec<String>)
                 left -= left.floor();
                 at += 1;
                 total += line.2;
-                made.push(Made { at, person, line: Some(*line), total: 0.0 });
+                made.push(Made {
+                    at,
+                    person,
+                    line: Some(*line),
+                    total: 0.0,
+                });
             }
             if total > 0.0 {
-                made.push(Made { at: at + 1, person, line: None, total });
+                made.push(Made {
+                    at: at + 1,
+                    person,
+                    line: None,
+                    total,
+                });
             }
         }
     }
@@ -243,7 +264,10 @@ async fn generate(folder: &str, events: u64, persons: u64, seed: u64) -> Result<
             .collect();
         lake.land_events(&project, &logged).await?;
     }
-    println!("{}", json!({ "events": offset, "persons": persons, "seed": seed }));
+    println!(
+        "{}",
+        json!({ "events": offset, "persons": persons, "seed": seed })
+    );
     Ok(())
 }
 
@@ -279,31 +303,56 @@ async fn build(folder: &str, observe: &str, options: &ReplayOptions) -> Result<(
     let events = lake.event_table(&project, snapshot).await?;
     let project = Project::parse(PROJECT)?;
     let set = FeatureSet::compile(&project, &project.features)?;
-    let model = project.models.get(&observe.parse()?).ok_or("orders or events")?;
+    let model = project
+        .models
+        .get(&observe.parse()?)
+        .ok_or("orders or events")?;
     let features = set.select(model)?;
-    let request = DatasetRequest { model, features, from: None };
+    let request = DatasetRequest {
+        model,
+        features,
+        from: None,
+    };
     let far = Timestamp::from_micros(2_000_000_000_000_000);
-    let replayed = replay(&set, &[request], events, far, options).await?;
-    let read = watch.seconds();
+    let mut stream = RowStream::start(&set, &[request], events, far, options)?;
     let path = Path::new(folder).join(format!("tidemill-{observe}.parquet"));
+    let (sender, receiver) = std::sync::mpsc::sync_channel(4);
+    let writing = tokio::task::spawn_blocking(move || write(&path, &receiver));
     let mut rows = 0;
+    while let Some(batch) = stream.next().await? {
+        rows += batch.num_rows();
+        sender.send(batch)?;
+    }
+    drop(sender);
+    writing.await?.map_err(|error| error.to_string())?;
+    eprintln!("{}", stream.explained());
+    let seconds = watch.seconds();
+    println!(
+        "{}",
+        json!({ "rows": rows, "seconds": seconds, "events": snapshot.last.0 })
+    );
+    Ok(())
+}
+
+/// Writes rows as they come. Numbers that hardly repeat need no dictionary.
+fn write(path: &Path, rows: &Receiver<RecordBatch>) -> Result<(), ParquetError> {
+    let properties = WriterProperties::builder()
+        .set_dictionary_enabled(false)
+        .set_compression(Compression::SNAPPY);
     let mut writer = None;
-    for batch in replayed.rows() {
+    for batch in rows {
         let writer = match &mut writer {
             Some(writer) => writer,
             None => writer.insert(ArrowWriter::try_new(
-                std::fs::File::create(&path)?,
+                std::fs::File::create(path)?,
                 batch.schema(),
-                None,
+                Some(properties.clone().build()),
             )?),
         };
-        writer.write(batch)?;
-        rows += batch.num_rows();
+        writer.write(&batch)?;
     }
     if let Some(writer) = writer {
         writer.close()?;
     }
-    eprintln!("{}", replayed.explained);
-    println!("{}", json!({ "rows": rows, "read_s": read, "all_s": watch.seconds(), "events": snapshot.last.0 }));
     Ok(())
 }

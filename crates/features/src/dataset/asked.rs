@@ -80,9 +80,8 @@ impl Layout {
         for inputs in &entity.inputs {
             let mut taken = Vec::new();
             for (_, kind) in &inputs.values {
-                let free = |column: &usize| {
-                    layout.columns[*column] == *kind && !taken.contains(column)
-                };
+                let free =
+                    |column: &usize| layout.columns[*column] == *kind && !taken.contains(column);
                 let column = (0..layout.columns.len()).find(free);
                 taken.push(column.unwrap_or_else(|| layout.column(*kind)));
             }

@@ -19,7 +19,9 @@ fn partitions_of(values: ArrayRef, partitions: usize) -> Result<Vec<usize>> {
         &mut hashes,
     )?;
     let hashes = hashes.into_iter();
-    Ok(hashes.map(|hash| (hash % partitions as u64) as usize).collect())
+    Ok(hashes
+        .map(|hash| (hash % partitions as u64) as usize)
+        .collect())
 }
 
 /// Which partition each key belongs to.

@@ -25,6 +25,9 @@ mod table;
 use std::sync::Arc;
 
 use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::physical_plan::ExecutionPlan;
+use futures::TryStreamExt;
 use tidemill_core::event::PersonKey;
 use tidemill_core::project::PredictModel;
 use tidemill_core::{FeatureTable, Offset, Span, Timestamp};
@@ -93,11 +96,6 @@ pub struct Replayed {
 }
 
 impl Replayed {
-    /// The rows as the plans gave them out, in no order.
-    pub fn rows(&self) -> impl Iterator<Item = &RecordBatch> {
-        self.passes.iter().flat_map(|(_, rows)| rows)
-    }
-
     /// The datasets, in the order of the requests. It computes their statistics with rayon, on the pool of the caller.
     ///
     /// # Errors
@@ -108,6 +106,45 @@ impl Replayed {
             datasets.extend(assemble::datasets(asked, rows)?);
         }
         Ok(datasets)
+    }
+}
+
+/// The rows of some models as they are read, in no order: for those who only pass them on.
+pub struct RowStream {
+    asked: Arc<Asked>,
+    plan: Arc<dyn ExecutionPlan>,
+    rows: SendableRecordBatchStream,
+}
+
+impl RowStream {
+    /// Begins to read rows; at most [`REQUESTS_MAX`] models at a time. It runs on the executor of the caller.
+    ///
+    /// # Errors
+    /// As [`replay`].
+    pub fn start(
+        set: &FeatureSet,
+        requests: &[DatasetRequest<'_>],
+        events: Arc<dyn EventTable>,
+        known_until: Timestamp,
+        options: &ReplayOptions,
+    ) -> Result<Self, FeatureError> {
+        let asked = Arc::new(Asked::new(set, requests, known_until)?);
+        let plan = replay::plan(&asked, &events, options.partitions)?;
+        let rows = replay::rows(&plan, options)?;
+        Ok(Self { asked, plan, rows })
+    }
+
+    /// The next rows.
+    ///
+    /// # Errors
+    /// As [`replay`].
+    pub async fn next(&mut self) -> Result<Option<RecordBatch>, FeatureError> {
+        self.rows.try_next().await.map_err(cause)
+    }
+
+    /// The plan with what was measured so far: rows, time, what was spilled.
+    pub fn explained(&self) -> String {
+        replay::explained(&self.plan)
     }
 }
 
@@ -129,11 +166,13 @@ pub async fn replay(
         explained: String::new(),
     };
     for requests in requests.chunks(REQUESTS_MAX) {
-        let asked = Arc::new(Asked::new(set, requests, known_until)?);
-        let plan = replay::plan(&asked, &events, options.partitions)?;
-        let (rows, explained) = replay::run(plan, options).await.map_err(cause)?;
-        replayed.explained.push_str(&explained);
-        replayed.passes.push((asked, rows));
+        let mut stream = RowStream::start(set, requests, events.clone(), known_until, options)?;
+        let mut rows = Vec::new();
+        while let Some(batch) = stream.next().await? {
+            rows.push(batch);
+        }
+        replayed.explained.push_str(&stream.explained());
+        replayed.passes.push((stream.asked, rows));
     }
     Ok(replayed)
 }
@@ -145,6 +184,10 @@ fn cause(error: datafusion::error::DataFusionError) -> FeatureError {
         DataFusionError::External(inner) => match inner.downcast::<FeatureError>() {
             Ok(ours) => *ours,
             Err(other) => DataFusionError::External(other).into(),
+        },
+        DataFusionError::Shared(shared) => match Arc::try_unwrap(shared) {
+            Ok(inner) => cause(inner),
+            Err(shared) => DataFusionError::Shared(shared).into(),
         },
         DataFusionError::Context(_, inner) => cause(*inner),
         other => other.into(),

@@ -215,6 +215,9 @@ impl PersonRows {
 
     /// Adds the fixed columns; the values follow.
     fn push(&mut self, row: &PersonRow) {
+        if self.group.is_empty() {
+            self.reserve();
+        }
         self.group.push(row.group);
         self.person.push(row.person);
         self.what.push(row.what);
@@ -226,6 +229,26 @@ impl PersonRows {
         self.matters.push(row.matters);
         self.models.push(row.models);
         self.number.push(row.number);
+    }
+
+    /// Makes room for a whole batch at once.
+    fn reserve(&mut self) {
+        self.group.reserve_exact(BATCH_ROWS);
+        self.person.reserve_exact(BATCH_ROWS);
+        self.what.reserve_exact(BATCH_ROWS);
+        self.offset.reserve_exact(BATCH_ROWS);
+        self.now.reserve_exact(BATCH_ROWS);
+        self.timestamp.reserve_exact(BATCH_ROWS);
+        self.steps.reserve_exact(BATCH_ROWS);
+        self.passed.reserve_exact(BATCH_ROWS);
+        self.matters.reserve_exact(BATCH_ROWS);
+        self.models.reserve_exact(BATCH_ROWS);
+        self.number.reserve_exact(BATCH_ROWS);
+        for column in &mut self.values.0 {
+            if let ValueColumn::Number(numbers) = column {
+                numbers.reserve_exact(BATCH_ROWS);
+            }
+        }
     }
 
     fn take(&mut self, schema: &SchemaRef) -> Result<RecordBatch, FeatureError> {
@@ -414,10 +437,7 @@ impl PersonPass<'_> {
     fn observe_periods(&mut self, until: Timestamp) -> Result<(), FeatureError> {
         for due in self.observer.periods(self.asked, until) {
             for person in due.persons {
-                if self
-                    .observer
-                    .at_period(self.asked, due.model, due.moment)?
-                {
+                if self.observer.at_period(self.asked, due.model, due.moment)? {
                     let row = PersonRow {
                         models: 1 << due.model,
                         number: self.observed,
@@ -572,11 +592,11 @@ impl KeyPass<'_> {
             rows.now.push(now.micros());
             rows.timestamp.push(event.timestamp().micros());
             rows.steps.push(number(steps));
-            rows.passed.push(definition.passed(steps, index, &conditions));
+            rows.passed
+                .push(definition.passed(steps, index, &conditions));
             rows.values.push_event(definition, layout, steps, event);
             rows.values.fill(rows.offset.len());
-            if rows.offset.len() == BATCH_ROWS
-                && !emit(partitions[index], rows.take(&self.schema)?)
+            if rows.offset.len() == BATCH_ROWS && !emit(partitions[index], rows.take(&self.schema)?)
             {
                 return Ok(false);
             }

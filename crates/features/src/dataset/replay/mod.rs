@@ -20,14 +20,13 @@ mod values;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use datafusion::arrow::array::RecordBatch;
 use datafusion::error::Result;
-use datafusion::execution::TaskContext;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
-use datafusion::physical_plan::expressions::Column;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::display::DisplayableExecutionPlan;
+use datafusion::physical_plan::expressions::Column;
 use datafusion::physical_plan::repartition::RepartitionExec;
-use datafusion::physical_plan::{ExecutionPlan, Partitioning, collect};
+use datafusion::physical_plan::{ExecutionPlan, Partitioning, execute_stream};
 use datafusion::prelude::SessionConfig;
 use tidemill_store::EventTable;
 
@@ -82,11 +81,11 @@ pub(super) fn plan(
     Ok(plan)
 }
 
-/// The rows of a plan, in no order, and the plan with what was measured.
-pub(super) async fn run(
-    plan: Arc<dyn ExecutionPlan>,
+/// The rows of a plan, in no order, as they come.
+pub(super) fn rows(
+    plan: &Arc<dyn ExecutionPlan>,
     options: &ReplayOptions,
-) -> Result<(Vec<RecordBatch>, String)> {
+) -> Result<SendableRecordBatchStream> {
     let mut runtime = RuntimeEnvBuilder::new().with_memory_limit(options.memory_bytes_max, 1.0);
     if let Some(folder) = &options.spill_folder {
         runtime = runtime.with_temp_file_path(folder);
@@ -94,7 +93,11 @@ pub(super) async fn run(
     let context = TaskContext::default()
         .with_session_config(SessionConfig::new().with_target_partitions(options.partitions))
         .with_runtime(runtime.build_arc()?);
-    let rows = collect(plan.clone(), Arc::new(context)).await?;
-    let explained = DisplayableExecutionPlan::with_metrics(plan.as_ref());
-    Ok((rows, explained.indent(true).to_string()))
+    execute_stream(plan.clone(), Arc::new(context))
+}
+
+/// A plan with what was measured.
+pub(super) fn explained(plan: &Arc<dyn ExecutionPlan>) -> String {
+    let plan = DisplayableExecutionPlan::with_metrics(plan.as_ref());
+    plan.indent(true).to_string()
 }

@@ -85,8 +85,7 @@ impl<'a> Persons<'a> {
         let what = batch.column(2).as_primitive::<UInt8Type>().values();
         let (offset, now, timestamp) = (places(batch, 3), longs(batch, 4), longs(batch, 5));
         let (steps, passed) = (numbers(batch, 6), places(batch, 7));
-        let (matters, models, number) =
-            (numbers(batch, 8), numbers(batch, 9), numbers(batch, 10));
+        let (matters, models, number) = (numbers(batch, 8), numbers(batch, 9), numbers(batch, 10));
         let values = ValueColumns::of(layout, batch, PERSON_COLUMNS);
         for row in 0..batch.num_rows() {
             let moment = Timestamp::from_micros(now[row]);
@@ -144,8 +143,7 @@ impl<'a> Persons<'a> {
         let columns = &self.asked.layouts[USER].of_targets;
         for (model, events) in self.target_events.iter_mut().enumerate() {
             if models >> model & 1 == 1 {
-                let brought =
-                    columns[model].map_or(0.0, |column| values.number(column, place.row));
+                let brought = columns[model].map_or(0.0, |column| values.number(column, place.row));
                 events.push(TargetEvent {
                     group,
                     timestamp: Timestamp::from_micros(place.timestamp),
