@@ -42,9 +42,12 @@ pub(crate) struct StepsExec {
     partitions: usize,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
-    /// What comes out of the pass, by partition; absent before the pass has begun.
-    started: Mutex<Option<Vec<Option<Receiver<Result<RecordBatch>>>>>>,
+    /// Absent before the pass has begun.
+    started: Mutex<Option<Vec<Outlet>>>,
 }
+
+/// What comes out of the pass for one partition; absent once somebody reads it.
+type Outlet = Option<Receiver<Result<RecordBatch>>>;
 
 impl StepsExec {
     pub(crate) fn new(
@@ -72,7 +75,7 @@ impl StepsExec {
     }
 
     /// Begins the pass.
-    fn start(&self) -> Vec<Option<Receiver<Result<RecordBatch>>>> {
+    fn start(&self) -> Vec<Outlet> {
         let partitions = self.partitions;
         let (senders, receivers): (Vec<_>, Vec<_>) =
             (0..partitions).map(|_| channel(BATCHES_AHEAD)).unzip();
