@@ -31,6 +31,37 @@ pub enum EventKind {
 }
 
 impl EventKind {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Track,
+        Self::Identify,
+        Self::Page,
+        Self::Screen,
+        Self::Group,
+        Self::Alias,
+        Self::ItemChanged,
+        Self::ItemDeleted,
+    ];
+
+    /// The same word as in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Track => "track",
+            Self::Identify => "identify",
+            Self::Page => "page",
+            Self::Screen => "screen",
+            Self::Group => "group",
+            Self::Alias => "alias",
+            Self::ItemChanged => "item_changed",
+            Self::ItemDeleted => "item_deleted",
+        }
+    }
+
+    /// The kind that a word names.
+    pub fn named(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
+    }
+
     /// The name of events whose caller gives none. Those of the system start with `$`.
     pub const fn default_name(self) -> &'static str {
         match self {
@@ -84,10 +115,32 @@ pub struct Event {
     pub context: Map<String, Value>,
 }
 
-impl Event {
+/// What can be asked of an event, whether it is in memory or a row of a table, of which only what is asked for is read.
+pub trait EventView {
+    /// Which call it came from.
+    fn kind(&self) -> EventKind;
+    /// What happened.
+    fn name(&self) -> &str;
+    /// Who, by the id that the product knows them by.
+    fn user_id(&self) -> Option<&str>;
+    /// Who, by an id made before the product knew them.
+    fn anonymous_id(&self) -> Option<&str>;
+    /// For `alias`: the id that becomes one with the user's.
+    fn previous_id(&self) -> Option<&str>;
+    /// For `group`: the group.
+    fn group_id(&self) -> Option<&str>;
+    /// When it happened.
+    fn timestamp(&self) -> Timestamp;
+    /// When it was accepted.
+    fn received_at(&self) -> Timestamp;
+    /// The value at a path of its properties, null included.
+    fn property(&self, path: &Path) -> Option<Cow<'_, Value>>;
+    /// The value at a path of its context, null included.
+    fn context(&self, path: &Path) -> Option<Cow<'_, Value>>;
+
     /// Who this event is about, before identities are joined: the user id where there is one.
-    pub fn person(&self) -> Option<PersonKey> {
-        match (&self.user_id, &self.anonymous_id) {
+    fn person(&self) -> Option<PersonKey> {
+        match (self.user_id(), self.anonymous_id()) {
             (Some(user), _) => Some(PersonKey::user(user)),
             (None, Some(anonymous)) => Some(PersonKey::anonymous(anonymous)),
             (None, None) => None,
@@ -95,17 +148,113 @@ impl Event {
     }
 
     /// The value at a [`Field`]; `None` where it is absent or null.
-    pub fn field(&self, field: &Field) -> Option<Cow<'_, Value>> {
+    fn field(&self, field: &Field) -> Option<Cow<'_, Value>> {
         let owned = |text: &str| Some(Cow::Owned(Value::from(text)));
         let value = match field {
-            Field::Property(path) => path.find(&self.properties).map(Cow::Borrowed),
-            Field::Context(path) => path.find(&self.context).map(Cow::Borrowed),
-            Field::Name => owned(&self.name),
-            Field::UserId => self.user_id.as_deref().and_then(owned),
-            Field::AnonymousId => self.anonymous_id.as_deref().and_then(owned),
-            Field::GroupId => self.group_id.as_deref().and_then(owned),
+            Field::Property(path) => self.property(path),
+            Field::Context(path) => self.context(path),
+            Field::Name => owned(self.name()),
+            Field::UserId => self.user_id().and_then(owned),
+            Field::AnonymousId => self.anonymous_id().and_then(owned),
+            Field::GroupId => self.group_id().and_then(owned),
         };
         value.filter(|value| !value.is_null())
+    }
+}
+
+impl<V: EventView + ?Sized> EventView for &V {
+    fn kind(&self) -> EventKind {
+        (**self).kind()
+    }
+
+    fn name(&self) -> &str {
+        (**self).name()
+    }
+
+    fn user_id(&self) -> Option<&str> {
+        (**self).user_id()
+    }
+
+    fn anonymous_id(&self) -> Option<&str> {
+        (**self).anonymous_id()
+    }
+
+    fn previous_id(&self) -> Option<&str> {
+        (**self).previous_id()
+    }
+
+    fn group_id(&self) -> Option<&str> {
+        (**self).group_id()
+    }
+
+    fn timestamp(&self) -> Timestamp {
+        (**self).timestamp()
+    }
+
+    fn received_at(&self) -> Timestamp {
+        (**self).received_at()
+    }
+
+    fn property(&self, path: &Path) -> Option<Cow<'_, Value>> {
+        (**self).property(path)
+    }
+
+    fn context(&self, path: &Path) -> Option<Cow<'_, Value>> {
+        (**self).context(path)
+    }
+}
+
+impl EventView for Event {
+    fn kind(&self) -> EventKind {
+        self.kind
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn user_id(&self) -> Option<&str> {
+        self.user_id.as_deref()
+    }
+
+    fn anonymous_id(&self) -> Option<&str> {
+        self.anonymous_id.as_deref()
+    }
+
+    fn previous_id(&self) -> Option<&str> {
+        self.previous_id.as_deref()
+    }
+
+    fn group_id(&self) -> Option<&str> {
+        self.group_id.as_deref()
+    }
+
+    fn timestamp(&self) -> Timestamp {
+        self.timestamp
+    }
+
+    fn received_at(&self) -> Timestamp {
+        self.received_at
+    }
+
+    fn property(&self, path: &Path) -> Option<Cow<'_, Value>> {
+        path.find(&self.properties).map(Cow::Borrowed)
+    }
+
+    fn context(&self, path: &Path) -> Option<Cow<'_, Value>> {
+        path.find(&self.context).map(Cow::Borrowed)
+    }
+}
+
+impl Event {
+    /// Who this event is about, before identities are joined: the user id where there is one.
+    pub fn person(&self) -> Option<PersonKey> {
+        EventView::person(self)
+    }
+
+    /// The value at a [`Field`]; `None` where it is absent or null.
+    pub fn field(&self, field: &Field) -> Option<Cow<'_, Value>> {
+        EventView::field(self, field)
     }
 }
 
@@ -133,6 +282,16 @@ impl PersonKey {
         self.0.starts_with(Self::USER)
     }
 
+    /// The id without its namespace.
+    pub fn id(&self) -> &str {
+        let namespace = if self.is_user() {
+            Self::USER
+        } else {
+            Self::ANONYMOUS
+        };
+        self.0.strip_prefix(namespace).unwrap_or(&self.0)
+    }
+
     /// The key as it is written.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -150,6 +309,11 @@ impl fmt::Display for PersonKey {
 pub struct Path(Vec<String>);
 
 impl Path {
+    /// The steps, at least one.
+    pub fn steps(&self) -> &[String] {
+        &self.0
+    }
+
     /// The value there, if every step exists.
     pub fn find<'v>(&self, object: &'v Map<String, Value>) -> Option<&'v Value> {
         let (first, rest) = self.0.split_first()?;

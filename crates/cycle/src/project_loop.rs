@@ -90,6 +90,8 @@ pub struct LoopOptions {
     pub decisions_keep: u64,
     /// Threads of training.
     pub training_threads: usize,
+    /// How much memory the steps of a replay may take before they go to disk, in bytes.
+    pub replay_memory_bytes_max: usize,
     /// The threads that land, train and tidy up; without any of their own, those of the caller do.
     pub background: Option<Handle>,
     /// Entities whose features are held in memory.
@@ -108,6 +110,7 @@ impl Default for LoopOptions {
             log_keep_events: 20_000,
             decisions_keep: 200_000,
             training_threads: (cores / 2).max(1),
+            replay_memory_bytes_max: 1 << 30,
             background: None,
             cache_entries: EngineOptions::default().cache_entries,
             resamples: 500,
@@ -411,7 +414,7 @@ async fn replay_lake(
 }
 
 /// Folds batches of events on a thread that may block, while the next batches are read.
-pub(crate) async fn fold_batches<T: Send + 'static>(
+async fn fold_batches<T: Send + 'static>(
     mut events: BoxStream<'static, Result<Vec<LoggedEvent>, StoreError>>,
     fold: impl FnOnce(&mut (dyn Iterator<Item = Vec<LoggedEvent>> + Send)) -> Result<T, CycleError>
     + Send

@@ -7,15 +7,17 @@ use tidemill_core::clock::Stopwatch;
 use tidemill_core::project::{Formula, Operation, PredictModel, Target};
 use tidemill_core::{ModelName, RunId, Timestamp};
 use tidemill_evaluate::split::SplitByTime;
-use tidemill_features::dataset::{Dataset, DatasetBuilder, DatasetRecord, DatasetRequest, Drop};
+use tidemill_features::dataset::{
+    Dataset, DatasetRecord, DatasetRequest, Drop, ReplayOptions, Replayed, replay,
+};
 use tidemill_serve::Package;
+use tidemill_store::StoreError;
 use tidemill_store::catalog::{Run, RunState, Version};
 use tidemill_store::lake::{EventsSnapshot, TableVersion};
-use tidemill_store::{LoggedEvent, StoreError};
 
 use crate::examine::{Candidates, Examination, examine, metric_of, minimums_of, task_kind};
 use crate::fit::{Order, fit, simpler, training_set};
-use crate::project_loop::{CycleError, ProjectLoop, fold_batches};
+use crate::project_loop::{CycleError, ProjectLoop};
 use crate::schedule::{definition_of, targets};
 
 /// The newest share of the rows is examined on …
@@ -219,16 +221,12 @@ impl ProjectLoop {
             }
         }
         let snapshot = self.stores.lake.events_snapshot(&self.project.name).await?;
-        let events = self
-            .stores
-            .lake
-            .read_events(&self.project.name, snapshot)
-            .await?;
-        let (this, models) = (self.clone(), models.to_vec());
-        let build = move |batches: &mut (dyn Iterator<Item = Vec<LoggedEvent>> + Send)| {
-            this.training.install(|| this.build(&models, now, batches))
-        };
-        let mut datasets = fold_batches(events, build).await?;
+        let replayed = self.replay(models, now, snapshot).await?;
+        let this = self.clone();
+        let assemble = move || this.training.install(|| replayed.datasets());
+        let mut datasets = tokio::task::spawn_blocking(assemble)
+            .await
+            .map_err(|_| CycleError::Ended("building datasets"))??;
         let seconds = stopwatch.seconds();
         for (dataset, detail) in datasets.iter_mut().zip(details) {
             dataset.record.events = Some(snapshot);
@@ -239,13 +237,13 @@ impl ProjectLoop {
         Ok(datasets)
     }
 
-    /// The rows of several models from one pass over the events; it runs on the training threads.
-    fn build(
+    /// The rows of several models from one pass over the events of a snapshot.
+    async fn replay(
         &self,
         models: &[ModelName],
         now: Timestamp,
-        batches: &mut (dyn Iterator<Item = Vec<LoggedEvent>> + Send),
-    ) -> Result<Vec<Dataset>, CycleError> {
+        snapshot: EventsSnapshot,
+    ) -> Result<Replayed, CycleError> {
         let engine = self.engine();
         let set = engine.set();
         let mut requests = Vec::new();
@@ -258,11 +256,14 @@ impl ProjectLoop {
                 from,
             });
         }
-        let mut builder = DatasetBuilder::new(set, &requests, now)?;
-        for events in batches {
-            builder.push(&events)?;
-        }
-        Ok(builder.finish()?)
+        let lake = &self.stores.lake;
+        let events = lake.event_table(&self.project.name, snapshot).await?;
+        let options = ReplayOptions {
+            partitions: self.options.training_threads,
+            memory_bytes_max: self.options.replay_memory_bytes_max,
+            ..ReplayOptions::default()
+        };
+        Ok(replay(set, &requests, events, now, &options).await?)
     }
 
     /// Fits, examines, registers, promotes.

@@ -8,10 +8,10 @@ use serde_json::json;
 use tidemill_core::clock::Stopwatch;
 use tidemill_core::event::PersonKey;
 use tidemill_core::{Event, Offset, Project, Timestamp};
-use tidemill_features::dataset::{DatasetBuilder, DatasetRequest};
+use tidemill_features::dataset::{DatasetRequest, ReplayOptions, replay};
 use tidemill_features::{Engine, EngineOptions, FeatureSet};
 use tidemill_store::LoggedEvent;
-use tidemill_store::memory::MemoryState;
+use tidemill_store::memory::{MemoryEvents, MemoryState};
 
 /// `features` aggregates over four windows each, and three models.
 fn project(features: usize) -> Project {
@@ -118,6 +118,7 @@ fn main() {
     };
     let (count, persons) = (number(1, 600_000), number(2, 5_000));
     let log = events(count, persons);
+    let runtime = tokio::runtime::Runtime::new().unwrap_or_else(|error| panic!("{error}"));
     for features in [20, 62] {
         let project = project(features);
         println!("{count} events, {persons} persons, {features} aggregates × 4 windows");
@@ -143,26 +144,27 @@ fn main() {
                 }
             })
             .collect();
-        let watch = Stopwatch::start();
         let known_until = log
             .last()
             .map_or(Timestamp::EPOCH, |logged| logged.event.received_at);
-        let mut builder = DatasetBuilder::new(&set, &requests, known_until)
+        let table = Arc::new(MemoryEvents::new(&log).unwrap_or_else(|error| panic!("{error}")));
+        let watch = Stopwatch::start();
+        let options = ReplayOptions::default();
+        let replayed = runtime
+            .block_on(replay(&set, &requests, table, known_until, &options))
             .unwrap_or_else(|error| panic!("{error}"));
-        for batch in log.chunks(10_000) {
-            builder
-                .push(batch)
-                .unwrap_or_else(|error| panic!("{error}"));
-        }
-        let collected = watch.seconds();
-        let datasets = builder.finish().unwrap_or_else(|error| panic!("{error}"));
+        let read = watch.seconds();
+        let datasets = replayed
+            .datasets()
+            .unwrap_or_else(|error| panic!("{error}"));
         let rows: Vec<usize> = datasets
             .iter()
             .map(tidemill_features::dataset::Dataset::rows)
             .collect();
         println!(
-            "  datasets of 3 models with {rows:?} rows: {:.2} s, of which {collected:.2} s sequential",
-            watch.seconds()
+            "  datasets of 3 models with {rows:?} rows: {:.2} s, of which {read:.2} s for reading them\n{}",
+            watch.seconds(),
+            replayed.explained
         );
     }
 }

@@ -13,7 +13,7 @@
 //!
 //! Only canonical persons are pointed elsewhere, and only to a different canonical person, so there are no cycles.
 
-use tidemill_core::event::PersonKey;
+use tidemill_core::event::{EventView, PersonKey};
 use tidemill_core::{Event, EventKind};
 
 /// What is remembered of who is who: a pointer for each key that is not a person of its own.
@@ -48,13 +48,19 @@ pub fn canonical<L: Links>(links: &mut L, key: &PersonKey) -> Result<PersonKey, 
     Ok(key)
 }
 
+/// The calls that say something about who is who.
+pub const JOINING: &[EventKind] = &[EventKind::Identify, EventKind::Alias];
+
 /// Applies what an event says about who is who, which holds for the event itself already.
-pub fn learn<L: Links>(links: &mut L, event: &Event) -> Result<(), L::Error> {
-    let Some(user) = &event.user_id else {
+pub fn learn<L: Links>(links: &mut L, event: &impl EventView) -> Result<(), L::Error> {
+    if !JOINING.contains(&event.kind()) {
+        return Ok(());
+    }
+    let Some(user) = event.user_id() else {
         return Ok(());
     };
     let user = PersonKey::user(user);
-    match (event.kind, &event.anonymous_id, &event.previous_id) {
+    match (event.kind(), event.anonymous_id(), event.previous_id()) {
         (EventKind::Identify, Some(anonymous), _) => {
             join_anonymous(links, &PersonKey::anonymous(anonymous), &user)
         }

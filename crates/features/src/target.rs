@@ -3,7 +3,7 @@
 //! The same code labels training rows and joins outcomes to live decisions.
 
 use serde::{Deserialize, Serialize};
-use tidemill_core::event::Field;
+use tidemill_core::event::{EventView, Field};
 use tidemill_core::project::Target;
 use tidemill_core::{Event, Offset, Span, Timestamp};
 
@@ -85,6 +85,44 @@ impl TargetTracker {
         }
     }
 
+    /// What an event brings, as one number: the class of a next action, else an amount.
+    pub(crate) fn brought(&self, event: &impl EventView) -> f64 {
+        let happened = self.read(event);
+        if self.classes.is_empty() {
+            happened.amount
+        } else {
+            happened.class as f64
+        }
+    }
+
+    /// What an event brought, from [`brought`](Self::brought).
+    pub(crate) fn happened(&self, brought: f64) -> Happened {
+        if self.classes.is_empty() {
+            Happened {
+                class: 0,
+                amount: brought,
+            }
+        } else {
+            Happened {
+                class: brought as usize,
+                amount: 0.0,
+            }
+        }
+    }
+
+    /// Whether it matters what an event brings, and not only that it happened.
+    pub(crate) fn needs_value(&self) -> bool {
+        matches!(self.target, Target::Sum { .. } | Target::Next { .. })
+    }
+
+    /// The field of an event that its amount is read from.
+    pub(crate) fn field(&self) -> Option<&Field> {
+        match &self.target {
+            Target::Sum { value, .. } => Some(value),
+            _ => None,
+        }
+    }
+
     /// An observation, not decided yet; `except` is the event at which it was made.
     pub fn pending(&self, moment: Timestamp, except: Option<Offset>) -> Pending {
         Pending {
@@ -96,9 +134,9 @@ impl TargetTracker {
     }
 
     /// What a target event brings: for sums its amount, for next actions its class.
-    pub(crate) fn read(&self, event: &Event) -> Happened {
+    pub(crate) fn read(&self, event: &impl EventView) -> Happened {
         Happened {
-            class: self.class_of(&event.name),
+            class: self.class_of(event.name()),
             amount: self.amount_of(event),
         }
     }
@@ -110,7 +148,7 @@ impl TargetTracker {
             .unwrap_or(0)
     }
 
-    fn amount_of(&self, event: &Event) -> f64 {
+    fn amount_of(&self, event: &impl EventView) -> f64 {
         let Target::Sum { value, .. } = &self.target else {
             return 0.0;
         };

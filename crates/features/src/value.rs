@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value as Json;
 use tidemill_core::FeatureType;
+use tidemill_core::event::{EventView, Field};
 
 /// The longest category that is told apart, in bytes; longer texts are cut at a character's edge.
 pub const CATEGORY_BYTES_MAX: usize = 128;
@@ -20,6 +21,13 @@ pub enum Value {
 }
 
 impl Value {
+    /// The value of a field of an event.
+    pub(crate) fn of(event: &impl EventView, field: &Field, kind: FeatureType) -> Self {
+        event
+            .field(field)
+            .map_or(Self::Missing, |json| Self::read(&json, kind))
+    }
+
     /// A JSON value as a number or as a category.
     pub fn read(json: &Json, kind: FeatureType) -> Self {
         match kind {

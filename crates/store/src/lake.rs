@@ -1,11 +1,14 @@
 //! The port for tables: events, decisions, outcomes and datasets, in an open format.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use datafusion::arrow::record_batch::RecordBatch;
 use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 use tidemill_core::{Decision, DecisionId, ModelName, Offset, Outcome, ProjectName};
 
+use crate::event_rows::EventTable;
 use crate::{LoggedEvent, StoreError};
 
 /// A state of one table that can be read again later.
@@ -63,6 +66,13 @@ pub trait Lake: Send + Sync {
         project: &ProjectName,
         snapshot: EventsSnapshot,
     ) -> Result<BoxStream<'static, Result<Vec<LoggedEvent>, StoreError>>, StoreError>;
+
+    /// The events of a snapshot as a table of which only the columns that are asked for are read.
+    async fn event_table(
+        &self,
+        project: &ProjectName,
+        snapshot: EventsSnapshot,
+    ) -> Result<Arc<dyn EventTable>, StoreError>;
 
     /// Appends decisions and returns the last sequence landed.
     async fn land_decisions(

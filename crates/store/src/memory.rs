@@ -1,14 +1,43 @@
-//! A state store in memory, which forgets everything when it is dropped: for tests, examples and measurements of what
-//! stands on the port. It passes the same [conformance suite](crate::conformance::state) as the durable ones.
+//! Stores in memory, which forget everything when they are dropped: for tests, examples and measurements of what stands
+//! on the ports. The state store passes the same [conformance suite](crate::conformance::state) as the durable ones.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use datafusion::arrow::record_batch::RecordBatch;
 use parking_lot::Mutex;
-use tidemill_core::ProjectName;
+use tidemill_core::{EventKind, ProjectName};
 
+use crate::delta::encode_events;
+use crate::event_rows::{EventColumns, EventRows, EventScan, EventTable};
 use crate::state::StateEntry;
-use crate::{StateBatch, StateStore, StoreError};
+use crate::{LoggedEvent, StateBatch, StateStore, StoreError};
+
+/// Events in memory, as a table.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryEvents(Arc<Vec<RecordBatch>>);
+
+/// The rows of a batch of [`MemoryEvents`].
+const EVENTS_PER_BATCH: usize = 4_096;
+
+impl MemoryEvents {
+    /// Events in the order of the log.
+    ///
+    /// # Errors
+    /// When one cannot be written as a row.
+    pub fn new(events: &[LoggedEvent]) -> Result<Self, StoreError> {
+        let batches = events.chunks(EVENTS_PER_BATCH).map(encode_events);
+        Ok(Self(Arc::new(batches.collect::<Result<_, _>>()?)))
+    }
+}
+
+impl EventTable for MemoryEvents {
+    fn scan(&self, columns: EventColumns, _kinds: Option<&'static [EventKind]>) -> EventScan {
+        let batches = Arc::clone(&self.0);
+        let rows = (0..batches.len()).map(move |batch| EventRows::new(&batches[batch], columns));
+        Box::new(rows)
+    }
+}
 
 /// By project, table and key.
 type Rows = BTreeMap<(ProjectName, &'static str, Vec<u8>), Vec<u8>>;

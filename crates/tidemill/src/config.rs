@@ -112,6 +112,12 @@ pub const SETTINGS: &[Setting] = &[
         },
     },
     Setting {
+        name: "replay_memory_bytes",
+        default: "1073741824",
+        help: "memory that the events of a dataset may take before they go to disk",
+        check: positive,
+    },
+    Setting {
         name: "event_bytes_max",
         default: "32768",
         help: "largest event in bytes",

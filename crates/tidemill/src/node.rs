@@ -192,6 +192,7 @@ fn loop_options(config: &Config) -> Result<LoopOptions> {
         decisions_keep: config.get("decisions_keep")?,
         cache_entries: config.get("cache_entries")?,
         training_threads,
+        replay_memory_bytes_max: config.get("replay_memory_bytes")?,
         ..default
     })
 }

@@ -1,8 +1,8 @@
 //! Datasets: observations, the features that were known at them, and what became of them.
 //!
-//! One pass over the events in the order of the log serves several models at once. The pass itself is sequential and keeps of each
-//! event only what the definitions need; then the states are replayed by key, in parallel, with the same accumulators that the
-//! online engine uses.
+//! One pass over the events in the order of the log serves several models at once (`steps`): it says what each event does to whose
+//! state, and where rows are read. The states are replayed from that by person and by key, in parallel, with the same accumulators
+//! that the online engine uses ([`replay()`]); what memory does not hold goes to disk.
 //!
 //! - An observation *at an event* is made after the event has been seen, at the engine's time there: the newest `received_at` so far.
 //!   An event that arrives more than [`LATE_MAX`] after it happened is not observed: nobody would have asked then.
@@ -12,23 +12,34 @@
 //!   at `known_until`, the observation is dropped, whatever has happened already: dropping only the undecided ones would
 //!   favour one class.
 
-mod collect;
+mod asked;
+mod assemble;
+mod division;
+mod observe;
 mod people;
 mod record;
 mod replay;
+mod steps;
 mod table;
 
+use std::sync::Arc;
+
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::physical_plan::ExecutionPlan;
+use futures::TryStreamExt;
 use tidemill_core::event::PersonKey;
 use tidemill_core::project::PredictModel;
 use tidemill_core::{FeatureTable, Offset, Span, Timestamp};
-use tidemill_store::{LoggedEvent, StoreError};
+use tidemill_store::EventTable;
 
 use crate::{FeatureError, FeatureSet, ModelFeatures};
-use collect::Collector;
+use asked::Asked;
 pub use record::{
     ColumnStatistics, DatasetRecord, Drop, SUSPICIOUS_FROM, SuspiciousFeature, TOP_MAX,
     TargetStatistics,
 };
+pub use replay::ReplayOptions;
 
 /// How long after it happened an event may arrive and still be an occasion to observe.
 pub const LATE_MAX: Span = Span::from_days(1);
@@ -73,58 +84,112 @@ impl Dataset {
     }
 }
 
-/// Builds datasets from events that are pushed in the order of the log.
-pub struct DatasetBuilder<'m> {
-    set: FeatureSet,
-    collector: Collector<'m>,
+/// The most models of one pass; more of them take several.
+pub const REQUESTS_MAX: usize = 32;
+
+/// The rows of the models that were asked for, before they become datasets.
+#[derive(Debug)]
+pub struct Replayed {
+    passes: Vec<(Arc<Asked>, Vec<RecordBatch>)>,
+    /// The plans with what was measured: rows, time, what was spilled.
+    pub explained: String,
 }
 
-impl<'m> DatasetBuilder<'m> {
-    /// For these datasets; `known_until` is the time up to which everything that happened is in the events.
+impl Replayed {
+    /// The datasets, in the order of the requests. It computes their statistics with rayon, on the pool of the caller.
     ///
     /// # Errors
-    /// When features were selected from other definitions, or the condition of an observation does not compile.
-    pub fn new(
+    /// When the rows are not what the plan promised.
+    pub fn datasets(&self) -> Result<Vec<Dataset>, FeatureError> {
+        let mut datasets = Vec::new();
+        for (asked, rows) in &self.passes {
+            datasets.extend(assemble::datasets(asked, rows)?);
+        }
+        Ok(datasets)
+    }
+}
+
+/// The rows of some models as they are read, in no order: for those who only pass them on.
+pub struct RowStream {
+    asked: Arc<Asked>,
+    plan: Arc<dyn ExecutionPlan>,
+    rows: SendableRecordBatchStream,
+}
+
+impl RowStream {
+    /// Begins to read rows; at most [`REQUESTS_MAX`] models at a time. It runs on the executor of the caller.
+    ///
+    /// # Errors
+    /// As [`replay`].
+    pub fn start(
         set: &FeatureSet,
-        requests: &[DatasetRequest<'m>],
+        requests: &[DatasetRequest<'_>],
+        events: Arc<dyn EventTable>,
         known_until: Timestamp,
+        options: &ReplayOptions,
     ) -> Result<Self, FeatureError> {
-        Ok(Self {
-            set: set.clone(),
-            collector: Collector::new(set, requests, known_until)?,
-        })
+        let asked = Arc::new(Asked::new(set, requests, known_until)?);
+        let plan = replay::plan(&asked, &events, options.partitions)?;
+        let rows = replay::rows(&plan, options)?;
+        Ok(Self { asked, plan, rows })
     }
 
-    /// Takes the next events.
+    /// The next rows.
     ///
     /// # Errors
-    /// When they are not in the order of the log, or there are too many observations.
-    pub fn push(&mut self, events: &[LoggedEvent]) -> Result<(), FeatureError> {
-        self.collector.push(events)
+    /// As [`replay`].
+    pub async fn next(&mut self) -> Result<Option<RecordBatch>, FeatureError> {
+        self.rows.try_next().await.map_err(cause)
     }
 
-    /// The datasets, in the order of the requests.
-    ///
-    /// # Errors
-    /// When there are too many observations.
-    pub fn finish(self) -> Result<Vec<Dataset>, FeatureError> {
-        replay::datasets(&self.set, self.collector.finish()?)
+    /// The plan with what was measured so far: rows, time, what was spilled.
+    pub fn explained(&self) -> String {
+        replay::explained(&self.plan)
     }
 }
 
-/// Builds datasets from batches of events in the order of the log.
+/// Reads the rows of datasets out of the events; `known_until` is the time up to which everything that happened is in them. It
+/// runs on the executor of the caller.
 ///
 /// # Errors
-/// As [`DatasetBuilder`], and when the events cannot be read.
-pub fn build(
+/// When features were selected from other definitions, the condition of an observation does not compile, the events cannot be
+/// read or are not in the order of the log, there are too many observations, or memory and disk do not suffice.
+pub async fn replay(
     set: &FeatureSet,
     requests: &[DatasetRequest<'_>],
-    events: impl IntoIterator<Item = Result<Vec<LoggedEvent>, StoreError>>,
+    events: Arc<dyn EventTable>,
     known_until: Timestamp,
-) -> Result<Vec<Dataset>, FeatureError> {
-    let mut builder = DatasetBuilder::new(set, requests, known_until)?;
-    for batch in events {
-        builder.push(&batch.map_err(FeatureError::Events)?)?;
+    options: &ReplayOptions,
+) -> Result<Replayed, FeatureError> {
+    let mut replayed = Replayed {
+        passes: Vec::new(),
+        explained: String::new(),
+    };
+    for requests in requests.chunks(REQUESTS_MAX) {
+        let mut stream = RowStream::start(set, requests, events.clone(), known_until, options)?;
+        let mut rows = Vec::new();
+        while let Some(batch) = stream.next().await? {
+            rows.push(batch);
+        }
+        replayed.explained.push_str(&stream.explained());
+        replayed.passes.push((stream.asked, rows));
     }
-    builder.finish()
+    Ok(replayed)
+}
+
+/// An error of ours that went through the query engine, or the engine's own.
+fn cause(error: datafusion::error::DataFusionError) -> FeatureError {
+    use datafusion::error::DataFusionError;
+    match error {
+        DataFusionError::External(inner) => match inner.downcast::<FeatureError>() {
+            Ok(ours) => *ours,
+            Err(other) => DataFusionError::External(other).into(),
+        },
+        DataFusionError::Shared(shared) => match Arc::try_unwrap(shared) {
+            Ok(inner) => cause(inner),
+            Err(shared) => DataFusionError::Shared(shared).into(),
+        },
+        DataFusionError::Context(_, inner) => cause(*inner),
+        other => other.into(),
+    }
 }

@@ -1,12 +1,14 @@
 //! Who is who and who did something lately, while a dataset's events are read.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 
-use tidemill_core::event::PersonKey;
+use hashbrown::HashMap;
+use tidemill_core::event::{EventView, PersonKey};
 use tidemill_core::{Span, Timestamp};
+use tidemill_store::{EventColumns, EventTable, StoreError};
 
-use crate::identity::Links;
+use crate::identity::{JOINING, Links, learn};
 
 /// A person by the order of appearance.
 pub(super) type Person = u32;
@@ -14,30 +16,81 @@ pub(super) type Person = u32;
 /// Who is who, by number.
 #[derive(Default)]
 pub(super) struct People {
-    numbers: HashMap<PersonKey, Person>,
+    users: HashMap<Box<str>, Person>,
+    anonymous: HashMap<Box<str>, Person>,
     pub(super) keys: Vec<PersonKey>,
     /// Where a key points; itself for canonical persons.
     parents: Vec<Person>,
     /// Who has taken over what a person had seen; itself where nobody has.
-    pub(super) merged_into: Vec<Person>,
+    merged_into: Vec<Person>,
     pub(super) merges: Vec<(Person, Person)>,
+    /// For each of the first persons who it will become part of in the end; all others stay who they are.
+    finally: Vec<Person>,
 }
 
 impl People {
-    pub(super) fn number(&mut self, key: &PersonKey) -> Person {
-        if let Some(number) = self.numbers.get(key) {
+    /// Reads ahead who will be joined to whom, so that those who become one are kept together from the start.
+    pub(super) fn read_ahead(events: &dyn EventTable) -> Result<Self, StoreError> {
+        let mut people = Self::default();
+        for rows in events.scan(EventColumns::default(), Some(JOINING)) {
+            for event in rows?.rows() {
+                let Ok(()) = learn(&mut people, &event);
+            }
+        }
+        people.finally = (0..number_of(people.keys.len()))
+            .map(|person| people.end_of(person))
+            .collect();
+        people.parents = (0..number_of(people.keys.len())).collect();
+        people.merged_into.clone_from(&people.parents);
+        people.merges.clear();
+        Ok(people)
+    }
+
+    fn end_of(&self, mut person: Person) -> Person {
+        while self.merged_into[person as usize] != person {
+            person = self.merged_into[person as usize];
+        }
+        person
+    }
+
+    /// The group of a person: all who become one in the end.
+    pub(super) fn group(&self, person: Person) -> Person {
+        let known = self.finally.get(person as usize);
+        known.copied().unwrap_or(person)
+    }
+
+    /// The person that an event is about, after joining identities.
+    pub(super) fn of(&mut self, event: &impl EventView) -> Option<Person> {
+        let number = match (event.user_id(), event.anonymous_id()) {
+            (Some(user), _) => self.number(true, user),
+            (None, Some(anonymous)) => self.number(false, anonymous),
+            (None, None) => return None,
+        };
+        Some(self.canonical(number))
+    }
+
+    fn number(&mut self, is_user: bool, id: &str) -> Person {
+        let numbers = if is_user {
+            &mut self.users
+        } else {
+            &mut self.anonymous
+        };
+        if let Some(number) = numbers.get(id) {
             return *number;
         }
-        let number = Person::try_from(self.keys.len()).expect("fewer than 2^32 persons");
-        self.numbers.insert(key.clone(), number);
-        self.keys.push(key.clone());
+        let number = number_of(self.keys.len());
+        numbers.insert(id.into(), number);
+        self.keys.push(if is_user {
+            PersonKey::user(id)
+        } else {
+            PersonKey::anonymous(id)
+        });
         self.parents.push(number);
         self.merged_into.push(number);
         number
     }
 
-    pub(super) fn canonical(&mut self, key: &PersonKey) -> Person {
-        let mut number = self.number(key);
+    fn canonical(&self, mut number: Person) -> Person {
         while self.parents[number as usize] != number {
             number = self.parents[number as usize];
         }
@@ -45,13 +98,21 @@ impl People {
     }
 }
 
+fn number_of(persons: usize) -> Person {
+    Person::try_from(persons).expect("fewer than 2^32 persons")
+}
+
 impl Links for People {
     type Error = Infallible;
 
     fn parent(&mut self, key: &PersonKey) -> Result<Option<PersonKey>, Infallible> {
-        let parent = self
-            .numbers
-            .get(key)
+        let numbers = if key.is_user() {
+            &self.users
+        } else {
+            &self.anonymous
+        };
+        let parent = numbers
+            .get(key.id())
             .map(|number| (*number, self.parents[*number as usize]));
         Ok(parent
             .filter(|(number, parent)| number != parent)
@@ -64,7 +125,8 @@ impl Links for People {
         parent: &PersonKey,
         merge: bool,
     ) -> Result<(), Infallible> {
-        let (number, parent) = (self.number(key), self.number(parent));
+        let number = self.number(key.is_user(), key.id());
+        let parent = self.number(parent.is_user(), parent.id());
         self.parents[number as usize] = parent;
         if merge {
             self.merged_into[number as usize] = parent;

@@ -6,11 +6,10 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use tidemill_core::feature::ColumnValues;
-use tidemill_core::project::Target;
+use tidemill_core::project::{PredictModel, Target};
 use tidemill_core::{FeatureColumn, FeatureTable, ModelName, Offset, Timestamp};
 use tidemill_store::lake::EventsSnapshot;
 
-use super::collect::{Collected, Collection};
 use crate::FeatureSet;
 
 /// Why an observation is not in the dataset.
@@ -124,37 +123,43 @@ const SUSPICIOUS_ROWS_MIN: usize = 20;
 /// The rows on which features are suspected: evenly spread where there are more.
 const SUSPICIOUS_ROWS_MAX: usize = 20_000;
 
-pub(super) fn record(
-    set: &FeatureSet,
-    collection: &Collection<'_>,
-    collected: &Collected<'_>,
-    features: &FeatureTable,
-    targets: &[f64],
-    expression_failures: u64,
-) -> DatasetRecord {
-    let classes = collected.tracker.classes().map(<[String]>::to_vec);
+/// What is known about a dataset beside its rows.
+pub(super) struct Asked<'a> {
+    pub(super) set: &'a FeatureSet,
+    pub(super) model: &'a PredictModel,
+    pub(super) classes: Option<&'a [String]>,
+    pub(super) from: Option<Timestamp>,
+    pub(super) known_until: Timestamp,
+    pub(super) last_offset: Offset,
+    pub(super) observed: u64,
+    pub(super) dropped: &'a BTreeMap<Drop, u64>,
+    pub(super) expression_failures: u64,
+}
+
+pub(super) fn record(asked: &Asked<'_>, features: &FeatureTable, targets: &[f64]) -> DatasetRecord {
+    let classes = asked.classes;
     let columns: Vec<usize> = (0..features.columns().len()).collect();
     let statistics = columns
         .par_iter()
         .map(|&column| statistics(features, column))
         .collect();
-    let is_sum = matches!(collected.request.model.target, Target::Sum { .. });
-    let suspect = |&column: &usize| suspect(features, column, targets, classes.as_deref(), is_sum);
+    let is_sum = matches!(asked.model.target, Target::Sum { .. });
+    let suspect = |&column: &usize| suspect(features, column, targets, classes, is_sum);
     let suspicious = columns.par_iter().filter_map(suspect).collect();
     DatasetRecord {
-        model: collected.request.model.name.clone(),
-        definition_hash: set.hash().to_owned(),
+        model: asked.model.name.clone(),
+        definition_hash: asked.set.hash().to_owned(),
         events: None,
-        last_offset: collection.last_offset,
-        known_until: collection.known_until,
-        from: collected.request.from,
-        observed: collected.observed,
-        dropped: collected.dropped.clone(),
+        last_offset: asked.last_offset,
+        known_until: asked.known_until,
+        from: asked.from,
+        observed: asked.observed,
+        dropped: asked.dropped.clone(),
         rows: targets.len() as u64,
-        expression_failures,
+        expression_failures: asked.expression_failures,
         features: features.columns().to_vec(),
-        target: target_statistics(targets, classes.as_deref()),
-        classes,
+        target: target_statistics(targets, classes),
+        classes: classes.map(<[String]>::to_vec),
         columns: statistics,
         suspicious,
     }

@@ -259,7 +259,8 @@ impl Engine {
             return Err(FeatureError::Broken);
         }
         for batch in events.chunks(BATCH_EVENTS) {
-            let conditions = self.set.conditions(batch);
+            let views: Vec<&Event> = batch.iter().map(|logged| &logged.event).collect();
+            let conditions = self.set.conditions(&views);
             count(&self.counters.expression_failures, conditions.failures);
             for step in (0..batch.len()).step_by(STEP_EVENTS) {
                 let end = (step + STEP_EVENTS).min(batch.len());

@@ -8,9 +8,9 @@ use datafusion::arrow::array::{
 };
 use datafusion::arrow::datatypes::{DataType, Field as ArrowField, TimeUnit};
 use datafusion::arrow::record_batch::{RecordBatch, RecordBatchOptions};
-use tidemill_core::event::Field;
+use tidemill_core::Timestamp;
+use tidemill_core::event::{EventView, Field};
 use tidemill_core::project::{PropertyRule, PropertyType, did_you_mean};
-use tidemill_core::{Event, Timestamp};
 
 use super::infer::{Kind, infer};
 use super::{Compiled, Fault, Parsed};
@@ -92,6 +92,11 @@ impl EventCondition {
         })
     }
 
+    /// The fields that it asks for.
+    pub(crate) fn fields(&self) -> impl Iterator<Item = &Field> {
+        self.columns.iter().map(|(field, _)| field)
+    }
+
     /// The SQL text.
     pub(crate) fn text(&self) -> &str {
         &self.text
@@ -108,7 +113,7 @@ impl EventCondition {
     }
 
     /// Which of the events fulfil it, and for how many it could not be evaluated (which counts as not fulfilled).
-    pub fn evaluate(&self, events: &[&Event]) -> (Vec<bool>, u64) {
+    pub fn evaluate<V: EventView>(&self, events: &[V]) -> (Vec<bool>, u64) {
         match self.evaluate_batch(events) {
             Some(fulfilled) => (fulfilled, 0),
             // One row that fails (a division of whole numbers by zero) fails its whole batch: each on its own, then.
@@ -116,20 +121,22 @@ impl EventCondition {
                 let mut failures = 0;
                 let fulfilled = events
                     .iter()
-                    .map(|event| match self.evaluate_batch(&[event]) {
-                        Some(fulfilled) => fulfilled.first().copied().unwrap_or(false),
-                        None => {
-                            failures += 1;
-                            false
-                        }
-                    })
+                    .map(
+                        |event| match self.evaluate_batch(std::slice::from_ref(event)) {
+                            Some(fulfilled) => fulfilled.first().copied().unwrap_or(false),
+                            None => {
+                                failures += 1;
+                                false
+                            }
+                        },
+                    )
                     .collect();
                 (fulfilled, failures)
             }
         }
     }
 
-    fn evaluate_batch(&self, events: &[&Event]) -> Option<Vec<bool>> {
+    fn evaluate_batch<V: EventView>(&self, events: &[V]) -> Option<Vec<bool>> {
         let arrays = self
             .columns
             .iter()
@@ -256,7 +263,7 @@ fn only_presence(text: &str, name: &str) -> bool {
         })
 }
 
-fn array(events: &[&Event], field: &Field, kind: Kind) -> ArrayRef {
+fn array<V: EventView>(events: &[V], field: &Field, kind: Kind) -> ArrayRef {
     let values = events.iter().map(|event| event.field(field));
     match kind {
         Kind::Number => Arc::new(Float64Array::from_iter(
@@ -285,6 +292,7 @@ fn array(events: &[&Event], field: &Field, kind: Kind) -> ArrayRef {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use tidemill_core::Event;
 
     use super::*;
 

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use tidemill_core::{Event, FeatureType, FeatureValue, Timestamp};
+use tidemill_core::event::{EventView, Field};
+use tidemill_core::{FeatureValue, Timestamp};
 use tidemill_store::LoggedEvent;
 
 use super::{Entity, EntityKey, FeatureSet, OTHER_EVENTS, SYSTEM_EVENTS, USER};
@@ -19,7 +20,7 @@ pub(crate) struct Conditions {
 
 impl FeatureSet {
     /// Evaluates all conditions on a batch.
-    pub(crate) fn conditions(&self, events: &[LoggedEvent]) -> Conditions {
+    pub(crate) fn conditions<V: EventView>(&self, events: &[V]) -> Conditions {
         let mut conditions = Conditions {
             fulfilled: Vec::with_capacity(self.0.conditions.len()),
             failures: 0,
@@ -27,13 +28,14 @@ impl FeatureSet {
         for condition in &self.0.conditions {
             let asked: Vec<usize> = (0..events.len())
                 .filter(|&index| {
+                    let name = events[index].name();
                     condition.events.is_empty()
-                        || condition.events.contains(&events[index].event.name)
+                        || condition.events.iter().any(|event| event == name)
                 })
                 .collect();
             let mut fulfilled = vec![false; events.len()];
             if !asked.is_empty() {
-                let of: Vec<&Event> = asked.iter().map(|&index| &events[index].event).collect();
+                let of: Vec<&V> = asked.iter().map(|&index| &events[index]).collect();
                 let (answers, failures) = condition.compiled.evaluate(&of);
                 conditions.failures += failures;
                 for (index, answer) in asked.into_iter().zip(answers) {
@@ -70,21 +72,31 @@ pub(crate) fn key_last_had(
 }
 
 impl Entity {
-    fn steps_of(&self, event: &Event) -> usize {
-        match self.by_name.get(&event.name) {
+    /// Which of [`StatePlan::steps`](crate::accumulate::StatePlan::steps) an event takes.
+    pub(crate) fn steps_of(&self, event: &impl EventView) -> usize {
+        let name = event.name();
+        match self.by_name.get(name) {
             Some(steps) => *steps,
-            None if event.name.starts_with('$') => SYSTEM_EVENTS,
+            None if name.starts_with('$') => SYSTEM_EVENTS,
             None => OTHER_EVENTS,
         }
     }
 
     /// Whether the event does anything to entities of this kind.
-    pub(crate) fn reads(&self, event: &Event) -> bool {
+    pub(crate) fn reads(&self, event: &impl EventView) -> bool {
         !self.plan.steps[self.steps_of(event)].is_empty()
     }
 
+    /// The field that has the key.
+    pub(crate) fn key_field(&self) -> Option<&Field> {
+        match &self.key {
+            EntityKey::Field(field) => Some(field),
+            EntityKey::Person | EntityKey::Everything => None,
+        }
+    }
+
     /// The key of the entity that the event is about; persons are resolved elsewhere.
-    pub(crate) fn key_of(&self, event: &Event) -> Option<Arc<str>> {
+    pub(crate) fn key_of(&self, event: &impl EventView) -> Option<Arc<str>> {
         match &self.key {
             EntityKey::Person => None,
             EntityKey::Everything => Some(Arc::from("")),
@@ -92,6 +104,15 @@ impl Entity {
                 .field(field)
                 .and_then(|json| value::category(&json).map(|text| Arc::from(text.as_ref()))),
         }
+    }
+
+    /// The conditions that hold for the event at `index` of the batch that `conditions` were evaluated on, a bit each.
+    pub(crate) fn passed(&self, steps: usize, index: usize, conditions: &Conditions) -> u64 {
+        let mut passed = 0;
+        for (bit, condition) in self.inputs[steps].conditions.iter().enumerate() {
+            passed |= u64::from(conditions.fulfilled[*condition][index]) << bit;
+        }
+        passed
     }
 
     /// What the entity needs of the event at `index` of the batch that `conditions` were evaluated on.
@@ -103,22 +124,15 @@ impl Entity {
     ) -> Extracted {
         let event = &logged.event;
         let steps = self.steps_of(event);
-        let inputs = &self.inputs[steps];
-        let mut passed = 0;
-        for (bit, condition) in inputs.conditions.iter().enumerate() {
-            passed |= u64::from(conditions.fulfilled[*condition][index]) << bit;
-        }
-        let read = |(field, kind): &(tidemill_core::event::Field, FeatureType)| {
-            event
-                .field(field)
-                .map_or(Value::Missing, |json| Value::read(&json, *kind))
-        };
+        let values = self.inputs[steps].values.iter();
         Extracted {
             timestamp: event.timestamp.micros(),
             offset: logged.offset.0,
             steps: u32::try_from(steps).expect("definitions name fewer than 2^32 events"),
-            passed,
-            values: inputs.values.iter().map(read).collect(),
+            passed: self.passed(steps, index, conditions),
+            values: values
+                .map(|(field, kind)| Value::of(event, field, *kind))
+                .collect(),
         }
     }
 }

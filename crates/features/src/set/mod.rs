@@ -164,6 +164,23 @@ impl FeatureSet {
         &self.0.entities
     }
 
+    /// What a kind of entity is called.
+    pub(crate) fn entity_name(&self, entity: usize) -> &str {
+        let mut places = self.0.places.iter().zip(&self.0.columns);
+        let column = places.find(|((of, _), _)| *of == entity);
+        column.map_or("user", |(_, column)| {
+            column
+                .name
+                .rsplit_once('.')
+                .map_or("user", |(name, _)| name)
+        })
+    }
+
+    pub(crate) fn condition_fields(&self) -> impl Iterator<Item = &Field> {
+        let conditions = self.0.conditions.iter();
+        conditions.flat_map(|condition| condition.compiled.fields())
+    }
+
     pub(crate) fn declared(&self) -> &Declared {
         &self.0.declared
     }

@@ -103,25 +103,6 @@ impl ModelFeatures {
         &self.0.reads
     }
 
-    /// Whether another selection reads the same of an entity's aggregates.
-    pub(crate) fn reads_like(&self, other: &Self, entity: usize) -> bool {
-        let of = |features: &Self| {
-            features
-                .0
-                .reads
-                .iter()
-                .position(|read| read.entity == entity)
-        };
-        match (of(self), of(other)) {
-            (Some(ours), Some(theirs)) => {
-                let (ours, theirs) = (&self.0.reads[ours], &other.0.reads[theirs]);
-                Arc::ptr_eq(&self.0, &other.0)
-                    || (&ours.slots, &ours.raw) == (&theirs.slots, &theirs.raw)
-            }
-            _ => false,
-        }
-    }
-
     /// The columns in their order, out of the columns of all reads.
     pub(crate) fn arrange<T: Clone>(&self, columns: &[Vec<T>]) -> Vec<T> {
         self.0
@@ -204,9 +185,18 @@ impl EntityRead {
         (read, local)
     }
 
-    /// How many columns come from aggregates.
+    /// The types of the columns that come from aggregates.
     pub(crate) fn raw_types(&self) -> &[FeatureType] {
         &self.types
+    }
+
+    /// The types of all columns: those of aggregates, then those made of others.
+    pub(crate) fn types(&self) -> impl Iterator<Item = FeatureType> {
+        let derived = self
+            .derived
+            .iter()
+            .map(|(expression, _)| expression.result());
+        self.types.iter().copied().chain(derived)
     }
 
     /// The aggregates' columns of one entity at a moment; all missing where it is not known which entity.

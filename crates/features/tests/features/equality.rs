@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::samples::{START, at, event, project, store};
+use crate::samples::{START, at, built, event, project, store};
 use proptest::prelude::*;
 use serde_json::json;
 use tidemill_core::event::PersonKey;
 use tidemill_core::{FeatureValue, Offset, Project, Span, Timestamp};
-use tidemill_features::dataset::{Dataset, DatasetRequest, build};
+use tidemill_features::dataset::{Dataset, DatasetRequest};
 use tidemill_features::{Engine, EngineOptions, FeatureSet, ModelFeatures};
 use tidemill_store::LoggedEvent;
 use tidemill_store::memory::MemoryState;
@@ -363,10 +363,31 @@ fn online_rows(
     (event_rows, periods.rows)
 }
 
+/// How a replay is run: in how many parts, and with how much memory.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    partitions: usize,
+    memory_bytes_max: usize,
+}
+
+const ORDINARY: Run = Run {
+    partitions: 2,
+    memory_bytes_max: 1 << 30,
+};
+
+fn runs() -> impl Strategy<Value = Run> {
+    // with a few thousand bytes nearly every step goes to disk
+    let memory = prop_oneof![Just(4_000usize), Just(1 << 30)];
+    (1..4usize, memory).prop_map(|(partitions, memory_bytes_max)| Run {
+        partitions,
+        memory_bytes_max,
+    })
+}
+
 fn datasets(
     project: &Project,
     events: &[LoggedEvent],
-    batch: usize,
+    run: Run,
     known_until: Timestamp,
 ) -> Vec<Dataset> {
     let set = FeatureSet::compile(project, &project.features).unwrap();
@@ -381,13 +402,14 @@ fn datasets(
             }
         })
         .collect();
-    build(
+    built(
         &set,
         &requests,
-        events.chunks(batch).map(|batch| Ok(batch.to_vec())),
+        events,
         known_until,
+        run.partitions,
+        run.memory_bytes_max,
     )
-    .unwrap()
 }
 
 fn assert_same(dataset: &Dataset, online: &Rows, by_offset: bool) {
@@ -416,13 +438,13 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
 
     #[test]
-    fn online_equals_offline(draws in draws(), restarts in prop::collection::vec(any::<bool>(), 0..12), batch in 1..40usize) {
+    fn online_equals_offline(draws in draws(), restarts in prop::collection::vec(any::<bool>(), 0..12), run in runs()) {
         let project = project(PROJECT);
         let events = events(&draws);
         let newest = events.iter().map(|logged| logged.event.received_at).max().unwrap();
         let known_until = newest + Span::from_days(3);
         let (event_rows, period_rows) = online_rows(&project, &events, &restarts, known_until);
-        let datasets = datasets(&project, &events, batch, known_until);
+        let datasets = datasets(&project, &events, run, known_until);
         assert_same(&datasets[0], &event_rows, true);
         assert_same(&datasets[1], &period_rows, false);
         for dataset in &datasets {
@@ -439,8 +461,8 @@ proptest! {
         let events = events(&draws);
         let known_until = Timestamp::from_micros(START) + Span::from_days(3_000);
         let some = &events[..((events.len() as f64 * cut) as usize).max(1)];
-        let all = &datasets(&project, &events, 50, known_until)[0];
-        let few = &datasets(&project, some, 50, known_until)[0];
+        let all = &datasets(&project, &events, ORDINARY, known_until)[0];
+        let few = &datasets(&project, some, ORDINARY, known_until)[0];
         let rows: Vec<usize> = (0..few.rows()).collect();
         prop_assert_eq!(format!("{:?}", all.features.take(&rows)), format!("{:?}", few.features));
         prop_assert_eq!(&all.entities[..few.rows()], &few.entities[..]);
@@ -467,8 +489,12 @@ fn datasets_are_the_same_whenever_they_are_built_and_however_they_are_kept() {
         .collect();
     let events = events(&draws);
     let known_until = events.last().unwrap().event.received_at;
-    let first = datasets(&project, &events, 7, known_until);
-    let second = datasets(&project, &events, 1_000, known_until);
+    let spilling = Run {
+        partitions: 3,
+        memory_bytes_max: 50_000,
+    };
+    let first = datasets(&project, &events, ORDINARY, known_until);
+    let second = datasets(&project, &events, spilling, known_until);
     for (first, second) in first.iter().zip(&second) {
         assert!(first.rows() > 100, "{}", first.rows());
         assert_eq!(format!("{first:?}"), format!("{second:?}"));

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tidemill_core::{Event, Offset, Project, Timestamp};
+use tidemill_features::FeatureSet;
+use tidemill_features::dataset::{Dataset, DatasetRequest, ReplayOptions, replay};
 use tidemill_store::LoggedEvent;
-use tidemill_store::memory::MemoryState;
+use tidemill_store::memory::{MemoryEvents, MemoryState};
 
 pub(crate) fn store() -> Arc<MemoryState> {
     Arc::new(MemoryState::default())
@@ -36,4 +38,27 @@ pub(crate) fn event(offset: u64, seconds: i64, fields: Value) -> LoggedEvent {
         offset: Offset(offset),
         event,
     }
+}
+
+/// The datasets that are made of events, with that much parallelism and memory.
+pub(crate) fn built(
+    set: &FeatureSet,
+    requests: &[DatasetRequest<'_>],
+    events: &[LoggedEvent],
+    known_until: Timestamp,
+    partitions: usize,
+    memory_bytes_max: usize,
+) -> Vec<Dataset> {
+    let options = ReplayOptions {
+        partitions,
+        memory_bytes_max,
+        spill_folder: None,
+    };
+    let events = Arc::new(MemoryEvents::new(events).unwrap());
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .build()
+        .unwrap();
+    let replayed = runtime.block_on(replay(set, requests, events, known_until, &options));
+    replayed.unwrap().datasets().unwrap()
 }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use datafusion::arrow::array::{Array, ArrayRef, Float64Array, RecordBatch, StringArray};
 use datafusion::arrow::compute::concat_batches;
 use futures::TryStreamExt;
-use tidemill_core::{Event, Offset, ProjectName, Timestamp};
+use tidemill_core::event::EventView;
+use tidemill_core::{Event, EventKind, Offset, ProjectName, Timestamp};
 
 use super::samples::{self, logged, model, project};
 use crate::lake::{Compacted, EventsSnapshot, TableVersion};
-use crate::{Lake, LoggedEvent, StoreError};
+use crate::{EventColumns, EventRows, Lake, LoggedEvent, StoreError};
 
 /// Runs the whole suite; see [the module above](super) for `open`. It has to merge files from 4 small ones of a day on.
 pub async fn check<L: Lake + 'static>(open: impl AsyncFn(&str) -> L) {
@@ -41,7 +42,57 @@ pub async fn read(
         .try_collect()
         .await
         .expect("read");
-    chunks.concat()
+    let events = chunks.concat();
+    check_table(lake, name, snapshot, &events).await;
+    events
+}
+
+/// The same events, row by row and column by column.
+async fn check_table(
+    lake: &impl Lake,
+    name: &ProjectName,
+    snapshot: EventsSnapshot,
+    events: &[LoggedEvent],
+) {
+    const JOINING: &[EventKind] = &[EventKind::Identify, EventKind::Alias];
+    let table = lake.event_table(name, snapshot).await.expect("a table");
+    let scanned: Vec<EventRows> = table
+        .scan(EventColumns::ALL, None)
+        .collect::<Result<_, _>>()
+        .expect("rows");
+    assert_eq!(
+        scanned.iter().map(EventRows::len).sum::<usize>(),
+        events.len()
+    );
+    let places = scanned
+        .iter()
+        .flat_map(|rows| (0..rows.len()).map(move |row| rows.offset(row)));
+    assert!(places.eq(events.iter().map(|logged| logged.offset)));
+    for (row, LoggedEvent { event, .. }) in scanned.iter().flat_map(EventRows::rows).zip(events) {
+        assert_eq!((row.kind(), row.name()), (event.kind, event.name.as_str()));
+        assert_eq!(
+            (row.user_id(), row.anonymous_id()),
+            (event.user_id(), event.anonymous_id())
+        );
+        assert_eq!(
+            (row.previous_id(), row.group_id()),
+            (event.previous_id(), event.group_id())
+        );
+        assert_eq!(
+            (row.timestamp(), row.received_at()),
+            (event.timestamp, event.received_at)
+        );
+        for key in event.properties.keys() {
+            let field = format!("properties.{key}").parse().expect("a field");
+            assert_eq!(row.field(&field), event.field(&field), "{key}");
+        }
+    }
+    let joining = table.scan(EventColumns::default(), Some(JOINING));
+    let joining: usize = joining.map(|rows| rows.expect("rows").len()).sum();
+    let expected = events
+        .iter()
+        .filter(|logged| JOINING.contains(&logged.event.kind));
+    assert_eq!(joining, expected.count());
 }
 
 async fn read_all(lake: &impl Lake, name: &ProjectName) -> Vec<LoggedEvent> {

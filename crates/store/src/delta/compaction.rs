@@ -12,7 +12,7 @@ use deltalake_core::kernel::{Action, Add, Remove};
 use deltalake_core::protocol::DeltaOperation;
 use deltalake_core::writer::DeltaWriter;
 
-use super::ordered::OrderedRows;
+use super::ordered::{OrderedRows, Selection};
 use super::table::{DATE, DataFile, Open, Table, commit, failed, file_writer, off_executor};
 use crate::StoreError;
 use crate::lake::Compacted;
@@ -142,7 +142,7 @@ async fn merge(
         let date = files.first().and_then(|file| file.date.clone());
         let removes = files.iter().map(|file| file.remove.clone()).collect();
         let mut writer = file_writer(&table).map_err(|e| failed("merge files", e))?;
-        for batch in OrderedRows::new(files, order, u64::MAX) {
+        for batch in OrderedRows::new(files, order, u64::MAX, Selection::default()) {
             let batch = with_date(&batch?, date.as_deref(), &writer.arrow_schema())?;
             writer
                 .write(batch)

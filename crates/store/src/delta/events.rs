@@ -13,12 +13,14 @@ use crate::{LoggedEvent, StoreError};
 
 /// The column of the place in the project's log.
 pub(super) const OFFSET: &str = "offset";
+/// The column of the call that an event came from.
+pub(super) const KIND: &str = "kind";
 
 pub(super) fn spec() -> TableSpec {
     let fields: Vec<Field> = vec![
         long(OFFSET, false),
         date(),
-        text("kind", false),
+        text(KIND, false),
         text("name", false),
         text("message_id", false),
         text("user_id", true),
@@ -41,7 +43,7 @@ pub(super) fn spec() -> TableSpec {
 }
 
 /// Rows of events, in the columns of [`spec`].
-pub(super) fn encode(events: &[LoggedEvent]) -> Result<RecordBatch, StoreError> {
+pub(crate) fn encode(events: &[LoggedEvent]) -> Result<RecordBatch, StoreError> {
     let rows = || events.iter().map(|logged| &logged.event);
     let json = |of: fn(&Event) -> &Map<String, Value>| {
         rows()
@@ -51,7 +53,7 @@ pub(super) fn encode(events: &[LoggedEvent]) -> Result<RecordBatch, StoreError> 
     let columns = vec![
         columns::places(events.iter().map(|logged| logged.offset.0))?,
         columns::dates(rows().map(|event| event.timestamp)),
-        columns::texts(rows().map(|event| kind_text(event.kind))),
+        columns::texts(rows().map(|event| event.kind.as_str())),
         columns::texts(rows().map(|event| &event.name)),
         columns::texts(rows().map(|event| &event.message_id)),
         columns::optional_texts(rows().map(|event| event.user_id.as_deref())),
@@ -109,6 +111,13 @@ pub(super) fn decode(rows: &RecordBatch) -> Result<Vec<LoggedEvent>, StoreError>
         .collect()
 }
 
+fn read_kind(word: &str) -> Result<EventKind, StoreError> {
+    EventKind::named(word).ok_or_else(|| {
+        let detail = format!("'{word}' is not a kind of event");
+        StoreError::corrupt("an event of the lake", detail)
+    })
+}
+
 fn owned(column: &StringArray, row: usize) -> Option<String> {
     column.is_valid(row).then(|| column.value(row).to_owned())
 }
@@ -125,42 +134,6 @@ fn read_json(text: &str) -> Result<Map<String, Value>, StoreError> {
         return Ok(Map::new());
     }
     serde_json::from_str(text).map_err(|e| StoreError::corrupt("an event of the lake", e))
-}
-
-/// The same words as in JSON.
-fn kind_text(kind: EventKind) -> &'static str {
-    match kind {
-        EventKind::Track => "track",
-        EventKind::Identify => "identify",
-        EventKind::Page => "page",
-        EventKind::Screen => "screen",
-        EventKind::Group => "group",
-        EventKind::Alias => "alias",
-        EventKind::ItemChanged => "item_changed",
-        EventKind::ItemDeleted => "item_deleted",
-    }
-}
-
-fn read_kind(text: &str) -> Result<EventKind, StoreError> {
-    const KINDS: [EventKind; 8] = [
-        EventKind::Track,
-        EventKind::Identify,
-        EventKind::Page,
-        EventKind::Screen,
-        EventKind::Group,
-        EventKind::Alias,
-        EventKind::ItemChanged,
-        EventKind::ItemDeleted,
-    ];
-    KINDS
-        .into_iter()
-        .find(|kind| kind_text(*kind) == text)
-        .ok_or_else(|| {
-            StoreError::corrupt(
-                "an event of the lake",
-                format!("'{text}' is not a kind of event"),
-            )
-        })
 }
 
 #[cfg(test)]

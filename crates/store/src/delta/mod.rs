@@ -31,11 +31,13 @@ use datafusion::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use parking_lot::Mutex;
-use tidemill_core::{Decision, DecisionId, ModelName, Offset, Outcome, ProjectName};
+use tidemill_core::{Decision, DecisionId, EventKind, ModelName, Offset, Outcome, ProjectName};
 use tokio::sync::mpsc;
 
-use self::ordered::OrderedRows;
+pub(crate) use self::events::encode as encode_events;
+use self::ordered::{OrderedRows, Selection};
 use self::table::{DataFile, Table, TableSpec};
+use crate::event_rows::{EventColumns, EventRows, EventScan, EventTable};
 use crate::lake::{Compacted, EventsSnapshot, Sequenced, TableVersion};
 use crate::local::blocking;
 use crate::{DataFolder, Lake, LoggedEvent, StoreError};
@@ -104,12 +106,51 @@ impl DeltaLake {
         self.table(project, "events", events::spec)
     }
 
+    /// The files that have the events of a snapshot, and its last event.
+    async fn files_of_events(
+        &self,
+        project: &ProjectName,
+        snapshot: EventsSnapshot,
+    ) -> Result<(Vec<DataFile>, Offset), StoreError> {
+        if snapshot.last == Offset::ZERO {
+            return Ok((Vec::new(), Offset::ZERO));
+        }
+        let table = self.events(project);
+        if table.landed().await? < snapshot.last.0 {
+            return Err(StoreError::NotFound(format!(
+                "event {} of {project} in the lake",
+                snapshot.last
+            )));
+        }
+        let (_, files) = table.files().await?.unwrap_or_default();
+        Ok((files, snapshot.last))
+    }
+
     fn decisions(&self, project: &ProjectName) -> Arc<Table> {
         self.table(project, "decisions", decisions::spec)
     }
 
     fn outcomes(&self, project: &ProjectName) -> Arc<Table> {
         self.table(project, "outcomes", outcomes::spec)
+    }
+}
+
+/// The events of a snapshot, to be read column by column.
+#[derive(Debug)]
+struct DeltaEvents {
+    files: Vec<DataFile>,
+    last: Offset,
+}
+
+impl EventTable for DeltaEvents {
+    fn scan(&self, columns: EventColumns, kinds: Option<&'static [EventKind]>) -> EventScan {
+        let texts = |kinds: &[EventKind]| kinds.iter().map(|kind| kind.as_str()).collect();
+        let selection = Selection {
+            columns: columns.names(),
+            only: kinds.map(|kinds| (events::KIND, texts(kinds))),
+        };
+        let rows = OrderedRows::new(self.files.clone(), events::OFFSET, self.last.0, selection);
+        Box::new(rows.map(move |batch| EventRows::new(&batch?, columns)))
     }
 }
 
@@ -150,7 +191,7 @@ fn stream_events(
     let (sender, receiver) = mpsc::channel::<Result<Vec<RecordBatch>, StoreError>>(CHUNKS_AHEAD);
     tokio::task::spawn_blocking(move || {
         let (mut chunk, mut count) = (Vec::new(), 0);
-        for rows in OrderedRows::new(files, events::OFFSET, last.0) {
+        for rows in OrderedRows::new(files, events::OFFSET, last.0, Selection::default()) {
             let full = match rows {
                 Ok(rows) => {
                     count += rows.num_rows();
@@ -228,18 +269,17 @@ impl Lake for DeltaLake {
         project: &ProjectName,
         snapshot: EventsSnapshot,
     ) -> Result<BoxStream<'static, Result<Vec<LoggedEvent>, StoreError>>, StoreError> {
-        if snapshot.last == Offset::ZERO {
-            return Ok(stream::empty().boxed());
-        }
-        let table = self.events(project);
-        if table.landed().await? < snapshot.last.0 {
-            return Err(StoreError::NotFound(format!(
-                "event {} of {project} in the lake",
-                snapshot.last
-            )));
-        }
-        let (_, files) = table.files().await?.unwrap_or_default();
-        Ok(stream_events(files, snapshot.last))
+        let (files, last) = self.files_of_events(project, snapshot).await?;
+        Ok(stream_events(files, last))
+    }
+
+    async fn event_table(
+        &self,
+        project: &ProjectName,
+        snapshot: EventsSnapshot,
+    ) -> Result<Arc<dyn EventTable>, StoreError> {
+        let (files, last) = self.files_of_events(project, snapshot).await?;
+        Ok(Arc::new(DeltaEvents { files, last }))
     }
 
     async fn land_decisions(

@@ -10,11 +10,14 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::path::PathBuf;
 
-use datafusion::arrow::array::{Array, AsArray, RecordBatch, RecordBatchReader};
+use datafusion::arrow::array::{Array, AsArray, BooleanArray, RecordBatch, RecordBatchReader};
 use datafusion::arrow::datatypes::Int64Type;
+use datafusion::parquet::arrow::ProjectionMask;
 use datafusion::parquet::arrow::arrow_reader::{
-    ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+    ArrowPredicateFn, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowFilter,
 };
+
+use datafusion::parquet::errors::ParquetError;
 
 use super::table::DataFile;
 use crate::StoreError;
@@ -22,9 +25,46 @@ use crate::StoreError;
 /// How many rows of each open file are decoded at a time.
 const ROWS_PER_BATCH: usize = 2_048;
 
+/// What is read of each file.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Selection {
+    /// The columns, that of the order among them; all of them where empty.
+    pub(super) columns: Vec<&'static str>,
+    /// A column of texts, and the texts of the rows that are read; all rows where absent.
+    pub(super) only: Option<(&'static str, Vec<&'static str>)>,
+}
+
+impl Selection {
+    /// A reader of that much of a file.
+    fn open(&self, file: File) -> Result<ParquetRecordBatchReader, ParquetError> {
+        let mut builder =
+            ParquetRecordBatchReaderBuilder::try_new(file)?.with_batch_size(ROWS_PER_BATCH);
+        let schema = builder.parquet_schema().clone();
+        if let Some((column, texts)) = &self.only {
+            let mask = ProjectionMask::columns(&schema, [*column]);
+            let texts = texts.clone();
+            let is_one = move |batch: RecordBatch| {
+                let column = batch.column(0).as_string::<i32>();
+                let known = column
+                    .iter()
+                    .map(|text| Some(text.is_some_and(|text| texts.contains(&text))));
+                Ok(known.collect::<BooleanArray>())
+            };
+            let predicate = ArrowPredicateFn::new(mask, is_one);
+            builder = builder.with_row_filter(RowFilter::new(vec![Box::new(predicate)]));
+        }
+        if !self.columns.is_empty() {
+            let mask = ProjectionMask::columns(&schema, self.columns.iter().copied());
+            builder = builder.with_projection(mask);
+        }
+        builder.build()
+    }
+}
+
 /// The rows of files, merged: an iterator over slices of their batches.
 pub(super) struct OrderedRows {
     order: &'static str,
+    selection: Selection,
     /// Rows after this place are left out.
     last: u64,
     /// Those that were not reached yet, by their smallest place.
@@ -49,7 +89,12 @@ struct Cursor {
 
 impl OrderedRows {
     /// The rows of these files up to a place in the order.
-    pub(super) fn new(files: Vec<DataFile>, order: &'static str, last: u64) -> Self {
+    pub(super) fn new(
+        files: Vec<DataFile>,
+        order: &'static str,
+        last: u64,
+        selection: Selection,
+    ) -> Self {
         let mut waiting: Vec<(u64, PathBuf)> = files
             .into_iter()
             // A file whose smallest place is not known is opened at once.
@@ -66,6 +111,7 @@ impl OrderedRows {
         waiting.sort();
         Self {
             order,
+            selection,
             last,
             waiting: waiting.into(),
             next: BinaryHeap::new(),
@@ -126,8 +172,9 @@ impl OrderedRows {
 
     fn open(&mut self, path: PathBuf) -> Result<(), StoreError> {
         let file = File::open(&path).map_err(|e| StoreError::file("open", &path, e))?;
-        let reader = ParquetRecordBatchReaderBuilder::try_new(file)
-            .and_then(|builder| builder.with_batch_size(ROWS_PER_BATCH).build())
+        let reader = self
+            .selection
+            .open(file)
             .map_err(|e| StoreError::corrupt(path.display().to_string(), e))?;
         let batch = RecordBatch::new_empty(reader.schema());
         let mut cursor = Cursor {

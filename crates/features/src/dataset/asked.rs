@@ -1,0 +1,217 @@
+//! What is asked for, compiled: the models of one pass, the features that they read together, and what is needed of each event.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
+
+use parking_lot::Mutex;
+use tidemill_core::event::{Field, PersonKey};
+use tidemill_core::project::{Observe, PredictModel, Problem, ProjectError};
+use tidemill_core::{FeatureType, Offset, Timestamp};
+use tidemill_store::EventColumns;
+
+use super::record::Drop;
+use super::{DatasetRequest, REQUESTS_MAX};
+use crate::expression::EventCondition;
+use crate::set::{Entity, EntityRead, USER};
+use crate::target::TargetTracker;
+use crate::{FeatureError, FeatureSet, ModelFeatures};
+
+/// Everything that the operators of one pass need to know. They share it.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) set: FeatureSet,
+    pub(super) models: Vec<AskedModel>,
+    /// What any of the models reads.
+    pub(super) features: ModelFeatures,
+    pub(super) known_until: Timestamp,
+    /// For each entity of the set, where its values stand in a row of steps.
+    pub(super) layouts: Vec<Layout>,
+    /// What was counted on the way.
+    pub(super) counts: Mutex<Counts>,
+    /// Who was seen on the way.
+    pub(super) persons: Mutex<Persons>,
+    /// Conditions and expressions that failed on a row.
+    pub(super) failures: AtomicU64,
+}
+
+/// One model of the pass.
+#[derive(Debug)]
+pub(super) struct AskedModel {
+    pub(super) model: PredictModel,
+    pub(super) features: ModelFeatures,
+    pub(super) from: Option<Timestamp>,
+    pub(super) tracker: TargetTracker,
+    /// Of an observation at an event.
+    pub(super) condition: Option<EventCondition>,
+}
+
+/// What was counted while the events were read.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    pub(super) last_offset: Offset,
+    /// By model.
+    pub(super) models: Vec<ModelCounts>,
+}
+
+/// Observations of one model.
+#[derive(Debug, Clone, Default)]
+pub(super) struct ModelCounts {
+    pub(super) observed: u64,
+    pub(super) rows: usize,
+    pub(super) dropped: BTreeMap<Drop, u64>,
+    pub(super) condition_failures: u64,
+}
+
+/// Where the values of one entity's steps stand in a row. Events of different kinds use the same columns for different fields, so
+/// that there are only as many as the kind with most values needs.
+#[derive(Debug, Default)]
+pub(super) struct Layout {
+    /// The types of the columns.
+    pub(super) columns: Vec<FeatureType>,
+    /// For each kind of event the columns of the values that its steps take, in their order.
+    pub(super) of_steps: Vec<Vec<usize>>,
+    /// For each model whose target needs one, the column with what an event brings to it.
+    pub(super) of_targets: Vec<Option<usize>>,
+}
+
+impl Layout {
+    fn new(entity: &Entity) -> Self {
+        let mut layout = Self::default();
+        for inputs in &entity.inputs {
+            let mut taken = Vec::new();
+            for (_, kind) in &inputs.values {
+                let free =
+                    |column: &usize| layout.columns[*column] == *kind && !taken.contains(column);
+                let column = (0..layout.columns.len()).find(free);
+                taken.push(column.unwrap_or_else(|| layout.column(*kind)));
+            }
+            layout.of_steps.push(taken);
+        }
+        layout
+    }
+
+    /// One more column.
+    fn column(&mut self, kind: FeatureType) -> usize {
+        self.columns.push(kind);
+        self.columns.len() - 1
+    }
+}
+
+/// Who the persons of a pass are, by their numbers.
+#[derive(Debug, Default)]
+pub(super) struct Persons {
+    pub(super) keys: Vec<PersonKey>,
+}
+
+impl Asked {
+    pub(super) fn new(
+        set: &FeatureSet,
+        requests: &[DatasetRequest<'_>],
+        known_until: Timestamp,
+    ) -> Result<Self, FeatureError> {
+        assert!(
+            requests.len() <= REQUESTS_MAX,
+            "one bit for each model of a pass"
+        );
+        let models = requests
+            .iter()
+            .map(|request| AskedModel::new(set, request))
+            .collect::<Result<Vec<_>, _>>()?;
+        let is_read = |name: &str| {
+            let mut columns = models.iter().flat_map(|asked| asked.features.columns());
+            columns.any(|column| column.name == name)
+        };
+        let names = set.columns().iter().map(|column| column.name.as_str());
+        let features =
+            set.select_columns(&names.filter(|name| is_read(name)).collect::<Vec<_>>())?;
+        let mut layouts: Vec<Layout> = set.entities().iter().map(Layout::new).collect();
+        let user = &mut layouts[USER];
+        for asked in &models {
+            let needed = asked.tracker.needs_value();
+            let column = needed.then(|| user.column(FeatureType::Number));
+            user.of_targets.push(column);
+        }
+        Ok(Self {
+            set: set.clone(),
+            counts: Mutex::new(Counts {
+                last_offset: Offset::ZERO,
+                models: vec![ModelCounts::default(); models.len()],
+            }),
+            persons: Mutex::default(),
+            models,
+            features,
+            known_until,
+            layouts,
+            failures: AtomicU64::new(0),
+        })
+    }
+
+    /// What is read of other entities than the user: the place among the reads, and the read.
+    pub(super) fn others(&self) -> impl Iterator<Item = (usize, &EntityRead)> {
+        let reads = self.features.reads().iter().enumerate();
+        reads.filter(|(_, read)| read.entity != USER)
+    }
+
+    /// What is read of the user.
+    pub(super) fn user(&self) -> Option<(usize, &EntityRead)> {
+        let mut reads = self.features.reads().iter().enumerate();
+        reads.find(|(_, read)| read.entity == USER)
+    }
+
+    /// The columns of the events that the pass over an entity needs.
+    pub(super) fn event_columns(&self, entity: usize) -> EventColumns {
+        let mut fields: Vec<&Field> = self.set.condition_fields().collect();
+        let of = &self.set.entities()[entity];
+        let values = of.inputs.iter().flat_map(|inputs| &inputs.values);
+        fields.extend(values.map(|(field, _)| field));
+        fields.extend(of.key_field());
+        if entity == USER {
+            for asked in &self.models {
+                fields.extend(asked.tracker.field());
+                fields.extend(asked.condition.iter().flat_map(EventCondition::fields));
+            }
+        }
+        EventColumns {
+            group: fields.contains(&&Field::GroupId),
+            properties: fields
+                .iter()
+                .any(|field| matches!(field, Field::Property(_))),
+            context: fields
+                .iter()
+                .any(|field| matches!(field, Field::Context(_))),
+        }
+    }
+}
+
+impl AskedModel {
+    fn new(set: &FeatureSet, request: &DatasetRequest<'_>) -> Result<Self, FeatureError> {
+        if request.features.set().hash() != set.hash() {
+            return Err(FeatureError::OtherSet);
+        }
+        let condition = match &request.model.observe {
+            Observe::Event {
+                event,
+                condition: Some(text),
+            } => {
+                let events = std::slice::from_ref(event);
+                let compiled = EventCondition::compile(&text.text, events, set.declared());
+                Some(compiled.map_err(|fault| ProjectError {
+                    problems: vec![Problem {
+                        line: text.line,
+                        place: format!("models.{}.observe", request.model.name),
+                        message: fault.message,
+                        hint: fault.hint,
+                    }],
+                })?)
+            }
+            _ => None,
+        };
+        Ok(Self {
+            model: request.model.clone(),
+            features: request.features.clone(),
+            from: request.from,
+            tracker: TargetTracker::new(&request.model.target),
+            condition,
+        })
+    }
+}

@@ -1,0 +1,174 @@
+//! The rows that were read become datasets.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use datafusion::arrow::array::{ArrayRef, AsArray, RecordBatch, UInt32Array, UInt64Array};
+use datafusion::arrow::compute::{concat_batches, take_record_batch};
+use datafusion::arrow::datatypes::{Float64Type, Int64Type, UInt32Type, UInt64Type};
+use datafusion::error::{DataFusionError, Result};
+use tidemill_core::feature::ColumnValues;
+use tidemill_core::{FeatureTable, FeatureType, Offset, Timestamp};
+
+use super::Dataset;
+use super::asked::Asked;
+use super::record;
+use super::replay::rows::{MODELS, MOMENT, NUMBER, OFFSET, PERSON, TARGETS, feature_name};
+use crate::FeatureError;
+
+/// The dataset of each model, out of the rows of all of them.
+pub(super) fn datasets(
+    asked: &Asked,
+    rows: &[RecordBatch],
+) -> std::result::Result<Vec<Dataset>, FeatureError> {
+    let failures = asked.failures.load(Ordering::Relaxed);
+    (0..asked.models.len())
+        .map(|model| dataset(asked, rows, model, failures))
+        .collect()
+}
+
+fn dataset(
+    asked: &Asked,
+    batches: &[RecordBatch],
+    model: usize,
+    failures: u64,
+) -> std::result::Result<Dataset, FeatureError> {
+    let of_model = &asked.models[model];
+    let rows = rows_of(batches, model)?;
+    let features = features(asked, &rows, model)?;
+    let column = |place: usize| rows.as_ref().map(|rows| rows.column(place));
+    let targets: Vec<f64> = column(TARGETS + model).map_or(Vec::new(), |targets| {
+        targets.as_primitive::<Float64Type>().values().to_vec()
+    });
+    let longs = |place: usize| {
+        column(place).map_or(Vec::new(), |longs| {
+            longs.as_primitive::<Int64Type>().values().to_vec()
+        })
+    };
+    let offsets = column(OFFSET).map_or(Vec::new(), |offsets| {
+        offsets.as_primitive::<UInt64Type>().values().to_vec()
+    });
+    let persons = asked.persons.lock();
+    let entities = column(PERSON).map_or(Vec::new(), |numbers| {
+        let numbers = numbers.as_primitive::<UInt32Type>().values().iter();
+        numbers
+            .filter_map(|number| persons.keys.get(*number as usize).cloned())
+            .collect()
+    });
+    let counts = asked.counts.lock();
+    let of_counts = &counts.models[model];
+    let record = record::record(
+        &record::Asked {
+            set: &asked.set,
+            model: &of_model.model,
+            classes: of_model.tracker.classes(),
+            from: of_model.from,
+            known_until: asked.known_until,
+            last_offset: counts.last_offset,
+            observed: of_counts.observed,
+            dropped: &of_counts.dropped,
+            expression_failures: failures + of_counts.condition_failures,
+        },
+        &features,
+        &targets,
+    );
+    Ok(Dataset {
+        entities,
+        moments: longs(MOMENT)
+            .into_iter()
+            .map(Timestamp::from_micros)
+            .collect(),
+        offsets: offsets.into_iter().map(Offset).collect(),
+        weights: vec![1.0; targets.len()],
+        features,
+        targets,
+        record,
+    })
+}
+
+/// The rows of one model in the order of the log; `None` where there are none.
+fn rows_of(batches: &[RecordBatch], model: usize) -> Result<Option<RecordBatch>> {
+    let mut parts = Vec::new();
+    for batch in batches {
+        let models = batch.column(MODELS).as_primitive::<UInt32Type>().values();
+        let rows: UInt32Array = (0..)
+            .zip(models)
+            .filter(|(_, models)| *models >> model & 1 == 1)
+            .map(|(row, _)| Some(row))
+            .collect();
+        if !rows.is_empty() {
+            parts.push(take_record_batch(batch, &rows)?);
+        }
+    }
+    let Some(schema) = parts.first().map(RecordBatch::schema) else {
+        return Ok(None);
+    };
+    let rows = concat_batches(&schema, &parts)?;
+    let numbers = rows.column(NUMBER).as_primitive::<UInt32Type>().values();
+    let mut order: Vec<u64> = (0..rows.num_rows() as u64).collect();
+    order.sort_unstable_by_key(|&row| numbers[row as usize]);
+    Ok(Some(take_record_batch(&rows, &UInt64Array::from(order))?))
+}
+
+/// The columns that a model reads.
+fn features(asked: &Asked, rows: &Option<RecordBatch>, model: usize) -> Result<FeatureTable> {
+    let columns = asked.models[model].features.columns().to_vec();
+    let Some(rows) = rows else {
+        return Ok(FeatureTable::new(columns));
+    };
+    let mut reads: Vec<Vec<ArrayRef>> = Vec::new();
+    for (place, read) in asked.features.reads().iter().enumerate() {
+        let names = (0..read.types().count()).map(|column| feature_name(place, column));
+        let arrays = names.map(|name| {
+            let array = rows.column_by_name(&name).cloned();
+            array.ok_or_else(|| DataFusionError::Internal(format!("no column {name}")))
+        });
+        reads.push(arrays.collect::<Result<_>>()?);
+    }
+    let all = asked.features.arrange(&reads);
+    let place = |name: &str| {
+        let mut known = asked.features.columns().iter();
+        known.position(|column| column.name == name)
+    };
+    let mut texts = HashSet::new();
+    let values = columns
+        .iter()
+        .map(|column| match place(&column.name) {
+            Some(place) => Ok(values(&all[place], column.feature_type, &mut texts)),
+            None => Err(DataFusionError::Internal(format!(
+                "no feature {}",
+                column.name
+            ))),
+        })
+        .collect::<Result<Vec<_>>>()?;
+    if columns.is_empty() {
+        return Ok(FeatureTable::new(columns));
+    }
+    Ok(FeatureTable::from_columns(columns, values))
+}
+
+fn values(
+    array: &ArrayRef,
+    feature_type: FeatureType,
+    texts: &mut HashSet<Arc<str>>,
+) -> ColumnValues {
+    match feature_type {
+        FeatureType::Number => {
+            let numbers = array.as_primitive::<Float64Type>().iter();
+            ColumnValues::Number(numbers.map(|number| number.unwrap_or(f64::NAN)).collect())
+        }
+        FeatureType::Category => {
+            let mut shared = |text: &str| match texts.get(text) {
+                Some(known) => known.clone(),
+                None => {
+                    let new: Arc<str> = text.into();
+                    texts.insert(new.clone());
+                    new
+                }
+            };
+            let array = array.as_string::<i32>();
+            ColumnValues::Category(array.iter().map(|text| text.map(&mut shared)).collect())
+        }
+    }
+}

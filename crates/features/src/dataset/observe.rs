@@ -1,0 +1,196 @@
+//! When observations are made, and which of them are dropped.
+
+use tidemill_core::event::EventView;
+use tidemill_core::project::Observe;
+use tidemill_core::{Span, Timestamp};
+use tidemill_store::EventRow;
+
+use super::asked::{Asked, AskedModel, ModelCounts};
+use super::people::{Active, Person};
+use super::record::Drop;
+use super::{LATE_MAX, OBSERVATIONS_MAX};
+use crate::FeatureError;
+
+/// Decides, while the events go by, whom a row is read of, and for which models.
+pub(super) struct Observer {
+    /// The next moment of each model's periodic observations.
+    next: Vec<Option<Timestamp>>,
+    /// The newest event of each person, where a model asks for it.
+    active: Option<Active>,
+    pub(super) counts: Vec<ModelCounts>,
+}
+
+/// A moment at which rows are read, for one model.
+pub(super) struct Periodic {
+    pub(super) model: usize,
+    pub(super) moment: Timestamp,
+    pub(super) persons: Vec<Person>,
+}
+
+impl Observer {
+    pub(super) fn new(asked: &Asked) -> Self {
+        let is_periodic = |asked: &AskedModel| matches!(asked.model.observe, Observe::Every { .. });
+        Self {
+            next: vec![None; asked.models.len()],
+            active: asked.models.iter().any(is_periodic).then(Active::default),
+            counts: vec![ModelCounts::default(); asked.models.len()],
+        }
+    }
+
+    /// For each model, which events of a batch are occasions to observe.
+    pub(super) fn occasions(&mut self, asked: &Asked, events: &[EventRow<'_>]) -> Vec<Vec<bool>> {
+        let models = asked.models.iter().zip(&mut self.counts);
+        models
+            .map(|(asked, counts)| occasions(asked, counts, events))
+            .collect()
+    }
+
+    /// Notes who did something.
+    pub(super) fn saw(&mut self, person: Person, event: &impl EventView, now: Timestamp) {
+        if let Some(active) = &mut self.active
+            && !event.name().starts_with('$')
+        {
+            active.saw(person, event.timestamp().min(now));
+        }
+    }
+
+    /// Two persons became one.
+    pub(super) fn merge(&mut self, from: Person, into: Person) {
+        if let Some(active) = &mut self.active {
+            active.merge(from, into);
+        }
+    }
+
+    /// The models, a bit each, for which a row is read at an event.
+    pub(super) fn at_event(
+        &mut self,
+        asked: &Asked,
+        event: &impl EventView,
+        person: Option<Person>,
+        now: Timestamp,
+        is_occasion: impl Fn(usize) -> bool,
+    ) -> Result<u32, FeatureError> {
+        let mut models = 0;
+        for (model, counts) in self.counts.iter_mut().enumerate() {
+            if !is_occasion(model) {
+                continue;
+            }
+            counts.observed += 1;
+            if person.is_none() {
+                counts.drop(Drop::NoPerson);
+            } else if now.since(event.timestamp()) > LATE_MAX {
+                counts.drop(Drop::Late);
+            } else if counts.takes(asked, model, now)? {
+                models |= 1 << model;
+            }
+        }
+        Ok(models)
+    }
+
+    /// The periodic observations at moments before `until`.
+    pub(super) fn periods(&mut self, asked: &Asked, until: Timestamp) -> Vec<Periodic> {
+        let mut due = Vec::new();
+        for (model, next) in self.next.iter_mut().enumerate() {
+            let Observe::Every {
+                period,
+                active_within,
+            } = asked.models[model].model.observe
+            else {
+                continue;
+            };
+            let Some(mut moment) = *next else {
+                *next = Some(first_after(until, period));
+                continue;
+            };
+            while moment < until {
+                let active = self.active.as_ref();
+                due.push(Periodic {
+                    model,
+                    moment,
+                    persons: active
+                        .map_or(Vec::new(), |active| active.within(moment, active_within)),
+                });
+                moment = moment + period;
+            }
+            *next = Some(moment);
+        }
+        due
+    }
+
+    /// Whether a row is read for a periodic observation.
+    pub(super) fn at_period(
+        &mut self,
+        asked: &Asked,
+        model: usize,
+        moment: Timestamp,
+    ) -> Result<bool, FeatureError> {
+        let counts = &mut self.counts[model];
+        counts.observed += 1;
+        counts.takes(asked, model, moment)
+    }
+}
+
+/// The first multiple of a period at or after a moment.
+fn first_after(moment: Timestamp, period: Span) -> Timestamp {
+    let first = moment.floor(period);
+    if first < moment {
+        first + period
+    } else {
+        first
+    }
+}
+
+fn occasions(asked: &AskedModel, counts: &mut ModelCounts, events: &[EventRow<'_>]) -> Vec<bool> {
+    let Observe::Event { event, .. } = &asked.model.observe else {
+        return vec![false; events.len()];
+    };
+    let is_such = |row: &EventRow<'_>| {
+        let name = row.name();
+        name == event || (event == "*" && !name.starts_with('$'))
+    };
+    let mut occasions: Vec<bool> = events.iter().map(is_such).collect();
+    let Some(condition) = &asked.condition else {
+        return occasions;
+    };
+    let rows: Vec<usize> = (0..events.len()).filter(|&row| occasions[row]).collect();
+    let such: Vec<EventRow<'_>> = rows.iter().map(|&row| events[row]).collect();
+    let (fulfilled, failures) = condition.evaluate(&such);
+    counts.condition_failures += failures;
+    for (row, fulfilled) in rows.into_iter().zip(fulfilled) {
+        occasions[row] = fulfilled;
+    }
+    occasions
+}
+
+impl ModelCounts {
+    fn drop(&mut self, reason: Drop) {
+        *self.dropped.entry(reason).or_insert(0) += 1;
+    }
+
+    /// Whether an observation becomes a row; counts it either way.
+    fn takes(
+        &mut self,
+        asked: &Asked,
+        model: usize,
+        moment: Timestamp,
+    ) -> Result<bool, FeatureError> {
+        let known_until = asked.known_until;
+        let asked = &asked.models[model];
+        if asked.from.is_some_and(|from| moment < from) {
+            self.drop(Drop::BeforeStart);
+            return Ok(false);
+        }
+        if moment + asked.tracker.within() > known_until {
+            self.drop(Drop::Censored);
+            return Ok(false);
+        }
+        if self.rows >= OBSERVATIONS_MAX {
+            return Err(FeatureError::TooManyObservations {
+                model: asked.model.name.to_string(),
+                limit: OBSERVATIONS_MAX,
+            });
+        }
+        self.rows += 1;
+        Ok(true)
+    }
+}
