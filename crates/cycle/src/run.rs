@@ -7,15 +7,16 @@ use tidemill_core::clock::Stopwatch;
 use tidemill_core::project::{Formula, Operation, PredictModel, Target};
 use tidemill_core::{ModelName, RunId, Timestamp};
 use tidemill_evaluate::split::SplitByTime;
-use tidemill_features::dataset::{Dataset, DatasetBuilder, DatasetRecord, DatasetRequest, Drop};
+use tidemill_features::dataset::{Dataset, DatasetRecord, Drop};
 use tidemill_serve::Package;
+use tidemill_store::StoreError;
 use tidemill_store::catalog::{Run, RunState, Version};
 use tidemill_store::lake::{EventsSnapshot, TableVersion};
-use tidemill_store::{LoggedEvent, StoreError};
 
 use crate::examine::{Candidates, Examination, examine, metric_of, minimums_of, task_kind};
 use crate::fit::{Order, fit, simpler, training_set};
-use crate::project_loop::{CycleError, ProjectLoop, fold_batches};
+use crate::gain::{FeatureGain, gains};
+use crate::project_loop::{CycleError, ProjectLoop};
 use crate::schedule::{definition_of, targets};
 
 /// The newest share of the rows is examined on …
@@ -36,6 +37,9 @@ pub struct RunDetail {
     pub dataset_version: Option<TableVersion>,
     /// How the rows were divided.
     pub parts: Option<Parts>,
+    /// How much each feature moves the version's answers, the strongest first.
+    #[serde(default)]
+    pub gains: Vec<FeatureGain>,
     /// What the examination of the version found.
     pub examination: Option<Examination>,
     /// Where the version is a regression: why the richer model was refused.
@@ -74,6 +78,7 @@ struct Made {
     examination: Examination,
     refused: Option<Examination>,
     parts: Parts,
+    gains: Vec<FeatureGain>,
     seconds: Seconds,
 }
 
@@ -129,7 +134,7 @@ impl ProjectLoop {
             runs.push(self.begin(model, trigger, now).await?);
         }
         let mut details = vec![RunDetail::default(); runs.len()];
-        match self.datasets(models, now, &mut details).await {
+        match self.collect(models, now, &mut details).await {
             Ok(datasets) => {
                 for ((run, detail), dataset) in runs.iter_mut().zip(&mut details).zip(datasets) {
                     let result = self.work(run, detail, dataset, actor).await;
@@ -204,7 +209,7 @@ impl ProjectLoop {
     }
 
     /// Lands everything, then builds the rows of all models in one pass.
-    async fn datasets(
+    async fn collect(
         self: &Arc<Self>,
         models: &[ModelName],
         now: Timestamp,
@@ -218,51 +223,14 @@ impl ProjectLoop {
                 self.note_definition(model)?;
             }
         }
-        let snapshot = self.stores.lake.events_snapshot(&self.project.name).await?;
-        let events = self
-            .stores
-            .lake
-            .read_events(&self.project.name, snapshot)
-            .await?;
-        let (this, models) = (self.clone(), models.to_vec());
-        let build = move |batches: &mut (dyn Iterator<Item = Vec<LoggedEvent>> + Send)| {
-            this.training.install(|| this.build(&models, now, batches))
-        };
-        let mut datasets = fold_batches(events, build).await?;
+        let datasets = self.rows(models, now).await?;
         let seconds = stopwatch.seconds();
-        for (dataset, detail) in datasets.iter_mut().zip(details) {
-            dataset.record.events = Some(snapshot);
-            detail.snapshot = Some(snapshot);
+        for (dataset, detail) in datasets.iter().zip(details) {
+            detail.snapshot = dataset.record.events;
             detail.dataset = Some(dataset.record.clone());
             detail.seconds.dataset = seconds;
         }
         Ok(datasets)
-    }
-
-    /// The rows of several models from one pass over the events; it runs on the training threads.
-    fn build(
-        &self,
-        models: &[ModelName],
-        now: Timestamp,
-        batches: &mut (dyn Iterator<Item = Vec<LoggedEvent>> + Send),
-    ) -> Result<Vec<Dataset>, CycleError> {
-        let engine = self.engine();
-        let set = engine.set();
-        let mut requests = Vec::new();
-        for name in models {
-            let model = &self.slot(name)?.model;
-            let from = model.training.history.map(|history| now - history);
-            requests.push(DatasetRequest {
-                model,
-                features: set.select(model)?,
-                from,
-            });
-        }
-        let mut builder = DatasetBuilder::new(set, &requests, now)?;
-        for events in batches {
-            builder.push(&events)?;
-        }
-        Ok(builder.finish()?)
     }
 
     /// Fits, examines, registers, promotes.
@@ -278,13 +246,8 @@ impl ProjectLoop {
         if (dataset.rows() as u64) < wanted {
             return Err(Stopped::TooLittle(too_little(&dataset, wanted)));
         }
-        let batches = dataset.to_batches().map_err(CycleError::from)?;
-        let written = self
-            .stores
-            .lake
-            .write_dataset(&self.project.name, &model, batches)
-            .await?;
-        detail.dataset_version = Some(written);
+        let kept = self.keep_dataset(&model, Some(run.id), &dataset).await?;
+        detail.dataset_version = Some(kept.version);
 
         let champion = self
             .slot(&model)?
@@ -303,6 +266,7 @@ impl ProjectLoop {
         .await
         .map_err(|_| CycleError::Ended("training"))??;
         detail.parts = Some(made.parts);
+        detail.gains.clone_from(&made.gains);
         detail.seconds.fit = made.seconds.fit;
         detail.seconds.examine = made.seconds.examine;
         detail.examination = Some(made.examination.clone());
@@ -355,12 +319,14 @@ impl ProjectLoop {
                 package = simpler;
             }
         }
+        let gains = gains(&package, &rows);
         let examine = stopwatch.seconds() - fitted;
         Ok(Made {
             package,
             refused,
             examination,
             parts,
+            gains,
             seconds: Seconds {
                 dataset: 0.0,
                 fit: fitted,

@@ -10,6 +10,7 @@ use tidemill_store::LoggedEvent;
 
 use super::people::{Active, People, Person};
 use super::record::Drop;
+use super::sampling::Sampler;
 use super::{DatasetRequest, LATE_MAX, OBSERVATIONS_MAX};
 use crate::accumulate::Extracted;
 use crate::expression::EventCondition;
@@ -77,6 +78,7 @@ pub(super) struct TargetEvent {
 pub(super) struct Collected<'m> {
     pub(super) request: DatasetRequest<'m>,
     pub(super) tracker: TargetTracker,
+    sampler: Sampler,
     condition: Option<EventCondition>,
     /// The next moment of a periodic observation.
     next: Option<Timestamp>,
@@ -306,6 +308,11 @@ impl<'m> Collector<'m> {
             collected.drop(Drop::BeforeStart);
         } else if observation.moment + collected.tracker.within() > self.known_until {
             collected.drop(Drop::Censored);
+        } else if collected
+            .sampler
+            .leaves_out(&self.people.keys[observation.person as usize], &observation)
+        {
+            collected.drop(Drop::Sampled);
         } else if collected.observations.len() >= OBSERVATIONS_MAX {
             let model = collected.request.model.name.to_string();
             return Err(FeatureError::TooManyObservations {
@@ -420,6 +427,7 @@ impl<'m> Collected<'m> {
         };
         Ok(Self {
             tracker: TargetTracker::new(&request.model.target),
+            sampler: Sampler::new(request.model),
             request: request.clone(),
             condition,
             next: None,

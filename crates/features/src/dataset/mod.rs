@@ -13,9 +13,14 @@
 //!   favour one class.
 
 mod collect;
+mod drift;
+mod export;
+mod leaks;
 mod people;
 mod record;
 mod replay;
+mod sampling;
+mod statistics;
 mod table;
 
 use tidemill_core::event::PersonKey;
@@ -25,10 +30,11 @@ use tidemill_store::{LoggedEvent, StoreError};
 
 use crate::{FeatureError, FeatureSet, ModelFeatures};
 use collect::Collector;
-pub use record::{
-    ColumnStatistics, DatasetRecord, Drop, SUSPICIOUS_FROM, SuspiciousFeature, TOP_MAX,
-    TargetStatistics,
-};
+pub use drift::{DRIFT_ROWS_MAX, DatasetDiff, DriftRows, FeatureDrift, Pair};
+pub use export::{Export, ExportFormat};
+pub use leaks::{Alone, SUSPICIOUS_FROM, SuspiciousFeature};
+pub use record::{DatasetRecord, Drop};
+pub use statistics::{ColumnStatistics, HISTOGRAM_BARS, Quantiles, TOP_MAX, TargetStatistics};
 
 /// How long after it happened an event may arrive and still be an occasion to observe.
 pub const LATE_MAX: Span = Span::from_days(1);

@@ -14,6 +14,7 @@ use super::Dataset;
 use super::collect::{Collected, Collection, Keys, PersonStep, Step, TargetEvent};
 use super::people::Person;
 use super::record;
+use super::sampling::{self, Sampled};
 use crate::accumulate::EntityState;
 use crate::set::{EntityRead, USER, key_last_had};
 use crate::{FeatureError, FeatureSet};
@@ -363,20 +364,32 @@ fn dataset(
     let features =
         FeatureTable::from_columns(features.columns().to_vec(), features.arrange(&columns));
     let targets = targets(collection, collected);
-    let record = record::record(set, collection, collected, &features, &targets, failures);
-    let observations = &collected.observations;
-    Dataset {
-        entities: observations
+    let mut dropped = collected.dropped.clone();
+    let Sampled { rows, weights } =
+        sampling::sample(collected, &collection.persons, &targets, &mut dropped);
+    let (features, targets) = if rows.len() < targets.len() {
+        let targets = rows.iter().map(|&row| targets[row]).collect();
+        (features.take(&rows), targets)
+    } else {
+        (features, targets)
+    };
+    let observed = |row: &usize| &collected.observations[*row];
+    let mut dataset = Dataset {
+        entities: rows
             .iter()
-            .map(|row| collection.persons[row.person as usize].clone())
+            .map(|row| collection.persons[observed(row).person as usize].clone())
             .collect(),
-        moments: observations.iter().map(|row| row.moment).collect(),
-        offsets: observations.iter().map(|row| row.offset).collect(),
-        weights: vec![1.0; rows],
+        moments: rows.iter().map(|row| observed(row).moment).collect(),
+        offsets: rows.iter().map(|row| observed(row).offset).collect(),
+        weights,
         features,
         targets,
-        record,
-    }
+        record: record::begin(set, collection, collected),
+    };
+    dataset.record.dropped = dropped;
+    dataset.record.expression_failures = failures;
+    dataset.describe(&collected.request.model.target);
+    dataset
 }
 
 /// What became of each observation.
