@@ -171,22 +171,14 @@ pub(crate) async fn build(
     Ok(response)
 }
 
-/// With which other dataset one is compared.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct With {
-    with: u64,
-}
-
 /// What differs from a dataset to another one.
 pub(crate) async fn diff(
     State(app): State<Arc<App>>,
     caller: Caller,
-    InPath((model, version)): InPath<(String, String)>,
-    InQuery(With { with }): InQuery<With>,
+    InPath((model, version, with)): InPath<(String, String, String)>,
 ) -> Result<Json<DatasetDiff>, Problem> {
     let model = caller.model(&model)?;
-    let (a, b) = (version_of(&model, &version)?, TableVersion(with));
+    let (a, b) = (version_of(&model, &version)?, version_of(&model, &with)?);
     let compare = move || async move { Ok(caller.project.diff_datasets(&model, a, b).await?) };
     app.admission.heavy_async(compare).await.map(Json)
 }

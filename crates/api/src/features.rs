@@ -65,9 +65,10 @@ pub(crate) async fn suggest(
     app.admission
         .heavy(move || {
             let project = &caller.project;
-            let definitions = suggest::suggest(&project.engine().seen(), &project.project);
+            let seen = project.engine().seen();
+            let definitions = suggest::suggest(&seen, &project.project);
             Ok(Json(Suggested {
-                toml: suggest::to_toml(&definitions),
+                toml: suggest::to_commented_toml(&definitions, &seen, &project.project),
             }))
         })
         .await

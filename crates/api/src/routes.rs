@@ -165,7 +165,7 @@ fn dataset_routes() -> [Route; 5] {
     const ADMIN: Access = Access::Needs(Scope::Admin);
     const ALL: &str = "/v1/models/{model}/datasets";
     const ONE: &str = "/v1/models/{model}/datasets/{version}";
-    const DIFF: &str = "/v1/models/{model}/datasets/{version}/diff";
+    const DIFF: &str = "/v1/models/{model}/datasets/{version}/diff/{with}";
     const ROWS: &str = "/v1/models/{model}/datasets/{version}/rows";
     [
         Route::new(Method::GET, ALL, READ, datasets::list),

@@ -22,6 +22,8 @@ use crate::FeatureError;
 
 /// The name of the class, beside its number in `target`.
 const TARGET_CLASS: &str = "target_class";
+/// RFC 3339 in UTC, always to the microsecond: readers guess the format from the first rows.
+const TIME_FORMAT: &str = "%Y-%m-%dT%H:%M:%S%.6fZ";
 /// The rows of a Parquet file that are encoded together: they are held in memory.
 const ROW_GROUP_ROWS: usize = 32_768;
 
@@ -80,7 +82,7 @@ pub struct Export {
 
 enum Writer {
     Parquet(Box<ArrowWriter<Bytes>>),
-    Csv(csv::Writer<Bytes>),
+    Csv(Box<csv::Writer<Bytes>>),
 }
 
 /// What has been written and not yet taken.
@@ -143,7 +145,8 @@ impl Export {
 
 fn open(format: ExportFormat, schema: &SchemaRef, bytes: Bytes) -> Result<Writer, FeatureError> {
     if format == ExportFormat::Csv {
-        return Ok(Writer::Csv(csv::WriterBuilder::new().build(bytes)));
+        let writer = csv::WriterBuilder::new().with_timestamp_tz_format(TIME_FORMAT.to_owned());
+        return Ok(Writer::Csv(Box::new(writer.build(bytes))));
     }
     let open = || -> Result<_, ParquetError> {
         let properties = WriterProperties::builder()

@@ -200,7 +200,7 @@ mod tests {
         assert_eq!(alone(|row| -((row % 2) as f64)), Some(1.0)); // it may point the other way
         assert_eq!(alone(|_| 7.0), Some(0.5));
         assert_eq!(alone(|_| f64::NAN), None);
-        let country = |row: usize| Some(Arc::from(if row % 2 == 0 { "DE" } else { "FR" }));
+        let country = |row: usize| Some(Arc::from(["DE", "FR"][row % 2]));
         let countries = ColumnValues::Category((0..200).map(country).collect());
         let statistics = ColumnStatistics {
             name: "user.country".to_owned(),

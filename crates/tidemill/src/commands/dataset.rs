@@ -125,7 +125,7 @@ async fn show(client: &Client, dataset: &str, output: Output) -> Result<()> {
 
 async fn diff(client: &Client, model: &str, (a, b): (u64, u64), output: Output) -> Result<()> {
     let diff = client
-        .get(&format!("/v1/models/{model}/datasets/{a}/diff?with={b}"))
+        .get(&format!("/v1/models/{model}/datasets/{a}/diff/{b}"))
         .await?;
     output.result(&diff, |diff| {
         text::diff(&format!("{model}@{a}"), &format!("{model}@{b}"), diff)
