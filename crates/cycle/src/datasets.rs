@@ -14,7 +14,7 @@ use tidemill_store::lake::{RecordBatches, StoredDataset, TableVersion};
 use tidemill_store::{ArtifactHash, LoggedEvent, StoreError};
 
 use crate::project_loop::{CycleError, ProjectLoop, fold_batches};
-use crate::run::RunDetail;
+use crate::run::{RunDetail, describe};
 
 /// What is noted down in the lake with a dataset's rows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -303,7 +303,11 @@ impl ProjectLoop {
         let (lake, name) = (&self.stores.lake, &self.project.name);
         let batches = dataset.to_batches()?;
         let version = lake.write_dataset(name, model, batches, &text).await?;
-        self.remove_old_rows(model).await?;
+        // what takes up room is no reason to lose what was made; the next dataset tries again
+        if let Err(error) = self.remove_old_rows(model).await {
+            let error = describe(&error);
+            tracing::error!(%model, error, "the rows of old datasets cannot be removed");
+        }
         Ok(KeptDataset {
             version,
             has_rows: true,

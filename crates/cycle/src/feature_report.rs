@@ -250,3 +250,44 @@ fn unused(feature: &ReportedFeature) -> Option<UnusedFeature> {
         why,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use tidemill_core::feature::{FeatureType, Unit};
+
+    use super::*;
+
+    fn used_by(gains: &[Option<f64>]) -> Option<&'static str> {
+        let of = |gain: &Option<f64>| FeatureUse {
+            model: "m".parse().expect("a name"),
+            version: gain.map(|_| 1),
+            gain: *gain,
+        };
+        let feature = ReportedFeature {
+            column: FeatureColumn {
+                name: "user.x".to_owned(),
+                feature_type: FeatureType::Number,
+                label: "x".to_owned(),
+                unit: Unit::Plain,
+            },
+            values: None,
+            newest_event: None,
+            age_seconds: None,
+            state_bytes: None,
+            read_us: None,
+            models: gains.iter().map(of).collect(),
+        };
+        unused(&feature).map(|unused| unused.why)
+    }
+
+    #[test]
+    fn what_nothing_uses_is_named() {
+        assert_eq!(used_by(&[]), Some("no model reads it"));
+        let moves_nothing = Some("it moves no answer of a champion");
+        assert_eq!(used_by(&[Some(0.0), Some(0.0)]), moves_nothing);
+        assert_eq!(used_by(&[Some(0.0), Some(0.1)]), None);
+        // what is not known is not held against it
+        assert_eq!(used_by(&[None]), None);
+        assert_eq!(used_by(&[Some(0.0), None]), None);
+    }
+}

@@ -420,21 +420,21 @@ pub fn optional(value: &Value) -> String {
 /// A number with about four digits.
 pub fn number(number: f64) -> String {
     let size = number.abs();
-    let text = if size == 0.0 || (size >= 1.0 && number.fract() == 0.0 && size < 1e7) {
+    if size == 0.0 || ((1.0..1e7).contains(&size) && number.fract() == 0.0) {
         return format!("{number:.0}");
-    } else if size >= 1e7 || size < 1e-3 {
+    }
+    if !(1e-3..1e7).contains(&size) {
         return format!("{number:.2e}");
-    } else if size >= 1_000.0 {
-        format!("{number:.0}")
-    } else if size >= 10.0 {
+    }
+    if size >= 1_000.0 {
+        return format!("{number:.0}");
+    }
+    let text = if size >= 10.0 {
         format!("{number:.1}")
     } else {
         format!("{number:.3}")
     };
-    if text.contains('.') {
-        return text.trim_end_matches('0').trim_end_matches('.').to_owned();
-    }
-    text
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 #[cfg(test)]
