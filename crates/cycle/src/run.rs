@@ -70,6 +70,9 @@ pub struct Seconds {
     pub fit: f64,
     /// Examining.
     pub examine: f64,
+    /// Finding out how much each feature moves the answers.
+    #[serde(default)]
+    pub explain: f64,
 }
 
 /// What the working thread of a run brings back.
@@ -269,6 +272,7 @@ impl ProjectLoop {
         detail.gains.clone_from(&made.gains);
         detail.seconds.fit = made.seconds.fit;
         detail.seconds.examine = made.seconds.examine;
+        detail.seconds.explain = made.seconds.explain;
         detail.examination = Some(made.examination.clone());
         detail.refused.clone_from(&made.refused);
         self.register(run, detail, made, actor).await
@@ -319,8 +323,9 @@ impl ProjectLoop {
                 package = simpler;
             }
         }
-        let gains = gains(&package, &rows);
         let examine = stopwatch.seconds() - fitted;
+        let gains = gains(&package, &rows);
+        let explain = stopwatch.seconds() - fitted - examine;
         Ok(Made {
             package,
             refused,
@@ -331,6 +336,7 @@ impl ProjectLoop {
                 dataset: 0.0,
                 fit: fitted,
                 examine,
+                explain,
             },
         })
     }

@@ -192,6 +192,8 @@ fn left_out(seen: &SeenEvents, project: &Project) -> Vec<String> {
                     "more than {} different values, like an id",
                     crate::seen::VALUES_MAX
                 )
+            } else if let (1, Some(only)) = (seen.values.len(), seen.values.keys().next()) {
+                format!("always {only}")
             } else if !is_telling(seen) {
                 format!(
                     "{} different values in {} events",

@@ -27,10 +27,10 @@ pub fn heading(called: &str, kept: &Value) -> String {
         None => "no events".to_owned(),
     };
     let mut lines = vec![
-        format!("{called}, built {} for {from}", text(&kept["created_at"])),
+        format!("{called}, built {} for {from}", time(&kept["created_at"])),
         format!(
             "  from        {events}, as known on {}",
-            text(&record["known_until"])
+            time(&record["known_until"])
         ),
         format!("  definitions {}", short(&text(&record["definition_hash"]))),
         format!("  seed        {}", record["seed"]),
@@ -40,6 +40,12 @@ pub fn heading(called: &str, kept: &Value) -> String {
         lines.push("  the rows were removed to make room; `tidemill dataset build MODEL --again VERSION` builds them again".to_owned());
     }
     lines.join("\n")
+}
+
+/// A time without the microseconds that it does not have.
+fn time(value: &Value) -> String {
+    let text = value.as_str().unwrap_or("-");
+    text.replace(".000000Z", "Z")
 }
 
 /// The beginning of a hash.
@@ -89,7 +95,7 @@ pub fn stages(kept: &Value, divided: Option<&Value>) -> String {
         failed,
     ]);
     if let Some(parts) = divided.filter(|parts| parts.is_object()) {
-        let from = parts["examined_from"].as_str().unwrap_or("-");
+        let from = time(&parts["examined_from"]);
         for (part, sentence) in [
             ("known", "for fitting and calibrating".to_owned()),
             (
@@ -311,7 +317,7 @@ pub fn list(list: &Value) -> String {
                 rows,
                 optional(&kept["target_mean"]),
                 count("features"),
-                text("known_until"),
+                time(&kept["known_until"]),
                 text("run"),
             ]
         })
@@ -339,13 +345,12 @@ pub fn diff(a: &str, b: &str, diff: &Value) -> String {
         ]
     };
     let count = |value: &Value| thousands(value.as_u64().unwrap_or(0));
-    let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
     let hash = |value: &Value| short(value.as_str().unwrap_or("-")).to_owned();
     let mut told = vec![table(
         &["", a, b],
         &[
             pair("rows", count),
-            pair("known_until", text),
+            pair("known_until", time),
             pair("definition_hash", hash),
             pair("target_mean", optional),
         ],
