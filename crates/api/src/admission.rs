@@ -10,6 +10,8 @@ use crate::problem::{ErrorCode, Problem};
 
 /// Memory for bodies is counted in steps of this many bytes.
 const STEP_BYTES: usize = 1024;
+/// The most files that are downloaded at one time.
+const DOWNLOADS_MAX: usize = 4;
 /// How long a list or a batch waits for its turn before it is refused.
 const HEAVY_WAIT: Duration = Duration::from_secs(5);
 
@@ -19,6 +21,7 @@ pub(crate) struct Admission {
     events_memory: Arc<Semaphore>,
     other_memory: Arc<Semaphore>,
     heavy: Arc<Semaphore>,
+    downloads: Arc<Semaphore>,
 }
 
 impl Admission {
@@ -33,6 +36,7 @@ impl Admission {
             events_memory: memory(events_bytes),
             other_memory: memory(other_bytes),
             heavy: Arc::new(Semaphore::new(heavy)),
+            downloads: Arc::new(Semaphore::new(DOWNLOADS_MAX)),
         }
     }
 
@@ -60,6 +64,12 @@ impl Admission {
             held: None,
             bytes: 0,
         }
+    }
+
+    /// A place for a file that is downloaded, for as long as that takes.
+    pub(crate) fn download(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        let place = self.downloads.clone().try_acquire_owned();
+        place.map_err(|_| overloaded("downloads"))
     }
 
     /// Does what takes long (a batch, a list, a person's page) beside the threads that answer single questions.

@@ -8,7 +8,6 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tidemill_collect::{Call, IntakeError, Receipt};
 use tidemill_core::clock::Stopwatch;
-use tidemill_features::SeenEvents;
 use tidemill_store::Quarantined;
 use tidemill_store::event_log::LogCounts;
 
@@ -110,11 +109,19 @@ pub(crate) async fn counts(
 pub(crate) async fn seen(
     State(app): State<Arc<App>>,
     caller: Caller,
-) -> Result<Json<SeenEvents>, Problem> {
-    app.admission
-        .heavy(move || Ok(caller.project.engine().seen()))
-        .await
-        .map(Json)
+) -> Result<Json<Value>, Problem> {
+    let read = move || {
+        let seen = caller.project.engine().seen();
+        let mut value = serde_json::to_value(&seen).map_err(|error| Problem::internal(&error))?;
+        for (name, event) in &seen.events {
+            // what is kept of persons is not for reading: how many there were is
+            if let Some(persons) = &event.persons {
+                value["events"][name]["persons"] = persons.count().into();
+            }
+        }
+        Ok(value)
+    };
+    app.admission.heavy(read).await.map(Json)
 }
 
 /// What was sent and is not an event, newest first.

@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tidemill_core::feature::FeatureColumn;
+use tidemill_cycle::FeatureReport;
 use tidemill_features::suggest;
 
 use crate::app::App;
 use crate::gate::Caller;
+use crate::page::InQuery;
 use crate::problem::Problem;
 
 /// The features that are kept now.
@@ -37,6 +39,24 @@ pub(crate) async fn list(caller: Caller) -> Json<Kept> {
     })
 }
 
+/// Of which model a report is wanted; of all where absent.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Of {
+    model: Option<String>,
+}
+
+/// What each feature is like, what it costs and what it is good for.
+pub(crate) async fn report(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    InQuery(Of { model }): InQuery<Of>,
+) -> Result<Json<FeatureReport>, Problem> {
+    let model = model.map(|model| caller.model(&model)).transpose()?;
+    let look = move || async move { Ok(caller.project.feature_report(model.as_ref()).await?) };
+    app.admission.heavy_async(look).await.map(Json)
+}
+
 /// What could be kept.
 pub(crate) async fn suggest(
     State(app): State<Arc<App>>,
@@ -45,9 +65,10 @@ pub(crate) async fn suggest(
     app.admission
         .heavy(move || {
             let project = &caller.project;
-            let definitions = suggest::suggest(&project.engine().seen(), &project.project);
+            let seen = project.engine().seen();
+            let definitions = suggest::suggest(&seen, &project.project);
             Ok(Json(Suggested {
-                toml: suggest::to_toml(&definitions),
+                toml: suggest::to_commented_toml(&definitions, &seen, &project.project),
             }))
         })
         .await

@@ -18,6 +18,7 @@ mod admission;
 mod answers;
 mod app;
 mod body;
+mod datasets;
 mod events;
 mod features;
 mod gate;

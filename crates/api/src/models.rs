@@ -243,7 +243,7 @@ pub(crate) async fn train(
         if wait {
             return Err(Problem::new(
                 ErrorCode::NotAllowed,
-                format!("a training of '{model}' is under way already"),
+                format!("a training or a dataset of '{model}' is under way already"),
             )
             .hint(Some(format!("ask without wait, or look at {runs}"))));
         }
@@ -266,15 +266,15 @@ pub(crate) async fn train(
     page_json("runs", &lines, None).map(IntoResponse::into_response)
 }
 
-/// The right to train a model; given back when it is dropped. Asking again while it is held sets off nothing, so that
+/// The right to train a model or to build a dataset of it; given back when it is dropped. Asking again while it is held sets off nothing, so that
 /// impatience does not pile up runs.
-struct Turn {
+pub(crate) struct Turn {
     app: Arc<App>,
     model: (ProjectName, ModelName),
 }
 
 impl Turn {
-    fn take(app: &Arc<App>, project: &ProjectName, model: &ModelName) -> Option<Self> {
+    pub(crate) fn take(app: &Arc<App>, project: &ProjectName, model: &ModelName) -> Option<Self> {
         let training: &Mutex<BTreeSet<_>> = &app.training;
         let model = (project.clone(), model.clone());
         training.lock().insert(model.clone()).then(|| Self {

@@ -113,6 +113,12 @@ error_codes! {
     /// No such run.
     UnknownRun = "unknown_run", NOT_FOUND, "There is no such run",
         "GET /v1/models/{model}/runs lists the runs";
+    /// No such dataset.
+    UnknownDataset = "unknown_dataset", NOT_FOUND, "There is no such dataset",
+        "GET /v1/models/{model}/datasets lists the datasets; POST there builds one";
+    /// The rows of an old dataset were removed.
+    RowsRemoved = "rows_removed", GONE, "The rows of this dataset were removed",
+        "POST /v1/models/{model}/datasets?again={version} builds them again from the record";
     /// No such decision.
     UnknownDecision = "unknown_decision", NOT_FOUND, "There is no such decision",
         "use the decision_id of an answer of this project";
@@ -344,6 +350,10 @@ impl From<CycleError> for Problem {
             CycleError::UnknownVersion(_) => {
                 Self::new(ErrorCode::UnknownVersion, error.to_string())
             }
+            CycleError::UnknownDataset(_) => {
+                Self::new(ErrorCode::UnknownDataset, error.to_string())
+            }
+            CycleError::RowsRemoved(_) => Self::new(ErrorCode::RowsRemoved, error.to_string()),
             CycleError::NotAllowed(detail) => Self::new(ErrorCode::NotAllowed, detail),
             other => Self::internal(&other),
         }

@@ -16,7 +16,7 @@ use crate::body::Received;
 use crate::events::TRACKING;
 use crate::gate::{self, Access, BodySize, Caller, Gate};
 use crate::problem::{ErrorCode, Problem};
-use crate::{admin, answers, events, features, health, items, models, people};
+use crate::{admin, answers, datasets, events, features, health, items, models, people};
 
 /// Under which route requests are counted that met none.
 const NO_ROUTE: &str = "(none)";
@@ -80,6 +80,7 @@ pub fn routes() -> Vec<Route> {
     const READ: Access = Access::Needs(Scope::Read);
     const ADMIN: Access = Access::Needs(Scope::Admin);
     let mut routes = tracking_routes();
+    routes.extend(dataset_routes());
     routes.extend([
         // a write key can be seen in every browser, so changing items takes more than one
         Route::new(Method::PUT, "/v1/items", ADMIN, items::put).body(BodySize::Events),
@@ -135,6 +136,7 @@ pub fn routes() -> Vec<Route> {
             ADMIN,
             models::rollback,
         ),
+        Route::new(Method::GET, "/v1/features/report", READ, features::report),
         Route::new(Method::GET, "/v1/events/counts", READ, events::counts),
         Route::new(Method::GET, "/v1/events/seen", READ, events::seen),
         Route::new(Method::GET, "/v1/features", READ, features::list),
@@ -156,6 +158,22 @@ pub fn routes() -> Vec<Route> {
         Route::new(Method::GET, "/", Access::Open, health::index),
     ]);
     routes
+}
+
+fn dataset_routes() -> [Route; 5] {
+    const READ: Access = Access::Needs(Scope::Read);
+    const ADMIN: Access = Access::Needs(Scope::Admin);
+    const ALL: &str = "/v1/models/{model}/datasets";
+    const ONE: &str = "/v1/models/{model}/datasets/{version}";
+    const DIFF: &str = "/v1/models/{model}/datasets/{version}/diff/{with}";
+    const ROWS: &str = "/v1/models/{model}/datasets/{version}/rows";
+    [
+        Route::new(Method::GET, ALL, READ, datasets::list),
+        Route::new(Method::POST, ALL, ADMIN, datasets::build),
+        Route::new(Method::GET, ONE, READ, datasets::get),
+        Route::new(Method::GET, DIFF, READ, datasets::diff),
+        Route::new(Method::GET, ROWS, READ, datasets::rows),
+    ]
 }
 
 fn tracking_routes() -> Vec<Route> {

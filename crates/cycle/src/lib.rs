@@ -10,8 +10,11 @@
 
 pub mod background;
 pub mod consume;
+pub mod datasets;
 pub mod examine;
+pub mod feature_report;
 pub mod fit;
+pub mod gain;
 pub mod land;
 pub mod project_loop;
 pub mod promote;
@@ -22,6 +25,8 @@ pub mod service;
 pub mod version;
 
 pub use background::Background;
+pub use datasets::KeptDataset;
+pub use feature_report::FeatureReport;
 pub use project_loop::{CycleError, LoopOptions, ProjectLoop};
 pub use quality::ModelStatus;
 pub use service::spawn;

@@ -67,6 +67,12 @@ pub enum CycleError {
     /// There is no such version.
     #[error("there is no version {0}")]
     UnknownVersion(String),
+    /// There is no such dataset.
+    #[error("there is no dataset {0}")]
+    UnknownDataset(String),
+    /// The rows of an old dataset were removed to make room.
+    #[error("the rows of dataset {0} were removed, only its record is left")]
+    RowsRemoved(String),
     /// A person asked for something that the state of the model does not allow.
     #[error("{0}")]
     NotAllowed(String),
@@ -88,6 +94,8 @@ pub struct LoopOptions {
     pub log_keep_events: u64,
     /// Decisions that stay at hand after they have landed.
     pub decisions_keep: u64,
+    /// Datasets of each model whose rows are kept, beside that of the champion.
+    pub datasets_keep: usize,
     /// Threads of training.
     pub training_threads: usize,
     /// How much memory the steps of a replay may take before they go to disk, in bytes.
@@ -109,6 +117,7 @@ impl Default for LoopOptions {
             commit_events: 10_000,
             log_keep_events: 20_000,
             decisions_keep: 200_000,
+            datasets_keep: 10,
             training_threads: (cores / 2).max(1),
             replay_memory_bytes_max: 1 << 30,
             background: None,

@@ -7,9 +7,7 @@ use tidemill_core::clock::Stopwatch;
 use tidemill_core::project::{Formula, Operation, PredictModel, Target};
 use tidemill_core::{ModelName, RunId, Timestamp};
 use tidemill_evaluate::split::SplitByTime;
-use tidemill_features::dataset::{
-    Dataset, DatasetRecord, DatasetRequest, Drop, ReplayOptions, Replayed, replay,
-};
+use tidemill_features::dataset::{Dataset, DatasetRecord, Drop};
 use tidemill_serve::Package;
 use tidemill_store::StoreError;
 use tidemill_store::catalog::{Run, RunState, Version};
@@ -17,6 +15,7 @@ use tidemill_store::lake::{EventsSnapshot, TableVersion};
 
 use crate::examine::{Candidates, Examination, examine, metric_of, minimums_of, task_kind};
 use crate::fit::{Order, fit, simpler, training_set};
+use crate::gain::{FeatureGain, gains};
 use crate::project_loop::{CycleError, ProjectLoop};
 use crate::schedule::{definition_of, targets};
 
@@ -38,6 +37,9 @@ pub struct RunDetail {
     pub dataset_version: Option<TableVersion>,
     /// How the rows were divided.
     pub parts: Option<Parts>,
+    /// How much each feature moves the version's answers, the strongest first.
+    #[serde(default)]
+    pub gains: Vec<FeatureGain>,
     /// What the examination of the version found.
     pub examination: Option<Examination>,
     /// Where the version is a regression: why the richer model was refused.
@@ -68,6 +70,9 @@ pub struct Seconds {
     pub fit: f64,
     /// Examining.
     pub examine: f64,
+    /// Finding out how much each feature moves the answers.
+    #[serde(default)]
+    pub explain: f64,
 }
 
 /// What the working thread of a run brings back.
@@ -76,6 +81,7 @@ struct Made {
     examination: Examination,
     refused: Option<Examination>,
     parts: Parts,
+    gains: Vec<FeatureGain>,
     seconds: Seconds,
 }
 
@@ -131,7 +137,7 @@ impl ProjectLoop {
             runs.push(self.begin(model, trigger, now).await?);
         }
         let mut details = vec![RunDetail::default(); runs.len()];
-        match self.datasets(models, now, &mut details).await {
+        match self.collect(models, now, &mut details).await {
             Ok(datasets) => {
                 for ((run, detail), dataset) in runs.iter_mut().zip(&mut details).zip(datasets) {
                     let result = self.work(run, detail, dataset, actor).await;
@@ -206,7 +212,7 @@ impl ProjectLoop {
     }
 
     /// Lands everything, then builds the rows of all models in one pass.
-    async fn datasets(
+    async fn collect(
         self: &Arc<Self>,
         models: &[ModelName],
         now: Timestamp,
@@ -220,50 +226,14 @@ impl ProjectLoop {
                 self.note_definition(model)?;
             }
         }
-        let snapshot = self.stores.lake.events_snapshot(&self.project.name).await?;
-        let replayed = self.replay(models, now, snapshot).await?;
-        let this = self.clone();
-        let assemble = move || this.training.install(|| replayed.datasets());
-        let mut datasets = tokio::task::spawn_blocking(assemble)
-            .await
-            .map_err(|_| CycleError::Ended("building datasets"))??;
+        let datasets = self.rows(models, now).await?;
         let seconds = stopwatch.seconds();
-        for (dataset, detail) in datasets.iter_mut().zip(details) {
-            dataset.record.events = Some(snapshot);
-            detail.snapshot = Some(snapshot);
+        for (dataset, detail) in datasets.iter().zip(details) {
+            detail.snapshot = dataset.record.events;
             detail.dataset = Some(dataset.record.clone());
             detail.seconds.dataset = seconds;
         }
         Ok(datasets)
-    }
-
-    /// The rows of several models from one pass over the events of a snapshot.
-    async fn replay(
-        &self,
-        models: &[ModelName],
-        now: Timestamp,
-        snapshot: EventsSnapshot,
-    ) -> Result<Replayed, CycleError> {
-        let engine = self.engine();
-        let set = engine.set();
-        let mut requests = Vec::new();
-        for name in models {
-            let model = &self.slot(name)?.model;
-            let from = model.training.history.map(|history| now - history);
-            requests.push(DatasetRequest {
-                model,
-                features: set.select(model)?,
-                from,
-            });
-        }
-        let lake = &self.stores.lake;
-        let events = lake.event_table(&self.project.name, snapshot).await?;
-        let options = ReplayOptions {
-            partitions: self.options.training_threads,
-            memory_bytes_max: self.options.replay_memory_bytes_max,
-            ..ReplayOptions::default()
-        };
-        Ok(replay(set, &requests, events, now, &options).await?)
     }
 
     /// Fits, examines, registers, promotes.
@@ -279,13 +249,8 @@ impl ProjectLoop {
         if (dataset.rows() as u64) < wanted {
             return Err(Stopped::TooLittle(too_little(&dataset, wanted)));
         }
-        let batches = dataset.to_batches().map_err(CycleError::from)?;
-        let written = self
-            .stores
-            .lake
-            .write_dataset(&self.project.name, &model, batches)
-            .await?;
-        detail.dataset_version = Some(written);
+        let kept = self.keep_dataset(&model, Some(run.id), &dataset).await?;
+        detail.dataset_version = Some(kept.version);
 
         let champion = self
             .slot(&model)?
@@ -304,8 +269,10 @@ impl ProjectLoop {
         .await
         .map_err(|_| CycleError::Ended("training"))??;
         detail.parts = Some(made.parts);
+        detail.gains.clone_from(&made.gains);
         detail.seconds.fit = made.seconds.fit;
         detail.seconds.examine = made.seconds.examine;
+        detail.seconds.explain = made.seconds.explain;
         detail.examination = Some(made.examination.clone());
         detail.refused.clone_from(&made.refused);
         self.register(run, detail, made, actor).await
@@ -357,15 +324,19 @@ impl ProjectLoop {
             }
         }
         let examine = stopwatch.seconds() - fitted;
+        let gains = gains(&package, &rows);
+        let explain = stopwatch.seconds() - fitted - examine;
         Ok(Made {
             package,
             refused,
             examination,
             parts,
+            gains,
             seconds: Seconds {
                 dataset: 0.0,
                 fit: fitted,
                 examine,
+                explain,
             },
         })
     }

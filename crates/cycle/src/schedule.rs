@@ -143,7 +143,10 @@ pub(crate) fn definition_of(set: &FeatureSet, model: &PredictModel) -> String {
         .iter()
         .map(|name| name.text.as_str())
         .collect();
-    let text = format!("{} {observe} {:?} {features:?}", set.hash(), model.target);
+    let mut text = format!("{} {observe} {:?} {features:?}", set.hash(), model.target);
+    if let Some(sample) = &model.sample {
+        text = format!("{text} {sample:?}");
+    }
     let digest = Sha256::digest(text);
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -61,6 +61,9 @@ pub enum FeatureError {
     /// A dataset's table does not have the columns that datasets have.
     #[error("read a dataset's table: {0}")]
     DatasetTable(String),
+    /// A thread ended unexpectedly.
+    #[error("{0} ended unexpectedly")]
+    Ended(&'static str),
     /// The query engine failed.
     #[error("evaluate on record batches")]
     Query(#[from] datafusion::error::DataFusionError),

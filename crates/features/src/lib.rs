@@ -51,7 +51,7 @@ pub mod suggest;
 pub mod target;
 pub mod value;
 
-pub use engine::{Engine, EngineOptions, EngineStats, FeatureRow, Rebuild, read_seen};
+pub use engine::{Engine, EngineOptions, EngineStats, FeatureRow, Rebuild, StateCosts, read_seen};
 pub use error::FeatureError;
 pub use seen::SeenEvents;
-pub use set::{FeatureSet, ModelFeatures};
+pub use set::{ColumnSources, FeatureSet, ModelFeatures};

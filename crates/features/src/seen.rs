@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use tidemill_core::{Event, Timestamp};
 
+use crate::accumulate::{DISTINCT_EXACT_BELOW, cell};
+
 /// The most different names of events that are told apart; the rest is counted together.
 pub const EVENTS_MAX: usize = 500;
 /// The most properties of one kind of event that are told apart; the rest is counted together.
@@ -31,6 +33,9 @@ pub struct SeenEvent {
     pub count: u64,
     /// How many of them are about a person.
     pub with_person: u64,
+    /// Who these persons were; absent for kinds of events that were first seen before persons were counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub persons: Option<Persons>,
     /// The earliest timestamp.
     pub first: Timestamp,
     /// The latest timestamp.
@@ -68,6 +73,29 @@ pub struct SeenProperty {
     pub more_values: bool,
 }
 
+/// How many different persons there were, by the keys that events name them with: exact while there are few, an estimate
+/// after, as in [`distinct`](crate::accumulate::DISTINCT_EXACT_BELOW).
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Persons(Vec<u64>);
+
+impl Persons {
+    fn add(&mut self, key: &str) {
+        let hash = cell::hash_text(key);
+        if let Err(place) = self.0.binary_search(&hash)
+            && place < DISTINCT_EXACT_BELOW
+        {
+            self.0.insert(place, hash);
+            self.0.truncate(DISTINCT_EXACT_BELOW);
+        }
+    }
+
+    /// How many.
+    pub fn count(&self) -> u64 {
+        cell::count_distinct(&self.0)
+    }
+}
+
 impl SeenEvents {
     /// Takes an event; returns whether its name is told apart.
     pub fn add(&mut self, event: &Event) -> bool {
@@ -91,6 +119,7 @@ impl SeenEvent {
         Self {
             count: 0,
             with_person: 0,
+            persons: Some(Persons::default()),
             first: timestamp,
             last: timestamp,
             properties: BTreeMap::new(),
@@ -100,7 +129,12 @@ impl SeenEvent {
 
     fn add(&mut self, event: &Event) {
         self.count += 1;
-        self.with_person += u64::from(event.person().is_some());
+        if let Some(person) = event.person() {
+            self.with_person += 1;
+            if let Some(persons) = &mut self.persons {
+                persons.add(person.as_str());
+            }
+        }
         self.first = self.first.min(event.timestamp);
         self.last = self.last.max(event.timestamp);
         for (name, value) in &event.properties {
@@ -213,6 +247,33 @@ mod tests {
         assert!(plan.is_category() && !plan.more_values);
         assert!(order.properties["id"].more_values);
         assert_eq!(order.properties["id"].values.len(), VALUES_MAX);
+    }
+
+    #[test]
+    fn persons_are_counted_once_each() {
+        let mut persons = Persons::default();
+        for turn in 0..3 {
+            for person in 0..100 {
+                persons.add(&format!("user:u{person}"));
+            }
+            assert_eq!(persons.count(), 100, "{turn}");
+        }
+        for person in 0..10_000 {
+            persons.add(&format!("user:u{person}"));
+        }
+        assert!(
+            (7_500..12_500).contains(&persons.count()),
+            "{}",
+            persons.count()
+        );
+        assert_eq!(persons.0.len(), DISTINCT_EXACT_BELOW);
+        // what was stored before persons were counted
+        let old: SeenEvent = serde_json::from_value(json!({
+            "count": 1, "with_person": 1, "first": "2011-12-09T12:50:00Z", "last": "2011-12-09T12:50:00Z",
+            "properties": {}, "other_properties": 0
+        }))
+        .unwrap();
+        assert_eq!(old.persons, None);
     }
 
     #[test]

@@ -35,6 +35,20 @@ pub struct Sequenced<T> {
     pub value: T,
 }
 
+/// Rows, batch by batch.
+pub type RecordBatches = BoxStream<'static, Result<RecordBatch, StoreError>>;
+
+/// A dataset as it is listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredDataset {
+    /// Its version.
+    pub version: TableVersion,
+    /// What was written down with it.
+    pub note: String,
+    /// Whether its rows are there still.
+    pub has_rows: bool,
+}
+
 /// What compaction did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Compacted {
@@ -101,21 +115,42 @@ pub trait Lake: Send + Sync {
     /// The last sequence of a landed outcome; 0 while there is none.
     async fn outcomes_landed(&self, project: &ProjectName) -> Result<u64, StoreError>;
 
-    /// Replaces a model's dataset table; earlier datasets stay readable by their version.
+    /// Replaces a model's dataset table and writes a note down with it, in one commit; earlier datasets stay readable by
+    /// their version until they are [removed](Lake::remove_datasets).
     async fn write_dataset(
         &self,
         project: &ProjectName,
         model: &ModelName,
         rows: Vec<RecordBatch>,
+        note: &str,
     ) -> Result<TableVersion, StoreError>;
 
-    /// A model's dataset at a version, in the order in which it was written.
+    /// A model's datasets, newest first, older than `before` where given; those whose rows were removed too.
+    async fn datasets(
+        &self,
+        project: &ProjectName,
+        model: &ModelName,
+        before: Option<TableVersion>,
+        limit: usize,
+    ) -> Result<Vec<StoredDataset>, StoreError>;
+
+    /// The rows of a model's dataset at a version, in the order in which they were written, in batches; at least one,
+    /// for the columns. `NotFound` where there is no such version or its rows were removed.
     async fn read_dataset(
         &self,
         project: &ProjectName,
         model: &ModelName,
         version: TableVersion,
-    ) -> Result<Vec<RecordBatch>, StoreError>;
+    ) -> Result<RecordBatches, StoreError>;
+
+    /// Removes the rows of all datasets of a model but those of `keep` and the newest; the notes stay. Returns how many
+    /// datasets lost their rows.
+    async fn remove_datasets(
+        &self,
+        project: &ProjectName,
+        model: &ModelName,
+        keep: &[TableVersion],
+    ) -> Result<u64, StoreError>;
 
     /// Merges small files of a project's tables where there are many; readers and landing go on meanwhile.
     async fn compact(&self, project: &ProjectName) -> Result<Compacted, StoreError>;

@@ -61,6 +61,9 @@ pub enum Command {
     /// Suggest or show features.
     #[command(subcommand)]
     Features(FeaturesCommand),
+    /// Build, look at, compare and export the rows that a model learns from.
+    #[command(subcommand)]
+    Dataset(DatasetCommand),
     /// Train a model now and examine the new version.
     #[command(after_help = "Example:\n  tidemill train will_return --project shop.toml")]
     Train(ModelArgs),
@@ -170,13 +173,85 @@ pub struct ImportArgs {
 /// Subcommands of `features`.
 #[derive(Debug, Subcommand)]
 pub enum FeaturesCommand {
-    /// Print a [features] section made from the events that were seen.
+    /// Print a [features] section made from the events that were seen, with the reason of each choice.
+    #[command(
+        after_help = "Example:\n  tidemill features suggest --project shop.toml >> shop.toml"
+    )]
     Suggest(DataArgs),
-    /// Show the features of a project, or the values for a person.
+    /// Show what the features of a project are like, what they cost and what they are good for; or the values for a
+    /// person.
+    #[command(
+        after_help = "Examples:\n  tidemill features show --project shop.toml\n  tidemill features show --model will_return\n  tidemill features show --user 17850"
+    )]
     Show {
+        /// Show only the features that this model reads.
+        #[arg(long, value_name = "MODEL", conflicts_with = "user")]
+        model: Option<String>,
         /// Show the values for this person.
         #[arg(long, value_name = "ID")]
         user: Option<String>,
+        /// Where the data are.
+        #[command(flatten)]
+        data: DataArgs,
+    },
+}
+
+/// Subcommands of `dataset`.
+#[derive(Debug, Subcommand)]
+pub enum DatasetCommand {
+    /// Build the dataset that a training would learn from now, and keep it.
+    #[command(
+        after_help = "Examples:\n  tidemill dataset build will_return --project shop.toml\n  tidemill dataset build will_return --again 3     the same rows again, from the record"
+    )]
+    Build {
+        /// The model.
+        model: String,
+        /// Build this version again from its record, and say whether the rows are the same bit for bit.
+        #[arg(long, value_name = "VERSION")]
+        again: Option<u64>,
+        /// Where the data are.
+        #[command(flatten)]
+        data: DataArgs,
+    },
+    /// Show how a dataset came about and what is in it; where it is not said which, the newest, with a list of all.
+    #[command(
+        after_help = "Examples:\n  tidemill dataset show will_return\n  tidemill dataset show will_return@3 --json"
+    )]
+    Show {
+        /// The model, or a dataset like will_return@3.
+        dataset: String,
+        /// Where the data are.
+        #[command(flatten)]
+        data: DataArgs,
+    },
+    /// Show what differs between two datasets: rows, definitions, and how far each feature has moved.
+    #[command(after_help = "Example:\n  tidemill dataset diff will_return 3 7")]
+    Diff {
+        /// The model.
+        model: String,
+        /// The first version.
+        a: u64,
+        /// The second version.
+        b: u64,
+        /// Where the data are.
+        #[command(flatten)]
+        data: DataArgs,
+    },
+    /// Write the rows of a dataset to a Parquet or CSV file, for DuckDB, pandas or Polars.
+    #[command(
+        after_help = "Examples:\n  tidemill dataset export will_return --to rows.parquet\n  tidemill dataset export will_return 3 --to rows.csv"
+    )]
+    Export {
+        /// The model.
+        model: String,
+        /// The version; the newest where absent.
+        version: Option<u64>,
+        /// The file, which ends in .parquet or .csv and must not be there yet.
+        #[arg(long, value_name = "FILE")]
+        to: PathBuf,
+        /// Replace the file where it is there.
+        #[arg(long)]
+        overwrite: bool,
         /// Where the data are.
         #[command(flatten)]
         data: DataArgs,

@@ -1,6 +1,7 @@
 //! How commands talk to a project: the same requests to the same handlers, over HTTP where a server has the
 //! data folder open, inside this process where none has.
 
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode, header};
+use futures::StreamExt;
 use serde_json::Value;
 use tidemill_core::clock::SystemClock;
 use tidemill_core::project::Project;
@@ -150,15 +152,41 @@ impl Client {
         if status.is_success() {
             return Ok(value);
         }
-        let text = |field: &str| value.get(field).and_then(Value::as_str);
-        let mut message = text("detail")
-            .or(text("title"))
-            .unwrap_or("the server refused")
-            .to_owned();
-        if let Some(hint) = text("hint") {
-            message = format!("{message}\n  {hint}");
+        Err(refusal(&value))
+    }
+
+    /// Writes the answer to a GET as it comes, however large it is; a problem is an error.
+    pub async fn download(&self, path: &str, to: &mut (impl Write + Send)) -> Result<()> {
+        let request = Request::builder()
+            .uri(path)
+            .header(header::AUTHORIZATION, format!("Bearer {}", self.key));
+        match &self.way {
+            Way::Process { node } => {
+                let router = tidemill_api::router(node.app.clone());
+                let response = match router.oneshot(request.body(Body::empty())?).await {
+                    Ok(response) => response,
+                    Err(never) => match never {},
+                };
+                if !response.status().is_success() {
+                    let body = axum::body::to_bytes(response.into_body(), ANSWER_BYTES_MAX).await?;
+                    return Err(refusal(&serde_json::from_slice(&body)?));
+                }
+                let mut pieces = response.into_body().into_data_stream();
+                while let Some(piece) = pieces.next().await {
+                    to.write_all(&piece?)?;
+                }
+                Ok(())
+            }
+            Way::Server { address } => {
+                let request = request.uri(format!("http://{address}{path}")).body(())?;
+                let mut response = agent().run(request).context("ask the server")?;
+                if !response.status().is_success() {
+                    return Err(refusal(&response.body_mut().read_json()?));
+                }
+                std::io::copy(&mut response.body_mut().as_reader(), to)?;
+                Ok(())
+            }
         }
-        bail!(message)
     }
 
     /// Sends a request and returns the status and the body as they come.
@@ -196,13 +224,29 @@ impl Client {
     }
 }
 
-fn send(request: Request<String>) -> Result<(StatusCode, Vec<u8>)> {
-    let agent: ureq::Agent = ureq::Agent::config_builder()
+/// A problem as an error: what went wrong and what to do.
+fn refusal(problem: &Value) -> anyhow::Error {
+    let text = |field: &str| problem.get(field).and_then(Value::as_str);
+    let mut message = text("detail")
+        .or(text("title"))
+        .unwrap_or("the server refused")
+        .to_owned();
+    if let Some(hint) = text("hint") {
+        message = format!("{message}\n  {hint}");
+    }
+    anyhow::Error::msg(message)
+}
+
+fn agent() -> ureq::Agent {
+    ureq::Agent::config_builder()
         .timeout_global(Some(TIMEOUT))
         .http_status_as_error(false)
         .build()
-        .into();
-    let mut response = agent.run(request).context("ask the server")?;
+        .into()
+}
+
+fn send(request: Request<String>) -> Result<(StatusCode, Vec<u8>)> {
+    let mut response = agent().run(request).context("ask the server")?;
     let bytes = response
         .body_mut()
         .with_config()

@@ -94,6 +94,12 @@ pub const SETTINGS: &[Setting] = &[
         check: positive,
     },
     Setting {
+        name: "datasets_keep",
+        default: "10",
+        help: "datasets of each model whose rows are kept, beside that of the champion; records always are",
+        check: positive,
+    },
+    Setting {
         name: "cache_entries",
         default: "200000",
         help: "persons, items and other entities whose features are held in memory",

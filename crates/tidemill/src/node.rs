@@ -190,6 +190,7 @@ fn loop_options(config: &Config) -> Result<LoopOptions> {
         commit_events: config.get("commit_events")?,
         log_keep_events: config.get("log_keep_events")?,
         decisions_keep: config.get("decisions_keep")?,
+        datasets_keep: config.get("datasets_keep")?,
         cache_entries: config.get("cache_entries")?,
         training_threads,
         replay_memory_bytes_max: config.get("replay_memory_bytes")?,

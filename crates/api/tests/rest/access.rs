@@ -59,6 +59,7 @@ fn path(route: &Route, things: &Things) -> String {
         .replace("{id}", id)
         .replace("{model}", "will_return")
         .replace("{version}", "1")
+        .replace("{with}", "2")
         .replace("{code}", "unknown_model");
     assert!(
         !filled.contains('{'),

@@ -9,6 +9,7 @@
 mod access;
 mod administration;
 mod answers;
+mod datasets;
 mod events;
 mod operation;
 mod world;

@@ -221,6 +221,8 @@ pub struct PredictModel {
     pub question: Option<String>,
     /// At which moments it is asked, for training.
     pub observe: Observe,
+    /// Which share of the observations is learnt from; all where absent.
+    pub sample: Option<Sample>,
     /// What is to be predicted.
     pub target: Target,
     /// Which features it uses: names with `*`.
@@ -253,6 +255,21 @@ pub enum Observe {
         period: Span,
         /// How long ago the newest event of a person may be.
         active_within: Span,
+    },
+}
+
+/// Which share of the observations is learnt from, above 0 and at most 1. Each row then stands for 1/share of them.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Sample {
+    /// The same share of all.
+    Share(f64),
+    /// A share of each answer to a yes/no question: where nearly all say no, most of those teach nothing new.
+    ByAnswer {
+        /// Of those that came out as yes.
+        yes: f64,
+        /// Of those that came out as no.
+        no: f64,
     },
 }
 

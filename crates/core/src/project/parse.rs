@@ -8,8 +8,8 @@ use super::problem::{Problem, ProjectError, did_you_mean};
 use super::reader::{Entry, Source as Text, Table};
 use super::{
     Aggregate, EntityKind, FeatureDefinition, Formula, GateRules, ItemDeclaration, Located,
-    Observe, Operation, PredictModel, Project, ProjectLimits, PropertyRule, Retrain, Source,
-    SourceFormat, Target, Training,
+    Observe, Operation, PredictModel, Project, ProjectLimits, PropertyRule, Retrain, Sample,
+    Source, SourceFormat, Target, Training,
 };
 use crate::event::Field;
 use crate::feature::FeatureType;
@@ -460,9 +460,9 @@ fn read_model(name: ModelName, mut table: Table<'_, '_>) -> Option<PredictModel>
     {
         entry.problem("this version predicts for entity = \"user\" only", None);
     }
-    let observe = table
-        .require("observe", "{ event = \"Order Completed\" }")
-        .and_then(|entry| read_observe(entry.table()?));
+    let observe = table.require("observe", "{ event = \"Order Completed\" }");
+    let sample = observe.as_ref().and_then(read_sample);
+    let observe = observe.and_then(|entry| Some((entry.clone(), read_observe(entry.table()?)?)));
     let target = table
         .require(
             "target",
@@ -498,11 +498,18 @@ fn read_model(name: ModelName, mut table: Table<'_, '_>) -> Option<PredictModel>
         .and_then(|entry| entry.table())
         .map_or_else(Training::default, read_training);
     table.finish();
-    let (observe, target) = (observe?, target?);
+    let ((observed, observe), target) = (observe?, target?);
+    if matches!(sample, Some(Sample::ByAnswer { .. }))
+        && !matches!(target, Target::Event { .. } | Target::NoEvent { .. })
+    {
+        let hint = Some("sample = 0.1 takes the same share of all".to_owned());
+        observed.problem("only yes/no questions are sampled by their answer", hint);
+    }
     Some(PredictModel {
         name,
         question,
         observe,
+        sample,
         target,
         features,
         metric,
@@ -513,7 +520,29 @@ fn read_model(name: ModelName, mut table: Table<'_, '_>) -> Option<PredictModel>
     })
 }
 
+/// `observe = { …, sample = 0.1 }` or `sample = { yes = 1.0, no = 0.1 }`.
+fn read_sample(observe: &Entry<'_, '_>) -> Option<Sample> {
+    // what is no table is reported where the rest of it is read
+    if !observe.is_table() {
+        return None;
+    }
+    let sample = observe.table()?.get("sample")?;
+    if !sample.is_table() {
+        return sample.share().map(Sample::Share);
+    }
+    let mut table = sample.table()?;
+    let mut share = |answer: &'static str| match table.get(answer) {
+        Some(entry) => entry.share(),
+        None => Some(1.0),
+    };
+    let (yes, no) = (share("yes"), share("no"));
+    table.finish();
+    Some(Sample::ByAnswer { yes: yes?, no: no? })
+}
+
 fn read_observe(mut table: Table<'_, '_>) -> Option<Observe> {
+    // read by `read_sample`
+    let _ = table.get("sample");
     let event = table.get("event");
     let every = table.get("every");
     let observe = match (event, every) {
@@ -792,6 +821,42 @@ target  = { event = "Order Completed", within = "30d" }
             project.features[3].entity,
             EntityKind::Property("country".into())
         );
+    }
+
+    #[test]
+    fn observations_are_sampled_by_share_or_by_answer() {
+        let sampled = |sample: &str, target: &str| {
+            Project::parse(&format!(
+                "[project]\nname = \"shop\"\n[models.m]\nkind = \"predict\"\n\
+                 observe = {{ event = \"A\"{sample} }}\ntarget = {{ {target}, within = \"30d\" }}\n"
+            ))
+        };
+        let event = "event = \"A\"";
+        let sample = |sample: &str| {
+            let project = sampled(sample, event).unwrap();
+            project.models.values().next().unwrap().sample
+        };
+        assert_eq!(sample(""), None);
+        assert_eq!(sample(", sample = 0.1"), Some(Sample::Share(0.1)));
+        assert_eq!(
+            sample(", sample = { no = 0.1 }"),
+            Some(Sample::ByAnswer { yes: 1.0, no: 0.1 })
+        );
+        for (wrong, target, expected) in [
+            (", sample = 0", event, "0 is not above 0 and at most 1"),
+            (", sample = { no = 1.5 }", event, "1.5 is not above 0"),
+            (", sample = { none = 0.5 }", event, "did you mean 'no'?"),
+            (", sample = \"all\"", event, "expected a number"),
+            (
+                ", sample = { no = 0.1 }",
+                "next = [\"A\"]",
+                "only yes/no questions are sampled by their answer",
+            ),
+        ] {
+            let error = sampled(wrong, target).unwrap_err().to_string();
+            assert!(error.contains(expected), "{wrong}: {error}");
+            assert_eq!(error.lines().count(), 1, "{wrong}: {error}");
+        }
     }
 
     #[test]

@@ -167,6 +167,10 @@ impl<'s, 't> Entry<'s, 't> {
         self.value.is_array()
     }
 
+    pub(super) fn is_table(&self) -> bool {
+        matches!(self.value, DeValue::Table(_))
+    }
+
     pub(super) fn table(&self) -> Option<Table<'s, 't>> {
         let DeValue::Table(table) = self.value else {
             self.wrong_type("a table");
@@ -250,6 +254,17 @@ impl<'s, 't> Entry<'s, 't> {
             return None;
         }
         number
+    }
+
+    /// A share: above 0 and at most 1.
+    pub(super) fn share(&self) -> Option<f64> {
+        let share = self.number()?;
+        if share <= 0.0 || share > 1.0 {
+            let hint = Some("write a share like 0.1".to_owned());
+            self.problem(format!("{share} is not above 0 and at most 1"), hint);
+            return None;
+        }
+        Some(share)
     }
 
     pub(super) fn integer(&self) -> Option<i64> {

@@ -57,20 +57,35 @@ pub(super) fn add(a: f64, b: f64) -> f64 {
 
 /// A hash that never changes: FNV-1a over the bytes, then the finaliser of MurmurHash3 (64 bits), which spreads it evenly.
 fn hash(value: &Value) -> u64 {
-    let fnv = |seed: u64, bytes: &[u8]| {
-        bytes.iter().fold(seed, |hash, &byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-        })
-    };
-    let start = 0xcbf2_9ce4_8422_2325;
-    let mut hash = match value {
-        Value::Missing => start,
-        Value::Number(number) => fnv(start ^ 1, &number.to_bits().to_le_bytes()),
-        Value::Category(text) => fnv(start, text.as_bytes()),
-    };
+    finish_hash(match value {
+        Value::Missing => FNV_START,
+        Value::Number(number) => fnv(FNV_START ^ 1, &number.to_bits().to_le_bytes()),
+        Value::Category(text) => fnv(FNV_START, text.as_bytes()),
+    })
+}
+
+const FNV_START: u64 = 0xcbf2_9ce4_8422_2325;
+
+fn fnv(seed: u64, bytes: &[u8]) -> u64 {
+    bytes.iter().fold(seed, |hash, &byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+fn finish_hash(mut hash: u64) -> u64 {
     hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
     hash = (hash ^ (hash >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
     hash ^ (hash >> 33)
+}
+
+/// The hash of a text, as `distinct` counts it.
+pub(crate) fn hash_text(text: &str) -> u64 {
+    finish_hash(fnv(FNV_START, text.as_bytes()))
+}
+
+/// How many different values the smallest hashes of a full set say there are.
+pub(crate) fn count_distinct(hashes: &[u64]) -> u64 {
+    read_distinct(std::iter::once(&Cell::Distinct(hashes.to_vec()))) as u64
 }
 
 impl Cell {

@@ -8,7 +8,7 @@
 //! Everything here is a pure function of the sequence of updates and merges, so the same sequence gives the same bits
 //! wherever it runs: live, in a rebuild, in a dataset. That is the whole of "online equals offline".
 
-mod cell;
+pub(crate) mod cell;
 mod state;
 mod tiles;
 

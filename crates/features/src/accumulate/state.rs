@@ -126,6 +126,26 @@ impl AggregatePlan {
         }
     }
 
+    fn encode(&self, accumulator: &Accumulator, writer: &mut Writer, now: i64) {
+        match accumulator {
+            Accumulator::Tiles(tiles) => {
+                if let Some(windows) = &self.windows {
+                    windows.encode(tiles, writer, now);
+                }
+            }
+            Accumulator::Total(cell) => {
+                writer.byte(u8::from(cell.is_some()));
+                if let Some(cell) = cell {
+                    cell.encode(writer, now);
+                }
+            }
+            Accumulator::Decayed(amount, at) => {
+                writer.float(*amount);
+                writer.signed(now.wrapping_sub(*at));
+            }
+        }
+    }
+
     /// Appends what the accumulator says at `moment`, for each of the windows: one value, for `top` its `k`.
     fn read(
         &self,
@@ -309,29 +329,24 @@ impl EntityState {
         writer.unsigned(self.events);
         writer.unsigned(self.accumulators.len() as u64);
         for (aggregate, accumulator) in plan.aggregates.iter().zip(&self.accumulators) {
-            match accumulator {
-                Accumulator::Tiles(tiles) => {
-                    if let Some(windows) = &aggregate.windows {
-                        windows.encode(tiles, &mut writer, self.now);
-                    }
-                }
-                Accumulator::Total(cell) => {
-                    writer.byte(u8::from(cell.is_some()));
-                    if let Some(cell) = cell {
-                        cell.encode(&mut writer, self.now);
-                    }
-                }
-                Accumulator::Decayed(amount, at) => {
-                    writer.float(*amount);
-                    writer.signed(self.now.wrapping_sub(*at));
-                }
-            }
+            aggregate.encode(accumulator, &mut writer, self.now);
         }
         writer.unsigned(self.pending.len() as u64);
         self.pending
             .iter()
             .for_each(|event| event.encode(&mut writer));
         writer.finish()
+    }
+
+    /// How many of these bytes are those of each aggregate.
+    pub fn sizes(&self, plan: &StatePlan) -> Vec<usize> {
+        let aggregates = plan.aggregates.iter().zip(&self.accumulators);
+        let size = |(aggregate, accumulator): (&AggregatePlan, &Accumulator)| {
+            let mut writer = Writer::with_capacity(64);
+            aggregate.encode(accumulator, &mut writer, self.now);
+            writer.finish().len()
+        };
+        aggregates.map(size).collect()
     }
 
     /// Reads what [`encode`](Self::encode) wrote with the same plan.

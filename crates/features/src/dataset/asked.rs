@@ -10,6 +10,7 @@ use tidemill_core::{FeatureType, Offset, Timestamp};
 use tidemill_store::EventColumns;
 
 use super::record::Drop;
+use super::sampling::Sampler;
 use super::{DatasetRequest, REQUESTS_MAX};
 use crate::expression::EventCondition;
 use crate::set::{Entity, EntityRead, USER};
@@ -41,6 +42,7 @@ pub(super) struct AskedModel {
     pub(super) features: ModelFeatures,
     pub(super) from: Option<Timestamp>,
     pub(super) tracker: TargetTracker,
+    pub(super) sampler: Sampler,
     /// Of an observation at an event.
     pub(super) condition: Option<EventCondition>,
 }
@@ -211,6 +213,7 @@ impl AskedModel {
             features: request.features.clone(),
             from: request.from,
             tracker: TargetTracker::new(&request.model.target),
+            sampler: Sampler::new(request.model),
             condition,
         })
     }

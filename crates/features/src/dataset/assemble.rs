@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use datafusion::arrow::array::{ArrayRef, AsArray, RecordBatch, UInt32Array, UInt64Array};
 use datafusion::arrow::compute::{concat_batches, take_record_batch};
@@ -13,8 +12,9 @@ use tidemill_core::{FeatureTable, FeatureType, Offset, Timestamp};
 
 use super::Dataset;
 use super::asked::Asked;
-use super::record;
+use super::record::{self, Drop};
 use super::replay::rows::{MODELS, MOMENT, NUMBER, OFFSET, PERSON, TARGETS, feature_name};
+use super::sampling::{Drawn, Sampler};
 use crate::FeatureError;
 
 /// The dataset of each model, out of the rows of all of them.
@@ -22,9 +22,8 @@ pub(super) fn datasets(
     asked: &Asked,
     rows: &[RecordBatch],
 ) -> std::result::Result<Vec<Dataset>, FeatureError> {
-    let failures = asked.failures.load(Ordering::Relaxed);
     (0..asked.models.len())
-        .map(|model| dataset(asked, rows, model, failures))
+        .map(|model| dataset(asked, rows, model))
         .collect()
 }
 
@@ -32,15 +31,9 @@ fn dataset(
     asked: &Asked,
     batches: &[RecordBatch],
     model: usize,
-    failures: u64,
 ) -> std::result::Result<Dataset, FeatureError> {
-    let of_model = &asked.models[model];
     let rows = rows_of(batches, model)?;
-    let features = features(asked, &rows, model)?;
     let column = |place: usize| rows.as_ref().map(|rows| rows.column(place));
-    let targets: Vec<f64> = column(TARGETS + model).map_or(Vec::new(), |targets| {
-        targets.as_primitive::<Float64Type>().values().to_vec()
-    });
     let longs = |place: usize| {
         column(place).map_or(Vec::new(), |longs| {
             longs.as_primitive::<Int64Type>().values().to_vec()
@@ -56,24 +49,11 @@ fn dataset(
             .filter_map(|number| persons.keys.get(*number as usize).cloned())
             .collect()
     });
-    let counts = asked.counts.lock();
-    let of_counts = &counts.models[model];
-    let record = record::record(
-        &record::Asked {
-            set: &asked.set,
-            model: &of_model.model,
-            classes: of_model.tracker.classes(),
-            from: of_model.from,
-            known_until: asked.known_until,
-            last_offset: counts.last_offset,
-            observed: of_counts.observed,
-            dropped: &of_counts.dropped,
-            expression_failures: failures + of_counts.condition_failures,
-        },
-        &features,
-        &targets,
-    );
-    Ok(Dataset {
+    let targets: Vec<f64> = column(TARGETS + model).map_or(Vec::new(), |targets| {
+        targets.as_primitive::<Float64Type>().values().to_vec()
+    });
+    let mut dataset = Dataset {
+        features: features(asked, &rows, model)?,
         entities,
         moments: longs(MOMENT)
             .into_iter()
@@ -81,10 +61,43 @@ fn dataset(
             .collect(),
         offsets: offsets.into_iter().map(Offset).collect(),
         weights: vec![1.0; targets.len()],
-        features,
         targets,
-        record,
-    })
+        record: record::begin(asked, model),
+    };
+    let of_model = &asked.models[model];
+    dataset.sample(&of_model.sampler);
+    dataset.describe(&of_model.model.target);
+    Ok(dataset)
+}
+
+impl Dataset {
+    /// Leaves the share of the rows that is learnt from, now that it is known what became of them; the others are counted as
+    /// dropped.
+    fn sample(&mut self, sampler: &Sampler) {
+        let weight = |row: usize| {
+            let drawn = Drawn {
+                person: &self.entities[row],
+                moment: self.moments[row],
+                offset: self.offsets[row],
+            };
+            sampler.weight(drawn, self.targets[row])
+        };
+        let taken: Vec<(usize, f64)> = (0..self.rows())
+            .filter_map(|row| Some((row, weight(row)?)))
+            .collect();
+        let left_out = self.rows() - taken.len();
+        let rows: Vec<usize> = taken.iter().map(|(row, _)| *row).collect();
+        self.weights = taken.into_iter().map(|(_, weight)| weight).collect();
+        if left_out == 0 {
+            return;
+        }
+        *self.record.dropped.entry(Drop::Sampled).or_insert(0) += left_out as u64;
+        self.features = self.features.take(&rows);
+        self.entities = rows.iter().map(|&row| self.entities[row].clone()).collect();
+        self.moments = rows.iter().map(|&row| self.moments[row]).collect();
+        self.offsets = rows.iter().map(|&row| self.offsets[row]).collect();
+        self.targets = rows.iter().map(|&row| self.targets[row]).collect();
+    }
 }
 
 /// The rows of one model in the order of the log; `None` where there are none.

@@ -15,10 +15,15 @@
 mod asked;
 mod assemble;
 mod division;
+mod drift;
+mod export;
+mod leaks;
 mod observe;
 mod people;
 mod record;
 mod replay;
+mod sampling;
+mod statistics;
 mod steps;
 mod table;
 
@@ -35,11 +40,12 @@ use tidemill_store::EventTable;
 
 use crate::{FeatureError, FeatureSet, ModelFeatures};
 use asked::Asked;
-pub use record::{
-    ColumnStatistics, DatasetRecord, Drop, SUSPICIOUS_FROM, SuspiciousFeature, TOP_MAX,
-    TargetStatistics,
-};
+pub use drift::{DRIFT_ROWS_MAX, DatasetDiff, DriftRows, FeatureDrift, Pair};
+pub use export::{Export, ExportFormat};
+pub use leaks::{Alone, SUSPICIOUS_FROM, SuspiciousFeature};
+pub use record::{DatasetRecord, Drop};
 pub use replay::ReplayOptions;
+pub use statistics::{ColumnStatistics, HISTOGRAM_BARS, Quantiles, TOP_MAX, TargetStatistics};
 
 /// How long after it happened an event may arrive and still be an occasion to observe.
 pub const LATE_MAX: Span = Span::from_days(1);

@@ -8,6 +8,7 @@ use tidemill_store::EventRow;
 use super::asked::{Asked, AskedModel, ModelCounts};
 use super::people::{Active, Person};
 use super::record::Drop;
+use super::sampling::Drawn;
 use super::{LATE_MAX, OBSERVATIONS_MAX};
 use crate::FeatureError;
 
@@ -66,7 +67,7 @@ impl Observer {
         &mut self,
         asked: &Asked,
         event: &impl EventView,
-        person: Option<Person>,
+        observed: Option<Drawn<'_>>,
         now: Timestamp,
         is_occasion: impl Fn(usize) -> bool,
     ) -> Result<u32, FeatureError> {
@@ -76,11 +77,13 @@ impl Observer {
                 continue;
             }
             counts.observed += 1;
-            if person.is_none() {
+            let Some(observed) = observed else {
                 counts.drop(Drop::NoPerson);
-            } else if now.since(event.timestamp()) > LATE_MAX {
+                continue;
+            };
+            if now.since(event.timestamp()) > LATE_MAX {
                 counts.drop(Drop::Late);
-            } else if counts.takes(asked, model, now)? {
+            } else if counts.takes(asked, model, observed)? {
                 models |= 1 << model;
             }
         }
@@ -122,11 +125,11 @@ impl Observer {
         &mut self,
         asked: &Asked,
         model: usize,
-        moment: Timestamp,
+        observed: Drawn<'_>,
     ) -> Result<bool, FeatureError> {
         let counts = &mut self.counts[model];
         counts.observed += 1;
-        counts.takes(asked, model, moment)
+        counts.takes(asked, model, observed)
     }
 }
 
@@ -172,16 +175,21 @@ impl ModelCounts {
         &mut self,
         asked: &Asked,
         model: usize,
-        moment: Timestamp,
+        observed: Drawn<'_>,
     ) -> Result<bool, FeatureError> {
         let known_until = asked.known_until;
         let asked = &asked.models[model];
-        if asked.from.is_some_and(|from| moment < from) {
-            self.drop(Drop::BeforeStart);
-            return Ok(false);
-        }
-        if moment + asked.tracker.within() > known_until {
-            self.drop(Drop::Censored);
+        let dropped = if asked.from.is_some_and(|from| observed.moment < from) {
+            Some(Drop::BeforeStart)
+        } else if observed.moment + asked.tracker.within() > known_until {
+            Some(Drop::Censored)
+        } else if asked.sampler.leaves_out(observed) {
+            Some(Drop::Sampled)
+        } else {
+            None
+        };
+        if let Some(reason) = dropped {
+            self.drop(reason);
             return Ok(false);
         }
         if self.rows >= OBSERVATIONS_MAX {

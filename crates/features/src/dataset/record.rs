@@ -1,16 +1,21 @@
 //! How a dataset came about: enough to judge it, and to build it again bit for bit.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use tidemill_core::feature::ColumnValues;
-use tidemill_core::project::{PredictModel, Target};
-use tidemill_core::{FeatureColumn, FeatureTable, ModelName, Offset, Timestamp};
+use tidemill_core::project::{Sample, Target};
+use tidemill_core::{FeatureColumn, ModelName, Offset, Timestamp};
+use tidemill_store::ArtifactHash;
 use tidemill_store::lake::EventsSnapshot;
 
-use crate::FeatureSet;
+use super::Dataset;
+use super::asked::Asked;
+use super::leaks::{SuspiciousFeature, Telling};
+use super::statistics::{ColumnStatistics, TargetStatistics};
 
 /// Why an observation is not in the dataset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -24,6 +29,8 @@ pub enum Drop {
     BeforeStart,
     /// Its horizon has not passed.
     Censored,
+    /// Only a share of the observations is learnt from, and it is not in that share.
+    Sampled,
 }
 
 /// How a dataset came about.
@@ -33,6 +40,15 @@ pub struct DatasetRecord {
     pub model: ModelName,
     /// The hash of the feature definitions.
     pub definition_hash: String,
+    /// The project file in the artifacts with which it was built, the features that were suggested included.
+    #[serde(default)]
+    pub project_file: Option<ArtifactHash>,
+    /// What the choice of a share of the observations and the training are seeded with.
+    #[serde(default)]
+    pub seed: u64,
+    /// Which share of the observations became rows, where not all did.
+    #[serde(default)]
+    pub sample: Option<Sample>,
     /// The snapshot of the events, where the caller built it from one.
     #[serde(default)]
     pub events: Option<EventsSnapshot>,
@@ -49,6 +65,9 @@ pub struct DatasetRecord {
     pub dropped: BTreeMap<Drop, u64>,
     /// Rows.
     pub rows: u64,
+    /// SHA-256 over every bit of the rows, in hexadecimal: what is built again is the same where this is.
+    #[serde(default)]
+    pub digest: String,
     /// Conditions and expressions that failed on a row, which counts as not fulfilled or missing.
     pub expression_failures: u64,
     /// The columns of the features.
@@ -64,294 +83,97 @@ pub struct DatasetRecord {
     pub suspicious: Vec<SuspiciousFeature>,
 }
 
-/// What the targets are like.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct TargetStatistics {
-    /// The mean: for yes/no questions the share of yes.
-    pub mean: f64,
-    /// The standard deviation.
-    pub std: f64,
-    /// The smallest; absent without rows.
-    pub min: Option<f64>,
-    /// The largest; absent without rows.
-    pub max: Option<f64>,
-    /// How many rows each class has.
-    pub classes: BTreeMap<String, u64>,
-}
-
-/// What a feature is like.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ColumnStatistics {
-    /// The feature.
-    pub name: String,
-    /// Rows without a value.
-    pub missing: u64,
-    /// The mean of a number; absent without values, like the others.
-    pub mean: Option<f64>,
-    /// The standard deviation of a number.
-    pub std: Option<f64>,
-    /// The smallest number.
-    pub min: Option<f64>,
-    /// The largest number.
-    pub max: Option<f64>,
-    /// How many different categories.
-    pub distinct: Option<u64>,
-    /// The most frequent categories, at most [`TOP_MAX`], and how many rows have them.
-    pub top: Vec<(String, u64)>,
-}
-
-/// A feature that alone nearly decides the target: probably it knows what it should not.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct SuspiciousFeature {
-    /// The feature.
-    pub name: String,
-    /// How it was measured: `auc` or `correlation`.
-    pub measure: String,
-    /// Between [`SUSPICIOUS_FROM`] and 1.
-    pub value: f64,
-    /// The class that it decides, for a next-action model.
-    #[serde(default)]
-    pub class: Option<String>,
-}
-
-/// The most frequent categories that are recorded.
-pub const TOP_MAX: usize = 20;
-/// From this AUC or absolute correlation on, a feature is suspicious.
-pub const SUSPICIOUS_FROM: f64 = 0.98;
-/// The rows of each class, and the rows with a value, that it takes to suspect a feature.
-const SUSPICIOUS_ROWS_MIN: usize = 20;
-/// The rows on which features are suspected: evenly spread where there are more.
-const SUSPICIOUS_ROWS_MAX: usize = 20_000;
-
-/// What is known about a dataset beside its rows.
-pub(super) struct Asked<'a> {
-    pub(super) set: &'a FeatureSet,
-    pub(super) model: &'a PredictModel,
-    pub(super) classes: Option<&'a [String]>,
-    pub(super) from: Option<Timestamp>,
-    pub(super) known_until: Timestamp,
-    pub(super) last_offset: Offset,
-    pub(super) observed: u64,
-    pub(super) dropped: &'a BTreeMap<Drop, u64>,
-    pub(super) expression_failures: u64,
-}
-
-pub(super) fn record(asked: &Asked<'_>, features: &FeatureTable, targets: &[f64]) -> DatasetRecord {
-    let classes = asked.classes;
-    let columns: Vec<usize> = (0..features.columns().len()).collect();
-    let statistics = columns
-        .par_iter()
-        .map(|&column| statistics(features, column))
-        .collect();
-    let is_sum = matches!(asked.model.target, Target::Sum { .. });
-    let suspect = |&column: &usize| suspect(features, column, targets, classes, is_sum);
-    let suspicious = columns.par_iter().filter_map(suspect).collect();
+/// The record of a dataset of one of the models of a pass, before its rows are known.
+pub(super) fn begin(asked: &Asked, model: usize) -> DatasetRecord {
+    let of_model = &asked.models[model];
+    let counts = asked.counts.lock();
+    let of_counts = &counts.models[model];
     DatasetRecord {
-        model: asked.model.name.clone(),
+        model: of_model.model.name.clone(),
         definition_hash: asked.set.hash().to_owned(),
+        project_file: None,
+        seed: of_model.model.training.seed,
+        sample: of_model.model.sample,
         events: None,
-        last_offset: asked.last_offset,
+        last_offset: counts.last_offset,
         known_until: asked.known_until,
-        from: asked.from,
-        observed: asked.observed,
-        dropped: asked.dropped.clone(),
-        rows: targets.len() as u64,
-        expression_failures: asked.expression_failures,
-        features: features.columns().to_vec(),
-        target: target_statistics(targets, classes),
-        classes: classes.map(<[String]>::to_vec),
-        columns: statistics,
-        suspicious,
+        from: of_model.from,
+        observed: of_counts.observed,
+        dropped: of_counts.dropped.clone(),
+        rows: 0,
+        digest: String::new(),
+        expression_failures: asked.failures.load(Ordering::Relaxed) + of_counts.condition_failures,
+        features: Vec::new(),
+        classes: of_model.tracker.classes().map(<[String]>::to_vec),
+        target: TargetStatistics::default(),
+        columns: Vec::new(),
+        suspicious: Vec::new(),
     }
 }
 
-/// Mean, standard deviation, smallest and largest of numbers; `None` without any.
-fn moments(numbers: impl Iterator<Item = f64> + Clone) -> Option<(f64, f64, f64, f64)> {
-    let (count, sum) = numbers.clone().fold((0u64, 0.0), |(count, sum), number| {
-        (count + 1, sum + number)
-    });
-    if count == 0 {
-        return None;
-    }
-    let mean = sum / count as f64;
-    let (squares, min, max) = numbers.fold(
-        (0.0, f64::INFINITY, f64::NEG_INFINITY),
-        |(squares, min, max), number| {
-            (
-                squares + (number - mean).powi(2),
-                number.min(min),
-                number.max(max),
-            )
-        },
-    );
-    Some((mean, (squares / count as f64).sqrt(), min, max))
-}
-
-fn target_statistics(targets: &[f64], classes: Option<&[String]>) -> TargetStatistics {
-    let Some((mean, std, min, max)) = moments(targets.iter().copied()) else {
-        return TargetStatistics::default();
-    };
-    let mut counts = BTreeMap::new();
-    for (index, class) in classes.into_iter().flatten().enumerate() {
-        let count = targets
+impl Dataset {
+    /// SHA-256 over every bit of the rows and the names of their columns, in hexadecimal.
+    pub fn digest(&self) -> String {
+        let mut hash = Sha256::new();
+        let mut text = |text: &str| {
+            hash.update((text.len() as u64).to_le_bytes());
+            hash.update(text);
+        };
+        let columns = self.features.columns();
+        columns.iter().for_each(|column| text(&column.name));
+        self.entities
             .iter()
-            .filter(|&&target| target == index as f64)
-            .count();
-        counts.insert(class.clone(), count as u64);
-    }
-    TargetStatistics {
-        mean,
-        std,
-        min: Some(min),
-        max: Some(max),
-        classes: counts,
-    }
-}
-
-fn statistics(features: &FeatureTable, column: usize) -> ColumnStatistics {
-    let mut statistics = ColumnStatistics {
-        name: features.columns()[column].name.clone(),
-        missing: 0,
-        mean: None,
-        std: None,
-        min: None,
-        max: None,
-        distinct: None,
-        top: Vec::new(),
-    };
-    match features.values(column) {
-        ColumnValues::Number(numbers) => {
-            let present = numbers.iter().copied().filter(|number| !number.is_nan());
-            statistics.missing = (numbers.len() - present.clone().count()) as u64;
-            if let Some((mean, std, min, max)) = moments(present) {
-                (statistics.mean, statistics.std) = (Some(mean), Some(std));
-                (statistics.min, statistics.max) = (Some(min), Some(max));
+            .for_each(|person| text(person.as_str()));
+        for (moment, offset) in self.moments.iter().zip(&self.offsets) {
+            hash.update(moment.micros().to_le_bytes());
+            hash.update(offset.0.to_le_bytes());
+        }
+        let numbers = |hash: &mut Sha256, numbers: &[f64]| {
+            for number in numbers {
+                hash.update(number.to_bits().to_le_bytes());
             }
-        }
-        ColumnValues::Category(texts) => {
-            let mut counts: HashMap<&Arc<str>, u64> = HashMap::new();
-            for text in texts.iter().flatten() {
-                *counts.entry(text).or_insert(0) += 1;
-            }
-            statistics.missing = texts.iter().filter(|text| text.is_none()).count() as u64;
-            statistics.distinct = Some(counts.len() as u64);
-            let mut top: Vec<(String, u64)> = counts
-                .into_iter()
-                .map(|(text, count)| (text.to_string(), count))
-                .collect();
-            top.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-            top.truncate(TOP_MAX);
-            statistics.top = top;
-        }
-    }
-    statistics
-}
-
-/// A feature as numbers: categories by the mean of the target, where there are few.
-fn as_numbers(values: &ColumnValues, rows: &[usize], targets: &[f64]) -> Option<Vec<(f64, f64)>> {
-    match values {
-        ColumnValues::Number(numbers) => {
-            let pairs = rows.iter().map(|&row| (numbers[row], targets[row]));
-            Some(pairs.filter(|(number, _)| !number.is_nan()).collect())
-        }
-        ColumnValues::Category(texts) => {
-            let mut means: HashMap<&str, (f64, f64)> = HashMap::new();
-            for &row in rows {
-                if let Some(text) = &texts[row] {
-                    let mean = means.entry(text).or_insert((0.0, 0.0));
-                    *mean = (mean.0 + targets[row], mean.1 + 1.0);
+        };
+        numbers(&mut hash, &self.targets);
+        numbers(&mut hash, &self.weights);
+        for column in 0..columns.len() {
+            match self.features.values(column) {
+                ColumnValues::Number(column) => numbers(&mut hash, column),
+                ColumnValues::Category(texts) => {
+                    for text in texts {
+                        let text = text.as_deref();
+                        hash.update(
+                            text.map_or(u64::MAX, |text| text.len() as u64)
+                                .to_le_bytes(),
+                        );
+                        hash.update(text.unwrap_or_default());
+                    }
                 }
             }
-            // With many categories, each with a few rows, the means would just repeat the targets.
-            if means.len() * SUSPICIOUS_ROWS_MIN > rows.len() {
-                return None;
-            }
-            let mean = |text: &Arc<str>| {
-                means
-                    .get(&**text)
-                    .map_or(f64::NAN, |(sum, count)| sum / count)
-            };
-            Some(
-                rows.iter()
-                    .filter_map(|&row| Some((mean(texts[row].as_ref()?), targets[row])))
-                    .collect(),
-            )
         }
+        let digest = hash.finalize();
+        digest.iter().map(|byte| format!("{byte:02x}")).collect()
     }
-}
 
-fn suspect(
-    features: &FeatureTable,
-    column: usize,
-    targets: &[f64],
-    classes: Option<&[String]>,
-    is_sum: bool,
-) -> Option<SuspiciousFeature> {
-    let step = targets.len().div_ceil(SUSPICIOUS_ROWS_MAX).max(1);
-    let rows: Vec<usize> = (0..targets.len()).step_by(step).collect();
-    let name = features.columns()[column].name.clone();
-    let found = |measure: &str, value: f64, class: Option<String>| {
-        let measure = measure.to_owned();
-        (value >= SUSPICIOUS_FROM).then(|| SuspiciousFeature {
-            name: name.clone(),
-            measure,
-            value,
-            class,
-        })
-    };
-    if is_sum {
-        let pairs = as_numbers(features.values(column), &rows, targets)?;
-        return found("correlation", correlation(&pairs)?.abs(), None);
-    }
-    let questions: Vec<(f64, Option<String>)> = match classes {
-        None => vec![(1.0, None)],
-        Some(classes) => classes
-            .iter()
-            .enumerate()
-            .map(|(index, class)| (index as f64, Some(class.clone())))
-            .collect(),
-    };
-    questions.into_iter().find_map(|(class, label)| {
-        let is_class: Vec<f64> = targets
-            .iter()
-            .map(|&target| f64::from(u8::from(target == class)))
+    /// Writes down in the record what the rows are like.
+    pub(super) fn describe(&mut self, target: &Target) {
+        let classes = self.record.classes.as_deref();
+        let telling = Telling::new(target, classes, &self.targets);
+        let columns: Vec<usize> = (0..self.features.columns().len()).collect();
+        let columns: Vec<ColumnStatistics> = columns
+            .par_iter()
+            .map(|&column| ColumnStatistics {
+                alone: telling.alone(self.features.values(column)),
+                ..ColumnStatistics::of(&self.features, column)
+            })
             .collect();
-        let auc = auc(as_numbers(features.values(column), &rows, &is_class)?)?;
-        found("auc", auc.max(1.0 - auc), label)
-    })
-}
-
-/// Pearson's correlation of pairs; `None` where there are too few or one side does not vary.
-fn correlation(pairs: &[(f64, f64)]) -> Option<f64> {
-    if pairs.len() < SUSPICIOUS_ROWS_MIN {
-        return None;
+        let target = TargetStatistics::of(&self.targets, &self.weights, classes);
+        let digest = self.digest();
+        let record = &mut self.record;
+        record.digest = digest;
+        record.rows = self.targets.len() as u64;
+        record.features = self.features.columns().to_vec();
+        record.target = target;
+        record.suspicious = columns.iter().filter_map(SuspiciousFeature::of).collect();
+        record.columns = columns;
     }
-    let (a_mean, a_std, ..) = moments(pairs.iter().map(|pair| pair.0))?;
-    let (b_mean, b_std, ..) = moments(pairs.iter().map(|pair| pair.1))?;
-    let covariance = pairs
-        .iter()
-        .map(|(a, b)| (a - a_mean) * (b - b_mean))
-        .sum::<f64>()
-        / pairs.len() as f64;
-    let correlation = covariance / (a_std * b_std);
-    correlation.is_finite().then_some(correlation)
-}
-
-/// The area under the ROC curve of (value, 0 or 1): the share of pairs in which the 1 has the larger value, ties counting half
-/// (Mann and Whitney 1947).
-fn auc(mut pairs: Vec<(f64, f64)>) -> Option<f64> {
-    pairs.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let positives = pairs.iter().filter(|pair| pair.1 > 0.5).count();
-    let negatives = pairs.len() - positives;
-    if positives < SUSPICIOUS_ROWS_MIN || negatives < SUSPICIOUS_ROWS_MIN {
-        return None;
-    }
-    let (mut below, mut wins) = (0.0, 0.0);
-    for ties in pairs.chunk_by(|a, b| a.0 == b.0) {
-        let ones = ties.iter().filter(|pair| pair.1 > 0.5).count() as f64;
-        let zeros = ties.len() as f64 - ones;
-        wins += ones * (below + zeros / 2.0);
-        below += zeros;
-    }
-    Some(wins / (positives as f64 * negatives as f64))
 }

@@ -23,6 +23,7 @@ use super::division::{
 };
 use super::observe::Observer;
 use super::people::{People, Person};
+use super::sampling::Drawn;
 use crate::FeatureError;
 use crate::identity::{JOINING, learn};
 use crate::set::{Conditions, Entity, USER};
@@ -353,9 +354,14 @@ impl PersonPass<'_> {
             }
             let person = self.people.of(event);
             let is_occasion = |model: usize| occasions[model][index];
+            let observed = person.map(|person| Drawn {
+                person: &self.people.keys[person as usize],
+                moment: now,
+                offset,
+            });
             let models = self
                 .observer
-                .at_event(self.asked, event, person, now, is_occasion)?;
+                .at_event(self.asked, event, observed, now, is_occasion)?;
             if let Some(person) = person {
                 self.event(person, event, (index, &conditions), now, models)?;
                 self.observer.saw(person, event, now);
@@ -437,7 +443,12 @@ impl PersonPass<'_> {
     fn observe_periods(&mut self, until: Timestamp) -> Result<(), FeatureError> {
         for due in self.observer.periods(self.asked, until) {
             for person in due.persons {
-                if self.observer.at_period(self.asked, due.model, due.moment)? {
+                let observed = Drawn {
+                    person: &self.people.keys[person as usize],
+                    moment: due.moment,
+                    offset: self.last,
+                };
+                if self.observer.at_period(self.asked, due.model, observed)? {
                     let row = PersonRow {
                         models: 1 << due.model,
                         number: self.observed,

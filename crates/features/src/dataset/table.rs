@@ -25,7 +25,7 @@ const BATCH_ROWS: usize = 8_192;
 const ENTITY: &str = "entity";
 const MOMENT: &str = "moment";
 const OFFSET: &str = "offset";
-const TARGET: &str = "target";
+pub(super) const TARGET: &str = "target";
 const WEIGHT: &str = "weight";
 
 fn time_type() -> DataType {
@@ -33,8 +33,8 @@ fn time_type() -> DataType {
 }
 
 impl Dataset {
-    /// The rows as record batches: `entity`, `moment`, `offset`, `target`, `weight`, then the features by their names. The
-    /// [record](Dataset::record) is kept apart, as JSON.
+    /// The rows as record batches, at least one: `entity`, `moment`, `offset`, `target`, `weight`, then the features by their
+    /// names. The [record](Dataset::record) is kept apart, as JSON.
     ///
     /// # Errors
     /// Never for a dataset that was built here.
@@ -70,7 +70,8 @@ impl Dataset {
         }
         let all = RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)
             .map_err(DataFusionError::from)?;
-        let starts = (0..self.rows()).step_by(BATCH_ROWS);
+        // without rows there are columns all the same
+        let starts = (0..self.rows().max(1)).step_by(BATCH_ROWS);
         Ok(starts
             .map(|start| all.slice(start, BATCH_ROWS.min(self.rows() - start)))
             .collect())

@@ -19,7 +19,16 @@ use crate::{FeatureError, FeatureSet};
 /// The table of states: generation, entity and key → [`Slot`].
 pub(super) const STATES: &str = "feature_states";
 
+/// The bytes in front of a key in [`STATES`].
+pub(super) const KEY_PREFIX_BYTES: usize = 6;
+
 const SHARDS: usize = 64;
+
+/// What stands in [`STATES`] in front of the keys of an entity.
+pub(super) fn key_prefix(generation: u32, entity: usize) -> [u8; KEY_PREFIX_BYTES] {
+    let ([a, b, c, d], [e, f]) = (generation.to_be_bytes(), (entity as u16).to_be_bytes());
+    [a, b, c, d, e, f]
+}
 
 /// What stands under a key.
 #[derive(Debug, Clone, PartialEq)]
@@ -249,9 +258,8 @@ impl StateCache {
     }
 
     fn store_key(&self, entity: usize, key: &str) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(6 + key.len());
-        bytes.extend_from_slice(&self.generation.to_be_bytes());
-        bytes.extend_from_slice(&(entity as u16).to_be_bytes());
+        let mut bytes = Vec::with_capacity(KEY_PREFIX_BYTES + key.len());
+        bytes.extend_from_slice(&key_prefix(self.generation, entity));
         bytes.extend_from_slice(key.as_bytes());
         bytes
     }

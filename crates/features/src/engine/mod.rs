@@ -5,6 +5,7 @@
 
 mod cache;
 mod checkpoint;
+mod costs;
 mod items;
 mod links;
 mod rebuild;
@@ -27,6 +28,7 @@ use crate::set::{Conditions, USER};
 use crate::{FeatureError, FeatureSet, ModelFeatures};
 use cache::{STATES, Slot, StateCache};
 use checkpoint::{CURRENT, Checkpoint, read_checkpoint, write_checkpoint};
+pub use costs::StateCosts;
 use links::CacheLinks;
 pub use rebuild::Rebuild;
 use shared::Shared;

@@ -5,6 +5,7 @@ mod extract;
 mod hash;
 mod label;
 mod select;
+mod usage;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use crate::expression::{Declared, EventCondition, RowExpression};
 pub(crate) use extract::{Conditions, key_last_had};
 pub(crate) use select::EntityRead;
 pub use select::ModelFeatures;
+pub use usage::ColumnSources;
 
 /// The compiled feature definitions of a project. Cheap to clone.
 #[derive(Debug, Clone)]

@@ -134,7 +134,7 @@ async fn an_unknown_project_is_empty(lake: &impl Lake) {
     let missing = lake.read_dataset(&name, &model("a"), TableVersion(0)).await;
     assert!(
         matches!(missing, Err(StoreError::NotFound(_))),
-        "{missing:?}"
+        "a dataset that was never written"
     );
     let ahead = lake
         .read_events(
@@ -435,9 +435,9 @@ async fn datasets_are_replaced_and_stay<L: Lake>(open: &impl AsyncFn(&str) -> L)
     let empty = vec![batch(&["n"], &[])];
     let lake = open("datasets").await;
     let mut versions = Vec::new();
-    for rows in [&first, &second, &empty, &first] {
+    for (place, rows) in [&first, &second, &empty, &first].into_iter().enumerate() {
         versions.push(
-            lake.write_dataset(&name, &of, rows.clone())
+            lake.write_dataset(&name, &of, rows.clone(), &format!("note {place}"))
                 .await
                 .expect("write"),
         );
@@ -448,31 +448,81 @@ async fn datasets_are_replaced_and_stay<L: Lake>(open: &impl AsyncFn(&str) -> L)
         &(0..20_000).map(|n| Some(f64::from(n))).collect::<Vec<_>>(),
     );
     let other = lake
-        .write_dataset(&name, &model("other"), vec![large.clone()])
+        .write_dataset(&name, &model("other"), vec![large.clone()], "")
         .await
         .expect("write");
     assert!(
-        lake.write_dataset(&name, &of, Vec::new()).await.is_err(),
+        lake.write_dataset(&name, &of, Vec::new(), "")
+            .await
+            .is_err(),
         "without a batch there are no columns"
     );
     drop(lake);
     let lake = open("datasets").await;
-    for (version, rows) in versions.into_iter().zip([&first, &second, &empty, &first]) {
-        let read = lake.read_dataset(&name, &of, version).await.expect("read");
-        assert_same_rows(&read, rows);
+    let all = [&first, &second, &empty, &first];
+    for (version, rows) in versions.iter().zip(all) {
+        assert_same_rows(&rows_of(&lake, &of, *version).await.expect("read"), rows);
     }
     assert_same_rows(
-        &lake
-            .read_dataset(&name, &model("other"), other)
-            .await
-            .expect("read"),
+        &rows_of(&lake, &model("other"), other).await.expect("read"),
         &[large],
     );
-    let missing = lake.read_dataset(&name, &of, TableVersion(99)).await;
+    let missing = rows_of(&lake, &of, TableVersion(99)).await;
     assert!(
         matches!(missing, Err(StoreError::NotFound(_))),
         "{missing:?}"
     );
+    datasets_are_listed_and_removed(&lake, &versions, &first).await;
+    drop(lake);
+    let lake = open("datasets").await;
+    let rows = rows_of(&lake, &of, versions[3]).await.expect("read");
+    assert_same_rows(&rows, &first);
+    let rows = rows_of(&lake, &model("other"), other).await.expect("read");
+    assert_eq!(
+        rows.iter().map(RecordBatch::num_rows).sum::<usize>(),
+        20_000
+    );
+}
+
+async fn rows_of(
+    lake: &impl Lake,
+    of: &tidemill_core::ModelName,
+    version: TableVersion,
+) -> Result<Vec<RecordBatch>, StoreError> {
+    let rows = lake.read_dataset(&project("shop"), of, version).await?;
+    rows.try_collect().await
+}
+
+async fn datasets_are_listed_and_removed(
+    lake: &impl Lake,
+    versions: &[TableVersion],
+    first: &[RecordBatch],
+) {
+    let (name, of) = (project("shop"), model("will_return"));
+    let listed = async |before, limit| {
+        let listed = lake.datasets(&name, &of, before, limit).await;
+        let listed = listed.expect("list").into_iter();
+        let listed = listed.map(|dataset| (dataset.version, dataset.note, dataset.has_rows));
+        listed.collect::<Vec<_>>()
+    };
+    let line = |place: usize, has_rows| (versions[place], format!("note {place}"), has_rows);
+    let all: Vec<_> = (0..4).rev().map(|place| line(place, true)).collect();
+    assert_eq!(listed(None, 10).await, all);
+    assert_eq!(listed(Some(versions[3]), 2).await, all[1..3]);
+    let unknown = lake.datasets(&name, &model("unheard_of"), None, 10).await;
+    assert_eq!(unknown.expect("list"), Vec::new());
+
+    // the newest stays whether it is to be kept or not
+    let removed = lake.remove_datasets(&name, &of, &versions[..1]).await;
+    assert_eq!(removed.expect("remove"), 1); // the third has no rows to lose
+    let left = [line(3, true), line(2, true), line(1, false), line(0, true)];
+    assert_eq!(listed(None, 10).await, left);
+    let gone = rows_of(lake, &of, versions[1]).await;
+    assert!(matches!(gone, Err(StoreError::NotFound(_))), "{gone:?}");
+    let kept = rows_of(lake, &of, versions[0]).await.expect("read");
+    assert_same_rows(&kept, first);
+    let again = lake.remove_datasets(&name, &of, &versions[..1]).await;
+    assert_eq!(again.expect("remove"), 0);
 }
 
 /// The same columns and the same rows in the same order, to the bit, in whichever batches.

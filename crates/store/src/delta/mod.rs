@@ -15,6 +15,7 @@
 
 mod columns;
 mod compaction;
+mod datasets;
 mod decisions;
 mod disk;
 mod events;
@@ -27,18 +28,20 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use datafusion::arrow::record_batch::RecordBatch;
-use datafusion::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use parking_lot::Mutex;
 use tidemill_core::{Decision, DecisionId, EventKind, ModelName, Offset, Outcome, ProjectName};
 use tokio::sync::mpsc;
 
+use self::datasets::Datasets;
 pub(crate) use self::events::encode as encode_events;
 use self::ordered::{OrderedRows, Selection};
 use self::table::{DataFile, Table, TableSpec};
 use crate::event_rows::{EventColumns, EventRows, EventScan, EventTable};
-use crate::lake::{Compacted, EventsSnapshot, Sequenced, TableVersion};
+use crate::lake::{
+    Compacted, EventsSnapshot, RecordBatches, Sequenced, StoredDataset, TableVersion,
+};
 use crate::local::blocking;
 use crate::{DataFolder, Lake, LoggedEvent, StoreError};
 
@@ -76,7 +79,7 @@ pub struct DeltaLake {
     options: DeltaOptions,
     /// By their folder below the lake.
     tables: Mutex<HashMap<String, Arc<Table>>>,
-    /// Held while a dataset is written.
+    /// Held while a dataset is written or removed.
     datasets: tokio::sync::Mutex<()>,
 }
 
@@ -132,6 +135,15 @@ impl DeltaLake {
 
     fn outcomes(&self, project: &ProjectName) -> Arc<Table> {
         self.table(project, "outcomes", outcomes::spec)
+    }
+
+    fn datasets_of(&self, project: &ProjectName, model: &ModelName) -> Datasets {
+        let folder = self.folder.lake().join(project.as_str());
+        Datasets {
+            called: format!("the dataset of {model} of {project}"),
+            folder: folder.join("datasets").join(model.as_str()),
+            options: self.options.clone(),
+        }
     }
 }
 
@@ -336,32 +348,21 @@ impl Lake for DeltaLake {
         project: &ProjectName,
         model: &ModelName,
         rows: Vec<RecordBatch>,
+        note: &str,
     ) -> Result<TableVersion, StoreError> {
-        let Some(schema) = rows.first().map(RecordBatch::schema) else {
-            return Err(StoreError::backend(
-                "write a dataset",
-                "it has no batch, and so no columns",
-            ));
-        };
-        // Not kept open: a dataset is written once in a while, and its columns may be others each time.
-        let spec = TableSpec {
-            application: "tidemill/datasets".to_owned(),
-            schema,
-            by_date: false,
-            order: None,
-            statistics: "",
-        };
-        let folder = self
-            .folder
-            .lake()
-            .join(project.as_str())
-            .join("datasets")
-            .join(model.as_str());
         let _one_at_a_time = self.datasets.lock().await;
-        Table::new(folder, spec, self.options.clone())
-            .replace(rows)
-            .await
-            .map(TableVersion)
+        self.datasets_of(project, model).write(rows, note).await
+    }
+
+    async fn datasets(
+        &self,
+        project: &ProjectName,
+        model: &ModelName,
+        before: Option<TableVersion>,
+        limit: usize,
+    ) -> Result<Vec<StoredDataset>, StoreError> {
+        let datasets = self.datasets_of(project, model);
+        blocking(move || datasets.list(before, limit)).await
     }
 
     async fn read_dataset(
@@ -369,55 +370,19 @@ impl Lake for DeltaLake {
         project: &ProjectName,
         model: &ModelName,
         version: TableVersion,
-    ) -> Result<Vec<RecordBatch>, StoreError> {
-        let missing = || {
-            StoreError::NotFound(format!(
-                "version {} of the dataset of {model} of {project}",
-                version.0
-            ))
-        };
-        let folder = self
-            .folder
-            .lake()
-            .join(project.as_str())
-            .join("datasets")
-            .join(model.as_str());
-        if !folder
-            .join("_delta_log")
-            .join(format!("{:020}.json", version.0))
-            .is_file()
-        {
-            return Err(missing());
-        }
-        let spec = TableSpec {
-            application: String::new(),
-            schema: Arc::new(datafusion::arrow::datatypes::Schema::empty()),
-            by_date: false,
-            order: None,
-            statistics: "",
-        };
-        let (schema, files) = Table::new(folder, spec, self.options.clone())
-            .files_at(version.0)
-            .await?;
-        blocking(move || {
-            let mut rows = Vec::new();
-            for file in files {
-                let damaged = |e: String| StoreError::corrupt(file.path.display().to_string(), e);
-                let opened = std::fs::File::open(&file.path)
-                    .map_err(|e| StoreError::file("open", &file.path, e))?;
-                let reader = ParquetRecordBatchReaderBuilder::try_new(opened)
-                    .and_then(|builder| builder.with_batch_size(8_192).build())
-                    .map_err(|e| damaged(e.to_string()))?;
-                for batch in reader {
-                    rows.push(batch.map_err(|e| damaged(e.to_string()))?);
-                }
-            }
-            if rows.is_empty() {
-                rows.push(RecordBatch::new_empty(schema));
-            }
-            Ok(rows)
-        })
-        .await
+    ) -> Result<RecordBatches, StoreError> {
+        self.datasets_of(project, model).read(version).await
+    }
+
+    async fn remove_datasets(
+        &self,
+        project: &ProjectName,
+        model: &ModelName,
+        keep: &[TableVersion],
+    ) -> Result<u64, StoreError> {
+        let _one_at_a_time = self.datasets.lock().await;
+        let (datasets, keep) = (self.datasets_of(project, model), keep.to_vec());
+        blocking(move || datasets.remove(&keep)).await
     }
 
     async fn compact(&self, project: &ProjectName) -> Result<Compacted, StoreError> {

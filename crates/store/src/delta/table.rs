@@ -208,7 +208,7 @@ impl Table {
             .collect()
     }
 
-    /// The files of the table as it was at a version.
+    /// The columns and the files of the table as it was at a version.
     pub(super) async fn files_at(
         &self,
         version: u64,
@@ -231,8 +231,12 @@ impl Table {
         Ok((schema, self.files_of(&table)?))
     }
 
-    /// Replaces all rows, and the columns where they changed; returns the new version.
-    pub(super) async fn replace(&self, rows: Vec<RecordBatch>) -> Result<u64, StoreError> {
+    /// Replaces all rows, and the columns where they changed, with a note in the same commit; returns the new version.
+    pub(super) async fn replace(
+        &self,
+        rows: Vec<RecordBatch>,
+        note: &str,
+    ) -> Result<u64, StoreError> {
         let mut current = self.lock().await?;
         let files = current
             .as_ref()
@@ -240,8 +244,10 @@ impl Table {
             .transpose()?
             .unwrap_or_default();
         let (log_store, spec) = (self.log_store()?, self.spec.clone());
+        let noted = CommitProperties::default()
+            .with_metadata([("userMetadata".to_owned(), Value::from(note))]);
         off_executor(async move {
-            let replaced = replace_rows(current.take(), log_store, spec, files, rows)
+            let replaced = replace_rows(current.take(), log_store, spec, files, rows, noted)
                 .await
                 .map_err(|e| failed("write the table", e))?;
             let version = replaced.version().unwrap_or(0);
@@ -372,6 +378,7 @@ async fn replace_rows(
     spec: TableSpec,
     files: Vec<DataFile>,
     rows: Vec<RecordBatch>,
+    noted: CommitProperties,
 ) -> DeltaResult<DeltaTable> {
     use deltalake_core::kernel::MetadataExt;
 
@@ -412,7 +419,7 @@ async fn replace_rows(
             .into_iter()
             .map(Action::Add),
     );
-    commit(table, CommitProperties::default(), actions, overwrite()).await
+    commit(table, noted, actions, overwrite()).await
 }
 
 /// A place as Delta Lake and Parquet write it.

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use serde_json::{Value, json};
 
+use super::dataset_text::{distribution, optional, quantiles, share};
 use crate::cli::FeaturesCommand;
 use crate::client::Client;
 use crate::output::{Output, table};
@@ -16,25 +17,14 @@ pub async fn run(client: &Client, command: &FeaturesCommand, output: Output) -> 
                 value["toml"].as_str().unwrap_or("").trim_end().to_owned()
             });
         }
-        FeaturesCommand::Show { user: None, .. } => {
-            let features = client.get("/v1/features").await?;
-            output.result(&features, |value| {
-                let rows: Vec<Vec<String>> = value["features"]
-                    .as_array()
-                    .into_iter()
-                    .flatten()
-                    .map(|column| {
-                        ["name", "type", "label"]
-                            .map(|field| column[field].as_str().unwrap_or("").to_owned())
-                            .to_vec()
-                    })
-                    .collect();
-                if rows.is_empty() {
-                    return "no features yet: they are suggested from the events that arrive"
-                        .to_owned();
-                }
-                table(&["feature", "type", "meaning"], &rows)
-            });
+        FeaturesCommand::Show {
+            user: None, model, ..
+        } => {
+            let of = model
+                .as_ref()
+                .map_or_else(String::new, |model| format!("?model={model}"));
+            let report = client.get(&format!("/v1/features/report{of}")).await?;
+            output.result(&report, told);
         }
         FeaturesCommand::Show {
             user: Some(user), ..
@@ -55,6 +45,115 @@ pub async fn run(client: &Client, command: &FeaturesCommand, output: Output) -> 
         }
     }
     Ok(())
+}
+
+/// What features are like, what they cost and what they are good for.
+fn told(report: &Value) -> String {
+    let features: Vec<&Value> = report["features"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .collect();
+    if features.is_empty() {
+        return "no features yet: they are suggested from the events that arrive".to_owned();
+    }
+    let mut header = vec![
+        "feature",
+        "missing",
+        "p1",
+        "p50",
+        "p99",
+        "distribution",
+        "fresh",
+        "bytes",
+        "read",
+    ];
+    let mut models: Vec<&str> = features
+        .iter()
+        .flat_map(|feature| feature["models"].as_array().into_iter().flatten())
+        .filter_map(|of| of["model"].as_str())
+        .collect();
+    models.sort_unstable();
+    models.dedup();
+    let gains: Vec<String> = models
+        .iter()
+        .map(|model| format!("gain in {model}"))
+        .collect();
+    header.extend(gains.iter().map(String::as_str));
+    header.push("meaning");
+    let rows: Vec<Vec<String>> = features
+        .iter()
+        .map(|feature| report_row(feature, &models))
+        .collect();
+    let mut parts = vec![table(&header, &rows)];
+    let person = match report["person_bytes"].as_f64() {
+        Some(bytes) => format!(
+            "of a person {bytes:.0} bytes are stored on average ({} looked at); windows of one definition share their bytes",
+            report["persons"]
+        ),
+        None => "nothing is stored of anybody yet".to_owned(),
+    };
+    parts.push(person);
+    if features.iter().all(|feature| feature["values"].is_null()) {
+        parts.push("what the values are like is known from datasets: `tidemill dataset build MODEL` builds one".to_owned());
+    }
+    let unused: Vec<Vec<String>> = report["unused"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|feature| {
+            ["name", "why"]
+                .map(|field| feature[field].as_str().unwrap_or("").to_owned())
+                .to_vec()
+        })
+        .collect();
+    parts.push(if unused.is_empty() {
+        "every feature is used".to_owned()
+    } else {
+        table(&["unused", "why"], &unused)
+    });
+    parts.join("\n\n")
+}
+
+fn report_row(feature: &Value, models: &[&str]) -> Vec<String> {
+    let (values, rows) = (
+        &feature["values"],
+        feature["values"]["rows"].as_u64().unwrap_or(0),
+    );
+    let mut row = vec![feature["name"].as_str().unwrap_or("").to_owned()];
+    row.push(share(&values["missing"], rows));
+    row.extend(quantiles(values));
+    row.push(distribution(values, rows));
+    row.push(age(&feature["age_seconds"]));
+    row.push(optional(&feature["state_bytes"]));
+    let read = feature["read_us"].as_f64();
+    row.push(read.map_or_else(|| "-".to_owned(), |read| format!("{read:.1} µs")));
+    for model in models {
+        let of = feature["models"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .find(|of| of["model"] == *model);
+        row.push(match of {
+            None => String::new(),
+            Some(of) => optional(&of["gain"]),
+        });
+    }
+    row.push(feature["label"].as_str().unwrap_or("").to_owned());
+    row
+}
+
+/// Seconds in the unit that fits.
+fn age(seconds: &Value) -> String {
+    let Some(seconds) = seconds.as_f64() else {
+        return "never".to_owned();
+    };
+    match seconds.max(0.0) {
+        seconds if seconds >= 2.0 * 86_400.0 => format!("{:.0} d ago", seconds / 86_400.0),
+        seconds if seconds >= 2.0 * 3_600.0 => format!("{:.0} h ago", seconds / 3_600.0),
+        seconds if seconds >= 120.0 => format!("{:.0} min ago", seconds / 60.0),
+        seconds => format!("{seconds:.0} s ago"),
+    }
 }
 
 fn row(feature: &Value) -> Vec<String> {

@@ -1,5 +1,7 @@
 //! What each command does.
 
+mod dataset;
+mod dataset_text;
 mod decisions;
 mod doctor;
 mod features;
@@ -49,6 +51,7 @@ pub async fn run(cli: &Cli) -> Result<()> {
 async fn ask(client: &Client, command: &Command, output: Output) -> Result<()> {
     match command {
         Command::Features(command) => features::run(client, command, output).await,
+        Command::Dataset(command) => dataset::run(client, command, output).await,
         Command::Train(args) => models::train(client, &args.model, output).await,
         Command::Models(args) => models::show(client, args.model.as_deref(), output).await,
         Command::Promote(args) => models::promote(client, args, output).await,
@@ -67,7 +70,7 @@ async fn ask(client: &Client, command: &Command, output: Output) -> Result<()> {
 }
 
 fn data_of(command: &Command) -> &DataArgs {
-    use crate::cli::{FeaturesCommand, KeysCommand};
+    use crate::cli::{DatasetCommand, FeaturesCommand, KeysCommand};
     const NONE: &DataArgs = &DataArgs {
         data: None,
         project: None,
@@ -76,6 +79,12 @@ fn data_of(command: &Command) -> &DataArgs {
         Command::Features(FeaturesCommand::Suggest(data) | FeaturesCommand::Show { data, .. }) => {
             data
         }
+        Command::Dataset(
+            DatasetCommand::Build { data, .. }
+            | DatasetCommand::Show { data, .. }
+            | DatasetCommand::Diff { data, .. }
+            | DatasetCommand::Export { data, .. },
+        ) => data,
         Command::Train(args) => &args.data,
         Command::Models(args) => &args.data,
         Command::Predict(args) => &args.data,

@@ -5,6 +5,8 @@
 //! nothing but what was seen, in the order of names. It grows as more is seen; a category is given up when it turns out to have too
 //! many different values.
 
+mod text;
+
 use tidemill_core::event::Field;
 use tidemill_core::project::{
     Aggregate, EntityKind, FeatureDefinition, Formula, Operation, Project,
@@ -12,6 +14,7 @@ use tidemill_core::project::{
 use tidemill_core::{FeatureType, Span};
 
 use crate::seen::{SeenEvent, SeenEvents, SeenProperty};
+pub use text::{to_commented_toml, to_toml};
 
 /// The windows of suggested features.
 pub const WINDOWS: [Span; 4] = [
@@ -195,105 +198,6 @@ fn is_telling(seen: &SeenProperty) -> bool {
     !seen.more_values && repeats && (2..=CATEGORIES_MAX).contains(&seen.values.len())
 }
 
-/// The definitions as a part of a project file, each with a comment that says what it is.
-pub fn to_toml(definitions: &[FeatureDefinition]) -> String {
-    definitions.iter().map(write).collect::<Vec<_>>().join("\n")
-}
-
-fn write(definition: &FeatureDefinition) -> String {
-    let quoted = |text: &str| toml::Value::String(text.to_owned()).to_string();
-    let key = |text: &str| {
-        if text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
-            text.to_owned()
-        } else {
-            quoted(text)
-        }
-    };
-    let mut lines = vec![
-        format!("# {}", comment(definition)),
-        format!("[[features.{}]]", key(definition.entity.as_str())),
-        format!("name = {}", quoted(&definition.name)),
-    ];
-    if let Some(label) = &definition.label {
-        lines.push(format!("label = {}", quoted(label)));
-    }
-    match &definition.formula {
-        Formula::Expression(expression) => {
-            lines.push(format!("expression = {}", quoted(&expression.text)));
-        }
-        Formula::Aggregate(aggregate) => {
-            lines.push(format!(
-                "aggregate = {}",
-                quoted(aggregate.operation.as_str())
-            ));
-            let events: Vec<String> = aggregate.events.iter().map(|event| quoted(event)).collect();
-            match events.as_slice() {
-                [] => {}
-                [event] => lines.push(format!("event = {event}")),
-                events => lines.push(format!("event = [{}]", events.join(", "))),
-            }
-            if let Some(condition) = &aggregate.condition {
-                lines.push(format!("where = {}", quoted(&condition.text)));
-            }
-            if let Some(value) = &aggregate.value {
-                lines.push(format!("value = {}", quoted(&value.to_string())));
-            }
-            match aggregate.operation {
-                Operation::Last(FeatureType::Number) => lines.push("type = \"number\"".to_owned()),
-                Operation::Last(FeatureType::Category) => {
-                    lines.push("type = \"category\"".to_owned());
-                }
-                Operation::Top { k } => lines.push(format!("k = {k}")),
-                Operation::Decayed { half_life } => {
-                    lines.push(format!("half_life = \"{half_life}\""));
-                }
-                _ => {}
-            }
-            if !aggregate.windows.is_empty() {
-                let windows: Vec<String> = aggregate
-                    .windows
-                    .iter()
-                    .map(|window| format!("\"{window}\""))
-                    .collect();
-                lines.push(format!("windows = [{}]", windows.join(", ")));
-            }
-        }
-    }
-    lines.push(String::new());
-    lines.join("\n")
-}
-
-/// What a feature is, in words.
-fn comment(definition: &FeatureDefinition) -> String {
-    let aggregate = match &definition.formula {
-        Formula::Expression(_) => return "made of other features".to_owned(),
-        Formula::Aggregate(aggregate) => aggregate,
-    };
-    let events = if aggregate.events.is_empty() {
-        "anything".to_owned()
-    } else {
-        aggregate.events.join(" or ")
-    };
-    let value = aggregate
-        .value
-        .as_ref()
-        .map(ToString::to_string)
-        .unwrap_or_default();
-    let comment = match aggregate.operation {
-        Operation::Count => format!("how often: {events}"),
-        Operation::SinceLast => format!("how long ago: {events}"),
-        Operation::Sum => format!("{events}: the sum of {value}"),
-        Operation::Mean => format!("{events}: the mean of {value}"),
-        Operation::Min => format!("{events}: the smallest {value}"),
-        Operation::Max => format!("{events}: the largest {value}"),
-        Operation::Last(_) => format!("{events}: the latest {value}"),
-        Operation::Distinct => format!("{events}: how many different {value}"),
-        Operation::Decayed { .. } => format!("{events}: lately more than long ago {value}"),
-        Operation::Top { .. } => format!("{events}: the most frequent {value}"),
-    };
-    comment.replace(['\n', '\r'], " ").trim_end().to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -360,6 +264,48 @@ mod tests {
             .features;
         parsed.iter_mut().for_each(|definition| definition.line = 0);
         assert_eq!(parsed, definitions);
+    }
+
+    #[test]
+    fn every_choice_says_why_and_the_text_parses_again() {
+        let project = Project::parse(PROJECT).unwrap();
+        let mut seen = seen(40);
+        let rare: Event = serde_json::from_value(json!({
+            "message_id": "m", "kind": "track", "name": "Rare\nThing", "user_id": "u2",
+            "timestamp": "2011-12-09T12:50:00Z", "received_at": "2011-12-09T12:50:01Z", "properties": {}
+        }))
+        .unwrap();
+        seen.add(&rare);
+        let definitions = suggest(&seen, &project);
+        let commented = to_commented_toml(&definitions, &seen, &project);
+        for expected in [
+            "# how often: Order Completed. Seen 40 times, by 1 person, 2011-12-09 to 2011-12-09.",
+            "# Order Completed: the sum of properties.total. A number in 100 % of these events, from 0 to 39.",
+            "# Order Completed: the latest properties.country. 2 different values: DE (50 %), FR (50 %).",
+            "# how long ago: Order Completed. ",
+            "# - Rare Thing: seen 1 time about a person, 20 are needed",
+            "# - properties.order_id of Order Completed: 40 different values in 40 events",
+            "# - properties.constant of Order Completed: always 1",
+            "# - properties.product of Order Completed: the item, which has features of its own",
+        ] {
+            assert!(
+                commented.contains(expected),
+                "{expected} is not in\n{commented}"
+            );
+        }
+        let text = format!("{PROJECT}{commented}");
+        let parsed = Project::parse(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+        assert_eq!(parsed.features.len(), definitions.len());
+        let tables = commented.lines().filter(|line| line.starts_with("[["));
+        assert_eq!(tables.count(), definitions.len());
+        // each has its reason right above it
+        let lines: Vec<&str> = commented.lines().collect();
+        let above = lines.windows(2).filter(|pair| pair[1].starts_with("[["));
+        assert!(
+            above
+                .clone()
+                .all(|pair| pair[0].starts_with("# ") && pair[0].ends_with('.'))
+        );
     }
 
     #[test]

@@ -1,0 +1,348 @@
+//! Datasets: built from the lake, kept in the lake with their record, and built again from it.
+
+use std::sync::Arc;
+
+use futures::StreamExt;
+use serde::{Deserialize, Serialize};
+use tidemill_core::project::Project;
+use tidemill_core::{ModelName, RunId, Timestamp};
+use tidemill_features::dataset::{
+    Dataset, DatasetDiff, DatasetRecord, DatasetRequest, DriftRows, ReplayOptions, replay,
+};
+use tidemill_features::{FeatureSet, suggest};
+use tidemill_store::lake::{EventsSnapshot, RecordBatches, StoredDataset, TableVersion};
+use tidemill_store::{ArtifactHash, StoreError};
+
+use crate::project_loop::{CycleError, ProjectLoop};
+use crate::run::{RunDetail, describe};
+
+/// What is noted down in the lake with a dataset's rows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DatasetNote {
+    /// When it was written.
+    pub created_at: Timestamp,
+    /// The run that it was built for; absent where a person asked for it.
+    #[serde(default)]
+    pub run: Option<RunId>,
+    /// How it came about.
+    pub record: DatasetRecord,
+}
+
+/// A dataset as it is kept.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct KeptDataset {
+    /// Its version.
+    pub version: TableVersion,
+    /// Whether its rows are there still; the record always is.
+    pub has_rows: bool,
+    /// What was noted down with it.
+    #[serde(flatten)]
+    pub note: DatasetNote,
+}
+
+impl KeptDataset {
+    /// Whether it has the very rows of another one, bit for bit.
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        let (ours, theirs) = (&self.note.record, &other.note.record);
+        !ours.digest.is_empty() && ours.digest == theirs.digest
+    }
+}
+
+/// What a person asks for.
+impl ProjectLoop {
+    /// Builds the dataset that a run would learn from now, and keeps it.
+    ///
+    /// # Errors
+    /// When there is no such model or a store fails.
+    pub async fn build_dataset(
+        self: &Arc<Self>,
+        model: &ModelName,
+    ) -> Result<KeptDataset, CycleError> {
+        self.slot(model)?;
+        let (this, model) = (self.clone(), model.clone());
+        let build = async move {
+            let _one_at_a_time = this.running.lock().await;
+            this.catch_up().await?;
+            this.land(true).await?;
+            this.follow_suggestions().await?;
+            let now = this.clock.now();
+            let datasets = this.rows(std::slice::from_ref(&model), now).await?;
+            let dataset = datasets.first().ok_or(CycleError::Ended("building"))?;
+            this.keep_dataset(&model, None, dataset).await
+        };
+        self.beside(build).await
+    }
+
+    /// Builds a dataset again from its record, and keeps it under a new version.
+    ///
+    /// # Errors
+    /// When there is no such dataset, its record does not say enough, or a store fails.
+    pub async fn build_dataset_again(
+        self: &Arc<Self>,
+        model: &ModelName,
+        version: TableVersion,
+    ) -> Result<KeptDataset, CycleError> {
+        let before = self.dataset(model, version).await?;
+        let (this, model) = (self.clone(), model.clone());
+        let build = async move {
+            let _one_at_a_time = this.running.lock().await;
+            let dataset = this.rebuild_dataset(&before.note.record).await?;
+            this.keep_dataset(&model, None, &dataset).await
+        };
+        self.beside(build).await
+    }
+
+    /// Builds the rows that a record speaks of: from the events that were there then, with the definitions of then. They
+    /// are the same, bit for bit, unless a person was erased meanwhile.
+    ///
+    /// # Errors
+    /// When the record does not say enough, this version of the code computes other features, or a store fails.
+    pub async fn rebuild_dataset(
+        self: &Arc<Self>,
+        record: &DatasetRecord,
+    ) -> Result<Dataset, CycleError> {
+        let (Some(file), Some(snapshot)) = (&record.project_file, record.events) else {
+            let reason = "the record does not say from which events and definitions it was built";
+            return Err(CycleError::NotAllowed(reason.to_owned()));
+        };
+        let text = self.stores.artifacts.get(file).await?;
+        let project = Project::parse(&String::from_utf8_lossy(&text))?;
+        let set = FeatureSet::compile(&project, &project.features)?;
+        if set.hash() != record.definition_hash {
+            let reason =
+                "this version of tidemill computes features otherwise than the one that built it";
+            return Err(CycleError::NotAllowed(reason.to_owned()));
+        }
+        let model = project.models.get(&record.model);
+        let model = model.ok_or_else(|| CycleError::UnknownModel(record.model.to_string()))?;
+        let request = DatasetRequest {
+            model,
+            features: set.select(model)?,
+            from: record.from,
+        };
+        let datasets = self
+            .replay(&set, &[request], snapshot, record.known_until)
+            .await?;
+        let dataset = datasets.into_iter().next();
+        let mut dataset = dataset.ok_or(CycleError::Ended("building"))?;
+        dataset.record.project_file = Some(file.clone());
+        dataset.record.events = Some(snapshot);
+        Ok(dataset)
+    }
+
+    /// The datasets of a model, newest first, older than `before` where given.
+    ///
+    /// # Errors
+    /// When there is no such model, a store fails or a record is damaged.
+    pub async fn datasets(
+        &self,
+        model: &ModelName,
+        before: Option<TableVersion>,
+        limit: usize,
+    ) -> Result<Vec<KeptDataset>, CycleError> {
+        self.slot(model)?;
+        let lake = &self.stores.lake;
+        let name = &self.project.name;
+        let stored = lake.datasets(name, model, before, limit).await?;
+        stored.into_iter().filter_map(read).collect()
+    }
+
+    /// One dataset.
+    ///
+    /// # Errors
+    /// When there is no such dataset, a store fails or its record is damaged.
+    pub async fn dataset(
+        &self,
+        model: &ModelName,
+        version: TableVersion,
+    ) -> Result<KeptDataset, CycleError> {
+        let before = TableVersion(version.0.saturating_add(1));
+        let found = self.datasets(model, Some(before), 1).await?;
+        let found = found.into_iter().find(|found| found.version == version);
+        found.ok_or_else(|| CycleError::UnknownDataset(format!("{model}@{}", version.0)))
+    }
+
+    /// A dataset and its rows.
+    ///
+    /// # Errors
+    /// When there is no such dataset, its rows were removed, or a store fails.
+    pub async fn dataset_rows(
+        &self,
+        model: &ModelName,
+        version: TableVersion,
+    ) -> Result<(KeptDataset, RecordBatches), CycleError> {
+        let kept = self.dataset(model, version).await?;
+        let rows = if kept.has_rows {
+            let lake = &self.stores.lake;
+            lake.read_dataset(&self.project.name, model, version).await
+        } else {
+            Err(StoreError::NotFound(String::new()))
+        };
+        match rows {
+            Ok(rows) => Ok((kept, rows)),
+            // they may have been removed this very moment
+            Err(StoreError::NotFound(_)) => {
+                Err(CycleError::RowsRemoved(format!("{model}@{}", version.0)))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// What differs between two datasets of a model.
+    ///
+    /// # Errors
+    /// As [`ProjectLoop::dataset_rows`].
+    pub async fn diff_datasets(
+        &self,
+        model: &ModelName,
+        a: TableVersion,
+        b: TableVersion,
+    ) -> Result<DatasetDiff, CycleError> {
+        let a = self.drift_rows(model, a).await?;
+        let b = self.drift_rows(model, b).await?;
+        let diff = tokio::task::spawn_blocking(move || a.diff(b)).await;
+        Ok(diff.map_err(|_| CycleError::Ended("comparing datasets"))??)
+    }
+
+    async fn drift_rows(
+        &self,
+        model: &ModelName,
+        version: TableVersion,
+    ) -> Result<DriftRows, CycleError> {
+        let (kept, mut rows) = self.dataset_rows(model, version).await?;
+        let mut taken = DriftRows::new(kept.note.record);
+        while let Some(batch) = rows.next().await {
+            taken.push(&batch?)?;
+        }
+        Ok(taken)
+    }
+}
+
+/// What runs do.
+impl ProjectLoop {
+    /// The rows of several models from one pass over everything that has landed.
+    pub(crate) async fn rows(
+        self: &Arc<Self>,
+        models: &[ModelName],
+        now: Timestamp,
+    ) -> Result<Vec<Dataset>, CycleError> {
+        let project_file = self.keep_project_file().await?;
+        let lake = &self.stores.lake;
+        let snapshot = lake.events_snapshot(&self.project.name).await?;
+        let engine = self.engine();
+        let set = engine.set();
+        let mut requests = Vec::new();
+        for name in models {
+            let model = &self.slot(name)?.model;
+            let from = model.training.history.map(|history| now - history);
+            requests.push(DatasetRequest {
+                model,
+                features: set.select(model)?,
+                from,
+            });
+        }
+        let mut datasets = self.replay(set, &requests, snapshot, now).await?;
+        for dataset in &mut datasets {
+            dataset.record.events = Some(snapshot);
+            dataset.record.project_file = Some(project_file.clone());
+        }
+        Ok(datasets)
+    }
+
+    /// The rows that are asked for, from one pass over the events of a snapshot.
+    async fn replay(
+        self: &Arc<Self>,
+        set: &FeatureSet,
+        requests: &[DatasetRequest<'_>],
+        snapshot: EventsSnapshot,
+        known_until: Timestamp,
+    ) -> Result<Vec<Dataset>, CycleError> {
+        let lake = &self.stores.lake;
+        let events = lake.event_table(&self.project.name, snapshot).await?;
+        let options = ReplayOptions {
+            partitions: self.options.training_threads,
+            memory_bytes_max: self.options.replay_memory_bytes_max,
+            ..ReplayOptions::default()
+        };
+        let replayed = replay(set, requests, events, known_until, &options).await?;
+        let this = self.clone();
+        let assemble = move || this.training.install(|| replayed.datasets());
+        let datasets = tokio::task::spawn_blocking(assemble).await;
+        Ok(datasets.map_err(|_| CycleError::Ended("building datasets"))??)
+    }
+
+    /// The project file with which datasets are built now, the features that were suggested included, so that they can be built
+    /// again.
+    async fn keep_project_file(&self) -> Result<ArtifactHash, CycleError> {
+        let mut text = self.project.text.clone();
+        if self.project.features.is_empty() {
+            let engine = self.engine();
+            let suggested = suggest::to_toml(engine.set().definitions());
+            text = format!("{text}\n{suggested}");
+        }
+        Ok(self.stores.artifacts.put(text.into_bytes()).await?)
+    }
+
+    /// Writes a dataset to the lake, and removes the rows of those that are too many.
+    pub(crate) async fn keep_dataset(
+        &self,
+        model: &ModelName,
+        run: Option<RunId>,
+        dataset: &Dataset,
+    ) -> Result<KeptDataset, CycleError> {
+        let note = DatasetNote {
+            created_at: self.clock.now(),
+            run,
+            record: dataset.record.clone(),
+        };
+        let text = serde_json::to_string(&note).map_err(|source| StoreError::Backend {
+            action: "encode the record of a dataset",
+            source: source.into(),
+        })?;
+        let (lake, name) = (&self.stores.lake, &self.project.name);
+        let batches = dataset.to_batches()?;
+        let version = lake.write_dataset(name, model, batches, &text).await?;
+        // what takes up room is no reason to lose what was made; the next dataset tries again
+        if let Err(error) = self.remove_old_rows(model).await {
+            let error = describe(&error);
+            tracing::error!(%model, error, "the rows of old datasets cannot be removed");
+        }
+        Ok(KeptDataset {
+            version,
+            has_rows: true,
+            note,
+        })
+    }
+
+    /// Leaves the rows of the newest datasets, and of the one from which the champion was made.
+    async fn remove_old_rows(&self, model: &ModelName) -> Result<(), CycleError> {
+        let (lake, name) = (&self.stores.lake, &self.project.name);
+        let newest = lake.datasets(name, model, None, self.options.datasets_keep);
+        let mut keep: Vec<TableVersion> = newest.await?.iter().map(|kept| kept.version).collect();
+        if let Some(champion) = self.stores.catalog.champion(name, model).await? {
+            let detail = self.version(model, champion).await?.detail;
+            let detail: Option<RunDetail> = serde_json::from_value(detail).ok();
+            keep.extend(detail.and_then(|detail| detail.dataset_version));
+        }
+        lake.remove_datasets(name, model, &keep).await?;
+        Ok(())
+    }
+}
+
+/// A dataset of the lake with its record; none for those from before records were kept there.
+fn read(stored: StoredDataset) -> Option<Result<KeptDataset, CycleError>> {
+    if stored.note.is_empty() {
+        return None;
+    }
+    let damaged = |error: serde_json::Error| {
+        let what = format!("the record of dataset {}", stored.version.0);
+        let detail = error.to_string();
+        CycleError::Store(StoreError::Corrupt { what, detail })
+    };
+    let note = serde_json::from_str(&stored.note).map_err(damaged);
+    Some(note.map(|note| KeptDataset {
+        version: stored.version,
+        has_rows: stored.has_rows,
+        note,
+    }))
+}
