@@ -6,13 +6,13 @@ use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use tidemill_core::feature::FeatureColumn;
-use tidemill_cycle::FeatureReport;
+use tidemill_cycle::{ConsistencyReport, FeatureReport};
 use tidemill_features::suggest;
 
 use crate::app::App;
 use crate::gate::Caller;
 use crate::page::InQuery;
-use crate::problem::Problem;
+use crate::problem::{ErrorCode, Problem};
 
 /// The features that are kept now.
 #[derive(Debug, Serialize)]
@@ -72,4 +72,37 @@ pub(crate) async fn suggest(
             }))
         })
         .await
+}
+
+/// What was found when answers were read again.
+pub(crate) async fn consistency(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+) -> Result<Json<ConsistencyReport>, Problem> {
+    let look = move || Ok(caller.project.consistency()?);
+    app.admission.heavy(look).await.map(Json)
+}
+
+/// How many answers are read again.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Check {
+    /// The share of them, from 0 to 1; all of them where absent.
+    #[serde(default)]
+    share: Option<f64>,
+}
+
+/// Reads the answers again that were given since the last time.
+pub(crate) async fn check_consistency(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    InQuery(Check { share }): InQuery<Check>,
+) -> Result<Json<ConsistencyReport>, Problem> {
+    let share = share.unwrap_or(1.0);
+    if !(0.0..=1.0).contains(&share) {
+        let detail = format!("share is {share}, it is from 0 to 1");
+        return Err(Problem::new(ErrorCode::BadQuery, detail).field("share"));
+    }
+    let check = move || async move { Ok(caller.project.check_consistency(share).await?) };
+    app.admission.heavy_async(check).await.map(Json)
 }

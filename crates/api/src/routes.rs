@@ -139,6 +139,18 @@ pub fn routes() -> Vec<Route> {
         Route::new(Method::GET, "/v1/features/report", READ, features::report),
         Route::new(Method::GET, "/v1/events/counts", READ, events::counts),
         Route::new(Method::GET, "/v1/events/seen", READ, events::seen),
+        Route::new(
+            Method::GET,
+            "/v1/features/consistency",
+            READ,
+            features::consistency,
+        ),
+        Route::new(
+            Method::POST,
+            "/v1/features/consistency",
+            ADMIN,
+            features::check_consistency,
+        ),
         Route::new(Method::GET, "/v1/features", READ, features::list),
         Route::new(Method::GET, "/v1/features/suggest", READ, features::suggest),
         Route::new(Method::GET, "/v1/quarantine", READ, events::quarantine),

@@ -9,6 +9,7 @@
 //! This crate is *not* a face: it knows no HTTP and prints nothing.
 
 pub mod background;
+pub mod consistency;
 pub mod consume;
 pub mod datasets;
 pub mod examine;
@@ -25,6 +26,7 @@ pub mod service;
 pub mod version;
 
 pub use background::Background;
+pub use consistency::ConsistencyReport;
 pub use datasets::KeptDataset;
 pub use feature_report::FeatureReport;
 pub use project_loop::{CycleError, LoopOptions, ProjectLoop};

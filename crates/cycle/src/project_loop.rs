@@ -100,6 +100,8 @@ pub struct LoopOptions {
     pub training_threads: usize,
     /// How much memory the steps of a replay may take before they go to disk, in bytes.
     pub replay_memory_bytes_max: usize,
+    /// Which share of the answers is read again offline, from 0 to 1.
+    pub consistency_share: f64,
     /// The threads that land, train and tidy up; without any of their own, those of the caller do.
     pub background: Option<Handle>,
     /// Entities whose features are held in memory.
@@ -120,6 +122,7 @@ impl Default for LoopOptions {
             datasets_keep: 10,
             training_threads: (cores / 2).max(1),
             replay_memory_bytes_max: 1 << 30,
+            consistency_share: 0.01,
             background: None,
             cache_entries: EngineOptions::default().cache_entries,
             resamples: 500,

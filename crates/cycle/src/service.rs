@@ -101,6 +101,10 @@ impl ProjectLoop {
         .await
         .map_err(|_| CycleError::Ended("removing old features"))??;
         self.stores.lake.compact(&self.project.name).await?;
+        if self.options.consistency_share > 0.0 {
+            self.check_consistency(self.options.consistency_share)
+                .await?;
+        }
         Ok(())
     }
 }

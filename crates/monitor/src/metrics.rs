@@ -86,6 +86,8 @@ pub struct Metrics {
     landing_lag: Family<ProjectLabels, Gauge>,
     outcomes_waiting: Family<ProjectLabels, Gauge>,
     loop_failures: Family<ProjectLabels, Counter>,
+    consistency_values: Family<ProjectLabels, Gauge>,
+    consistency_mismatches: Family<ProjectLabels, Gauge>,
 }
 
 impl Default for Metrics {
@@ -103,6 +105,8 @@ impl Default for Metrics {
             landing_lag: Family::default(),
             outcomes_waiting: Family::default(),
             loop_failures: Family::default(),
+            consistency_values: Family::default(),
+            consistency_mismatches: Family::default(),
         };
         metrics.register();
         metrics
@@ -154,6 +158,16 @@ impl Metrics {
             "loop_failures",
             "Steps of the background loop that failed and are tried again",
             self.loop_failures.clone(),
+        );
+        registry.register(
+            "consistency_values",
+            "Values that were served and read again offline, since the features are defined as they are",
+            self.consistency_values.clone(),
+        );
+        registry.register(
+            "consistency_mismatches",
+            "Of these, those that differ: training sees what serving did not",
+            self.consistency_mismatches.clone(),
         );
     }
 
@@ -213,6 +227,18 @@ impl Metrics {
                 project: project.to_owned(),
             })
             .inc();
+    }
+
+    /// Sets how many served values were read again, and how many of them differ.
+    pub fn set_consistency(&self, project: &str, values: u64, mismatches: u64) {
+        let labels = ProjectLabels {
+            project: project.to_owned(),
+        };
+        let families = [&self.consistency_values, &self.consistency_mismatches];
+        for (family, count) in families.into_iter().zip([values, mismatches]) {
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            family.get_or_create(&labels).set(count);
+        }
     }
 
     /// Sets how far the parts of a project's loop are.

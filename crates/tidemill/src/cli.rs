@@ -194,6 +194,21 @@ pub enum FeaturesCommand {
         #[command(flatten)]
         data: DataArgs,
     },
+    /// Read the answers again that were given since the last check, from the lake, and compare every value with what was
+    /// served; fails where one differs.
+    #[command(after_help = "Example:\n  tidemill features check --project shop.toml --share 0.1")]
+    Check(CheckFeaturesArgs),
+}
+
+/// How `features check` chooses.
+#[derive(Debug, Args)]
+pub struct CheckFeaturesArgs {
+    /// The share of the answers that are read again, from 0 to 1.
+    #[arg(long, value_name = "SHARE", default_value_t = 1.0)]
+    pub share: f64,
+    /// Where the data are.
+    #[command(flatten)]
+    pub data: DataArgs,
 }
 
 /// Subcommands of `dataset`.

@@ -118,6 +118,15 @@ pub const SETTINGS: &[Setting] = &[
         },
     },
     Setting {
+        name: "consistency_share",
+        default: "0.01",
+        help: "share of the answers whose features are read again offline, from 0 to 1",
+        check: |text| match text.parse::<f64>() {
+            Ok(share) if (0.0..=1.0).contains(&share) => Ok(()),
+            _ => bail!("'{text}' is not a share from 0 to 1"),
+        },
+    },
+    Setting {
         name: "replay_memory_bytes",
         default: "1073741824",
         help: "memory that the events of a dataset may take before they go to disk",

@@ -193,6 +193,7 @@ fn loop_options(config: &Config) -> Result<LoopOptions> {
         datasets_keep: config.get("datasets_keep")?,
         cache_entries: config.get("cache_entries")?,
         training_threads,
+        consistency_share: config.get("consistency_share")?,
         replay_memory_bytes_max: config.get("replay_memory_bytes")?,
         ..default
     })

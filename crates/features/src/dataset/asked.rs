@@ -11,7 +11,7 @@ use tidemill_store::EventColumns;
 
 use super::record::Drop;
 use super::sampling::Sampler;
-use super::{DatasetRequest, REQUESTS_MAX};
+use super::{DatasetRequest, REQUESTS_MAX, Served};
 use crate::expression::EventCondition;
 use crate::set::{Entity, EntityRead, USER};
 use crate::target::TargetTracker;
@@ -24,6 +24,8 @@ pub(super) struct Asked {
     pub(super) models: Vec<AskedModel>,
     /// What any of the models reads.
     pub(super) features: ModelFeatures,
+    /// Where rows are read beside the models' observations, in the order of the log.
+    pub(super) served: Vec<Served>,
     pub(super) known_until: Timestamp,
     /// For each entity of the set, where its values stand in a row of steps.
     pub(super) layouts: Vec<Layout>,
@@ -126,6 +128,21 @@ impl Asked {
         let names = set.columns().iter().map(|column| column.name.as_str());
         let features =
             set.select_columns(&names.filter(|name| is_read(name)).collect::<Vec<_>>())?;
+        Ok(Self::of(models, features, Vec::new(), known_until))
+    }
+
+    /// Rows at given places instead of the observations of models; the places are in the order of the log.
+    pub(super) fn served(features: &ModelFeatures, served: Vec<Served>) -> Self {
+        Self::of(Vec::new(), features.clone(), served, Timestamp::EPOCH)
+    }
+
+    fn of(
+        models: Vec<AskedModel>,
+        features: ModelFeatures,
+        served: Vec<Served>,
+        known_until: Timestamp,
+    ) -> Self {
+        let set = features.set().clone();
         let mut layouts: Vec<Layout> = set.entities().iter().map(Layout::new).collect();
         let user = &mut layouts[USER];
         for asked in &models {
@@ -133,19 +150,20 @@ impl Asked {
             let column = needed.then(|| user.column(FeatureType::Number));
             user.of_targets.push(column);
         }
-        Ok(Self {
-            set: set.clone(),
+        Self {
             counts: Mutex::new(Counts {
                 last_offset: Offset::ZERO,
                 models: vec![ModelCounts::default(); models.len()],
             }),
             persons: Mutex::default(),
+            set,
             models,
             features,
+            served,
             known_until,
             layouts,
             failures: AtomicU64::new(0),
-        })
+        }
     }
 
     /// What is read of other entities than the user: the place among the reads, and the read.

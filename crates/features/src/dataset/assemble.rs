@@ -15,7 +15,7 @@ use super::asked::Asked;
 use super::record::{self, Drop};
 use super::replay::rows::{MODELS, MOMENT, NUMBER, OFFSET, PERSON, TARGETS, feature_name};
 use super::sampling::{Drawn, Sampler};
-use crate::FeatureError;
+use crate::{FeatureError, ModelFeatures};
 
 /// The dataset of each model, out of the rows of all of them.
 pub(super) fn datasets(
@@ -53,7 +53,7 @@ fn dataset(
         targets.as_primitive::<Float64Type>().values().to_vec()
     });
     let mut dataset = Dataset {
-        features: features(asked, &rows, model)?,
+        features: features(asked, &rows, &asked.models[model].features)?,
         entities,
         moments: longs(MOMENT)
             .into_iter()
@@ -124,9 +124,22 @@ fn rows_of(batches: &[RecordBatch], model: usize) -> Result<Option<RecordBatch>>
     Ok(Some(take_record_batch(&rows, &UInt64Array::from(order))?))
 }
 
-/// The columns that a model reads.
-fn features(asked: &Asked, rows: &Option<RecordBatch>, model: usize) -> Result<FeatureTable> {
-    let columns = asked.models[model].features.columns().to_vec();
+/// The features at the places that were asked for, in their order.
+pub(super) fn served(
+    asked: &Asked,
+    batches: &[RecordBatch],
+) -> std::result::Result<FeatureTable, FeatureError> {
+    let rows = rows_of(batches, 0)?;
+    Ok(features(asked, &rows, &asked.features)?)
+}
+
+/// Some of the columns that were read.
+fn features(
+    asked: &Asked,
+    rows: &Option<RecordBatch>,
+    wanted: &ModelFeatures,
+) -> Result<FeatureTable> {
+    let columns = wanted.columns().to_vec();
     let Some(rows) = rows else {
         return Ok(FeatureTable::new(columns));
     };

@@ -12,6 +12,7 @@
 //!   at `known_until`, the observation is dropped, whatever has happened already: dropping only the undecided ones would
 //!   favour one class.
 
+mod again;
 mod asked;
 mod assemble;
 mod division;
@@ -39,6 +40,7 @@ use tidemill_core::{FeatureTable, Offset, Span, Timestamp};
 use tidemill_store::EventTable;
 
 use crate::{FeatureError, FeatureSet, ModelFeatures};
+pub use again::{Served, read_again};
 use asked::Asked;
 pub use drift::{DRIFT_ROWS_MAX, DatasetDiff, DriftRows, FeatureDrift, Pair};
 pub use export::{Export, ExportFormat};

@@ -69,6 +69,12 @@ impl People {
         Some(self.canonical(number))
     }
 
+    /// The person that a key stands for, after joining identities.
+    pub(super) fn of_key(&mut self, key: &PersonKey) -> Person {
+        let number = self.number(key.is_user(), key.id());
+        self.canonical(number)
+    }
+
     fn number(&mut self, is_user: bool, id: &str) -> Person {
         let numbers = if is_user {
             &mut self.users

@@ -284,6 +284,8 @@ struct PersonPass<'a> {
     last: Offset,
     /// How many rows are read.
     observed: u32,
+    /// How many of the places at which something was served have been passed.
+    served: usize,
     schema: SchemaRef,
     partitions: GroupPartitions,
     /// The buckets of all partitions.
@@ -308,6 +310,7 @@ pub(super) fn person_steps<'a>(
         now: None,
         last: Offset::ZERO,
         observed: 0,
+        served: 0,
         schema: person_schema(asked),
         partitions: GroupPartitions::new(partitions),
         buckets: (0..partitions * BUCKETS)
@@ -322,6 +325,7 @@ pub(super) fn person_steps<'a>(
             return Ok(());
         }
     }
+    pass.read_served(Offset(u64::MAX))?;
     if pass.now.is_some() {
         pass.observe_periods(asked.known_until + Span::from_micros(1))?;
     }
@@ -346,6 +350,7 @@ impl PersonPass<'_> {
         for (index, event) in events.iter().enumerate() {
             let offset = rows.offset(index);
             let now = next_now(&mut self.last, offset, self.now, event)?;
+            self.read_served(offset)?;
             self.observe_periods(now)?;
             self.now = Some(now);
             self.last = offset;
@@ -438,6 +443,25 @@ impl PersonPass<'_> {
                 }
             }
         })
+    }
+
+    /// Reads the rows that were served before an event had been applied.
+    fn read_served(&mut self, before: Offset) -> Result<(), FeatureError> {
+        let asked = self.asked;
+        while let Some(served) = asked.served.get(self.served)
+            && served.offset < before
+        {
+            let person = self.people.of_key(&served.person);
+            let moment = self.now.map_or(served.moment, |now| now.max(served.moment));
+            let row = PersonRow {
+                models: 1,
+                number: number(self.served),
+                ..self.between(person, moment)
+            };
+            self.served += 1;
+            self.push(&row, |_| {})?;
+        }
+        Ok(())
     }
 
     fn observe_periods(&mut self, until: Timestamp) -> Result<(), FeatureError> {
@@ -633,6 +657,6 @@ fn next_now(
     Ok(now.map_or(received, |now| now.max(received)))
 }
 
-fn number(steps: usize) -> u32 {
-    u32::try_from(steps).expect("definitions name fewer than 2^32 events")
+fn number(place: usize) -> u32 {
+    u32::try_from(place).expect("there are fewer than 2^32 kinds of events, and rows")
 }

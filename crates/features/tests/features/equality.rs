@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::samples::{START, at, built, event, project, store};
+use crate::samples::{START, again, at, built, event, project, store};
 use proptest::prelude::*;
 use serde_json::json;
 use tidemill_core::event::PersonKey;
-use tidemill_core::{FeatureValue, Offset, Project, Span, Timestamp};
-use tidemill_features::dataset::{Dataset, DatasetRequest};
+use tidemill_core::{FeatureTable, FeatureValue, Offset, Project, Span, Timestamp};
+use tidemill_features::dataset::{Dataset, DatasetRequest, Served};
 use tidemill_features::{Engine, EngineOptions, FeatureSet, ModelFeatures};
 use tidemill_store::LoggedEvent;
 use tidemill_store::memory::MemoryState;
@@ -412,6 +412,34 @@ fn datasets(
     )
 }
 
+/// What was read online after each event, read again offline.
+fn served_again(
+    project: &Project,
+    events: &[LoggedEvent],
+    online: &Rows,
+    run: Run,
+) -> FeatureTable {
+    let set = FeatureSet::compile(project, &project.features).unwrap();
+    let features = set
+        .select(&project.models[&"at_event".parse().unwrap()])
+        .unwrap();
+    let served: Vec<Served> = online
+        .keys()
+        .map(|(person, offset, moment)| Served {
+            person: serde_json::from_value(json!(person)).unwrap(),
+            moment: *moment,
+            offset: Offset(*offset),
+        })
+        .collect();
+    again(
+        &features,
+        &served,
+        events,
+        run.partitions,
+        run.memory_bytes_max,
+    )
+}
+
 fn assert_same(dataset: &Dataset, online: &Rows, by_offset: bool) {
     for row in 0..dataset.rows() {
         let offset = if by_offset { dataset.offsets[row].0 } else { 0 };
@@ -450,6 +478,12 @@ proptest! {
         for dataset in &datasets {
             let dropped: u64 = dataset.record.dropped.values().sum();
             prop_assert_eq!(dataset.record.observed, dropped + dataset.rows() as u64);
+        }
+        let again = served_again(&project, &events, &event_rows, run);
+        for (row, expected) in event_rows.values().enumerate() {
+            for (column, expected) in expected.iter().enumerate() {
+                prop_assert!(again.value(row, column).same_bits(expected));
+            }
         }
         let opens = events.iter().filter(|logged| logged.event.name == "Open").count();
         prop_assert_eq!(datasets[0].record.observed, opens as u64);

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use tidemill_core::{Event, Offset, Project, Timestamp};
-use tidemill_features::FeatureSet;
-use tidemill_features::dataset::{Dataset, DatasetRequest, ReplayOptions, replay};
+use tidemill_core::{Event, FeatureTable, Offset, Project, Timestamp};
+use tidemill_features::dataset::{
+    Dataset, DatasetRequest, ReplayOptions, Served, read_again, replay,
+};
+use tidemill_features::{FeatureSet, ModelFeatures};
 use tidemill_store::LoggedEvent;
 use tidemill_store::memory::{MemoryEvents, MemoryState};
 
@@ -49,16 +51,37 @@ pub(crate) fn built(
     partitions: usize,
     memory_bytes_max: usize,
 ) -> Vec<Dataset> {
-    let options = ReplayOptions {
+    let options = options(partitions, memory_bytes_max);
+    let events = Arc::new(MemoryEvents::new(events).unwrap());
+    let replayed = runtime().block_on(replay(set, requests, events, known_until, &options));
+    replayed.unwrap().datasets().unwrap()
+}
+
+/// What was served, read again.
+pub(crate) fn again(
+    features: &ModelFeatures,
+    served: &[Served],
+    events: &[LoggedEvent],
+    partitions: usize,
+    memory_bytes_max: usize,
+) -> FeatureTable {
+    let options = options(partitions, memory_bytes_max);
+    let events = Arc::new(MemoryEvents::new(events).unwrap());
+    let table = runtime().block_on(read_again(features, served, events, &options));
+    table.unwrap()
+}
+
+fn options(partitions: usize, memory_bytes_max: usize) -> ReplayOptions {
+    ReplayOptions {
         partitions,
         memory_bytes_max,
         spill_folder: None,
-    };
-    let events = Arc::new(MemoryEvents::new(events).unwrap());
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .build()
-        .unwrap();
-    let replayed = runtime.block_on(replay(set, requests, events, known_until, &options));
-    replayed.unwrap().datasets().unwrap()
+        .unwrap()
 }

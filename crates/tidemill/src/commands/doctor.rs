@@ -24,6 +24,7 @@ fn bad(text: String) -> Finding {
 pub async fn run(client: &Client, output: Output) -> Result<()> {
     let mut findings = events(client).await?;
     findings.push(quarantine(client).await?);
+    findings.extend(consistency(client).await?);
     let models = client.get("/v1/models").await?;
     let seen = client.get("/v1/events/seen").await?;
     for status in models["models"].as_array().into_iter().flatten() {
@@ -76,6 +77,20 @@ async fn events(client: &Client) -> Result<Vec<Finding>> {
         "{} events are stored",
         thousands(stored)
     ))])
+}
+
+/// Whether what was served is what training sees, where that was looked at.
+async fn consistency(client: &Client) -> Result<Option<Finding>> {
+    let report = client.get("/v1/features/consistency").await?;
+    if report["answers"].as_u64().unwrap_or(0) == 0 {
+        return Ok(None);
+    }
+    let text = super::features::compared(&report);
+    Ok(Some(if report["mismatches"].as_u64() == Some(0) {
+        good(text)
+    } else {
+        bad(text)
+    }))
 }
 
 async fn quarantine(client: &Client) -> Result<Finding> {

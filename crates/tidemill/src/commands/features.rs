@@ -1,12 +1,12 @@
 //! `features`: suggest a section for the project file, show what is known.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
 use super::dataset_text::{distribution, optional, quantiles, share};
 use crate::cli::FeaturesCommand;
 use crate::client::Client;
-use crate::output::{Output, table};
+use crate::output::{Output, table, thousands};
 
 /// Carries out a subcommand.
 pub async fn run(client: &Client, command: &FeaturesCommand, output: Output) -> Result<()> {
@@ -16,6 +16,14 @@ pub async fn run(client: &Client, command: &FeaturesCommand, output: Output) -> 
             output.result(&suggested, |value| {
                 value["toml"].as_str().unwrap_or("").trim_end().to_owned()
             });
+        }
+        FeaturesCommand::Check(args) => {
+            let path = format!("/v1/features/consistency?share={}", args.share);
+            let report = client.post(&path, &json!({})).await?;
+            output.result(&report, compared);
+            if report["mismatches"].as_u64() != Some(0) {
+                bail!("what was served is not what training sees");
+            }
         }
         FeaturesCommand::Show {
             user: None, model, ..
@@ -45,6 +53,39 @@ pub async fn run(client: &Client, command: &FeaturesCommand, output: Output) -> 
         }
     }
     Ok(())
+}
+
+/// What was found when answers were read again.
+pub fn compared(report: &Value) -> String {
+    let count = |name: &str| thousands(report[name].as_u64().unwrap_or(0));
+    let mut text = format!(
+        "{} values of {} answers were read again, {} differ",
+        count("values"),
+        count("answers"),
+        count("mismatches"),
+    );
+    let features: Vec<Vec<String>> = report["features"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(name, found)| {
+            let count = |kind: &str| thousands(found[kind].as_u64().unwrap_or(0));
+            let example = found["example"].as_str().unwrap_or("-").to_owned();
+            let (online, offline) = (count("missing_online"), count("missing_offline"));
+            vec![name.clone(), online, offline, count("different"), example]
+        })
+        .collect();
+    if !features.is_empty() {
+        let head = [
+            "feature",
+            "missing online",
+            "missing offline",
+            "different",
+            "decision",
+        ];
+        text = format!("{text}\n\n{}", table(&head, &features));
+    }
+    text
 }
 
 /// What features are like, what they cost and what they are good for.

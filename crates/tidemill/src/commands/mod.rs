@@ -79,6 +79,7 @@ fn data_of(command: &Command) -> &DataArgs {
         Command::Features(FeaturesCommand::Suggest(data) | FeaturesCommand::Show { data, .. }) => {
             data
         }
+        Command::Features(FeaturesCommand::Check(args)) => &args.data,
         Command::Dataset(
             DatasetCommand::Build { data, .. }
             | DatasetCommand::Show { data, .. }

@@ -73,6 +73,7 @@ pub async fn run(cli: &Cli, args: &DemoArgs) -> Result<()> {
     }
     replay.finish(&mut timeline).await?;
     timeline.end(stopwatch.seconds(), &project_loop).await?;
+    timeline.compared(&project_loop.check_consistency(1.0).await?);
 
     let Some(listener) = listener else {
         project_loop.commit()?;

@@ -8,9 +8,9 @@ use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use tidemill_core::{ModelName, Timestamp};
-use tidemill_cycle::ProjectLoop;
 use tidemill_cycle::examine::{Compared, called};
 use tidemill_cycle::run::RunDetail;
+use tidemill_cycle::{ConsistencyReport, ProjectLoop};
 use tidemill_evaluate::report::MetricValue;
 use tidemill_evaluate::{Metric, Verdict};
 use tidemill_monitor::LiveQuality;
@@ -255,6 +255,17 @@ impl Timeline {
             "champions": champions,
         }));
         Ok(())
+    }
+
+    /// Whether what was served is what a training sees.
+    pub fn compared(&mut self, report: &ConsistencyReport) {
+        self.text(&format!(
+            "{} features of {} answers were read again from the lake, as a training would see them: {} differ from what was served.",
+            thousands(report.values),
+            thousands(report.answers),
+            thousands(report.mismatches),
+        ));
+        self.json(&json!({ "type": "consistency", "report": report }));
     }
 
     /// How to go on from here.
