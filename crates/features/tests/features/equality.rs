@@ -109,6 +109,87 @@ value = "properties.item"
 windows = ["1d", "7d"]
 
 [[features.user]]
+name = "spread"
+aggregate = "stddev"
+value = "properties.seconds"
+windows = ["1h", "1d", "30d"]
+
+[[features.user]]
+name = "median"
+aggregate = "quantile"
+value = "properties.seconds"
+windows = ["1d", "30d"]
+
+[[features.user]]
+name = "upper"
+aggregate = "quantile"
+q = 0.9
+event = ["Open", "Buy"]
+value = "properties.seconds"
+
+[[features.user]]
+name = "first_item"
+aggregate = "first"
+type = "category"
+value = "properties.item"
+windows = ["1h", "7d"]
+
+[[features.user]]
+name = "first_seconds"
+aggregate = "first"
+type = "number"
+value = "properties.seconds"
+
+[[features.user]]
+name = "since_first"
+aggregate = "since_first"
+windows = ["1h", "1d", "30d"]
+
+[[features.user]]
+name = "since_last"
+aggregate = "since_last"
+windows = ["1h", "1d", "30d"]
+
+[[features.user]]
+name = "path"
+aggregate = "recent"
+k = 3
+type = "category"
+value = "properties.item"
+windows = ["1h", "7d"]
+
+[[features.user]]
+name = "lately"
+aggregate = "recent"
+k = 2
+type = "number"
+value = "properties.seconds"
+where = "properties.seconds > 1.0"
+
+[[features.user]]
+name = "sessions"
+aggregate = "distinct"
+value = "properties.session"
+windows = ["1d", "30d"]
+
+[[features.user]]
+name = "session"
+aggregate = "top"
+k = 3
+value = "properties.session"
+windows = ["1h", "30d"]
+
+[[features.user]]
+name = "spent_per_open"
+aggregate = "ratio"
+numerator = "spent"
+denominator = "opens"
+
+[[features.user]]
+name = "varies"
+expression = "spread_30d / spent_per_open_1d"
+
+[[features.user]]
 name = "per_open"
 expression = "spent_30d / opens_7d"
 
@@ -127,6 +208,53 @@ name = "spent"
 aggregate = "sum"
 value = "properties.seconds"
 where = "user_id IS NOT NULL"
+
+[[features.item]]
+name = "spread"
+aggregate = "stddev"
+value = "properties.seconds"
+
+[[features.item]]
+name = "median"
+aggregate = "quantile"
+value = "properties.seconds"
+windows = ["1h", "30d"]
+
+[[features.item]]
+name = "first_country"
+aggregate = "first"
+type = "number"
+value = "properties.country"
+windows = ["1d"]
+
+[[features.item]]
+name = "age"
+aggregate = "since_first"
+
+[[features.item]]
+name = "who"
+aggregate = "recent"
+k = 4
+type = "category"
+value = "user_id"
+windows = ["1d", "30d"]
+
+[[features.item]]
+name = "sessions"
+aggregate = "distinct"
+value = "properties.session"
+
+[[features.item]]
+name = "top_user"
+aggregate = "top"
+value = "user_id"
+windows = ["7d"]
+
+[[features.item]]
+name = "spent_per_session"
+aggregate = "ratio"
+numerator = "spent"
+denominator = "sessions"
 
 [[features.item]]
 name = "share"
@@ -154,7 +282,7 @@ kind = "predict"
 entity = "user"
 observe = { every = "12h", active_within = "3d" }
 target = { sum = "Buy.properties.seconds", within = "2d" }
-features = ["user.spent*", "item.*", "country.*"]
+features = ["user.spent*", "user.path*", "user.median*", "user.since*", "item.*", "country.*"]
 "#;
 
 /// One random event: who (0–3 a user, 4–7 an anonymous id, 8 both, 9 nobody), what, how much later it is received, how much earlier
@@ -211,6 +339,7 @@ fn events(draws: &[Draw]) -> Vec<LoggedEvent> {
             }
             _ => {}
         }
+        fields["properties"]["session"] = json!(format!("s{index}"));
         if item < 4 {
             fields["properties"]["item"] = json!(format!("i{item}"));
         }
@@ -375,6 +504,11 @@ const ORDINARY: Run = Run {
     memory_bytes_max: 1 << 30,
 };
 
+const SPILLING: Run = Run {
+    partitions: 3,
+    memory_bytes_max: 50_000,
+};
+
 fn runs() -> impl Strategy<Value = Run> {
     // with a few thousand bytes nearly every step goes to disk
     let memory = prop_oneof![Just(4_000usize), Just(1 << 30)];
@@ -469,32 +603,55 @@ proptest! {
     }
 }
 
+/// Draws that look random; the fewer people, the more each of them does.
+fn many_draws(count: u32, people: u32) -> Vec<Draw> {
+    let draw = |n: u32| {
+        let mix = n.wrapping_mul(2_654_435_761) >> 7;
+        let part = |shift: u32, of: u32| ((mix >> shift) % of) as u8;
+        (
+            part(0, people),
+            part(3, 10),
+            i64::from(part(5, 200)) * 20,
+            0,
+            part(9, 6),
+            part(11, 4),
+            f64::from(part(13, 100)) / 7.0,
+        )
+    };
+    (0..count).map(draw).collect()
+}
+
+/// One person does enough for every sketch to be full and every bound to be reached.
+#[test]
+fn online_equals_offline_also_where_states_are_full() {
+    let project = project(PROJECT);
+    let events = events(&many_draws(700, 1));
+    let known_until = events.last().unwrap().event.received_at + Span::from_days(1);
+    let (event_rows, period_rows) = online_rows(&project, &events, &[], known_until);
+    for run in [ORDINARY, SPILLING] {
+        let datasets = datasets(&project, &events, run, known_until);
+        assert_same(&datasets[0], &event_rows, true);
+        assert_same(&datasets[1], &period_rows, false);
+    }
+    let datasets = datasets(&project, &events, ORDINARY, known_until);
+    let names = datasets[0].features.columns().iter();
+    let sessions = names
+        .map(|column| column.name.as_str())
+        .position(|name| name == "user.sessions_30d");
+    let found = datasets[0]
+        .features
+        .value(datasets[0].rows() - 1, sessions.unwrap());
+    assert!(found.as_number() > 200.0, "{found:?}");
+}
+
 #[test]
 fn datasets_are_the_same_whenever_they_are_built_and_however_they_are_kept() {
     let project = project(PROJECT);
-    let draws: Vec<Draw> = (0..3_000u32)
-        .map(|n| {
-            let mix = n.wrapping_mul(2_654_435_761) >> 7;
-            let part = |shift: u32, of: u32| ((mix >> shift) % of) as u8;
-            (
-                part(0, 10),
-                part(3, 10),
-                i64::from(part(5, 200)) * 20,
-                0,
-                part(9, 6),
-                part(11, 4),
-                f64::from(part(13, 100)) / 7.0,
-            )
-        })
-        .collect();
+    let draws = many_draws(3_000, 10);
     let events = events(&draws);
     let known_until = events.last().unwrap().event.received_at;
-    let spilling = Run {
-        partitions: 3,
-        memory_bytes_max: 50_000,
-    };
     let first = datasets(&project, &events, ORDINARY, known_until);
-    let second = datasets(&project, &events, spilling, known_until);
+    let second = datasets(&project, &events, SPILLING, known_until);
     for (first, second) in first.iter().zip(&second) {
         assert!(first.rows() > 100, "{}", first.rows());
         assert_eq!(format!("{first:?}"), format!("{second:?}"));

@@ -5,6 +5,7 @@
     reason = "a test that cannot go on fails where it stands"
 )]
 
+mod brute_force;
 mod datasets;
 mod definitions;
 mod engine;
