@@ -219,6 +219,25 @@ mod tests {
         }
     }
 
+    /// `z` came 15 times, but gave way to `v` in the full cell, where `v` seems to have come 11 times.
+    #[test]
+    fn a_window_gives_credit_for_what_a_full_cell_forgot() {
+        let mut full = Top(Vec::new());
+        let others = (0..TOP_PER_CELL_MAX - 1).map(|number| format!("a{number:02}"));
+        for text in others.chain(["z".to_owned()]) {
+            (0..10).for_each(|_| full.add(&text.clone().into()));
+        }
+        full.add(&"v".into());
+        let mut small = Top(Vec::new());
+        (0..5).for_each(|_| small.add(&"z".into()));
+        let mut row = Vec::new();
+        Top::read(&[&small, &full], 2, &mut row);
+        assert_eq!(
+            row,
+            ["z", "v"].map(|text| FeatureValue::Category(text.into()))
+        );
+    }
+
     #[test]
     fn frequent_values_survive_many_rare_ones() {
         let mut cell = Top(Vec::new());
