@@ -140,6 +140,20 @@ proptest! {
     }
 }
 
+/// An event with a number and a text that no other has.
+fn many_values(offset: u64, timestamp: i64) -> Extracted {
+    let mix = offset.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
+    let number = Value::Number((mix % 1_000_000) as f64 / 7.0 - 10_000.0);
+    let text = Value::Category(format!("value {mix}").into());
+    Extracted {
+        timestamp,
+        offset,
+        steps: 0,
+        passed: 1,
+        values: Box::new([number, text]),
+    }
+}
+
 /// Every sketch full, every list at its bound: stored without loss, and damage is found or harmless.
 #[test]
 fn full_states_are_stored_without_loss() {
@@ -147,17 +161,12 @@ fn full_states_are_stored_without_loss() {
     let mut state = EntityState::new(&plan);
     for offset in 0..3_000u64 {
         let now = 1_300_000_000_000_000 + offset as i64 * 1_000_000;
-        let mix = offset.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
-        let number = Value::Number((mix % 1_000_000) as f64 / 7.0 - 10_000.0);
-        let text = Value::Category(format!("value {mix}").into());
-        let event = Extracted {
-            timestamp: now - (mix % 100) as i64 * 1_000_000,
-            offset,
-            steps: 0,
-            passed: 1,
-            values: Box::new([number, text]),
-        };
-        state.update(&plan, &event, Timestamp::from_micros(now));
+        let late = (offset % 100) as i64 * 1_000_000;
+        state.update(
+            &plan,
+            &many_values(offset, now - late),
+            Timestamp::from_micros(now),
+        );
     }
     let bytes = state.encode(&plan);
     assert_eq!(EntityState::decode(&plan, &bytes), Ok(state));
@@ -174,6 +183,58 @@ fn full_states_are_stored_without_loss() {
             let mut merged = state.clone();
             merged.merge(&plan, state, moment);
         }
+    }
+}
+
+/// The largest states of `docs/features.md`, after thousands of events over 50 minutes with texts of at most 27 bytes.
+#[test]
+fn states_are_as_small_as_the_guide_says() {
+    let (number, category) = (FeatureType::Number, FeatureType::Category);
+    let text_bytes = 1 + 1 + 27;
+    for (operation, value, bytes_max) in [
+        (Operation::Count, None, 3),
+        (Operation::Sum, Some(0), 9),
+        (Operation::Mean, Some(0), 12),
+        (Operation::Stddev, Some(0), 21),
+        (Operation::Min, Some(0), 9),
+        (Operation::Quantile { q: 0.5 }, Some(0), 3 + 256 * 5),
+        (Operation::First(number), Some(0), 20 + 9),
+        (Operation::Last(category), Some(1), 20 + text_bytes),
+        (Operation::SinceFirst, None, 8),
+        (Operation::SinceLast, None, 8),
+        (Operation::Distinct, Some(1), 770),
+        (Operation::Top { k: 10 }, Some(1), 1 + 32 * (text_bytes + 3)),
+        (recent(20, category), Some(1), 1 + 20 * (12 + text_bytes)),
+    ] {
+        let plan = StatePlan {
+            aggregates: vec![AggregatePlan {
+                operation,
+                windows: None,
+            }],
+            steps: vec![vec![Step {
+                aggregate: 0,
+                condition: None,
+                value,
+            }]],
+        };
+        let mut state = EntityState::new(&plan);
+        let now =
+            |offset: u64| Timestamp::from_micros(1_300_000_000_000_000 + offset as i64 * 1_000_000);
+        for offset in 0..3_000 {
+            let event = many_values(offset, now(offset).micros());
+            state.update(&plan, &event, now(offset));
+        }
+        // Each accumulator without windows begins with a byte that says whether there is anything.
+        let nothing = EntityState {
+            accumulators: vec![Accumulator::Total(None)],
+            ..state.clone()
+        };
+        let bytes = state.encode(&plan).len() - nothing.encode(&plan).len();
+        assert!(bytes <= bytes_max, "{operation:?}: {bytes} bytes");
+        assert!(
+            bytes * 4 >= bytes_max || bytes < 64,
+            "{operation:?}: {bytes} bytes only"
+        );
     }
 }
 
