@@ -11,3 +11,4 @@ mod definitions;
 mod engine;
 mod equality;
 mod samples;
+mod window;
