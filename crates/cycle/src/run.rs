@@ -367,7 +367,7 @@ impl ProjectLoop {
                                 .iter()
                                 .any(|event| about.contains(&event.as_str()))
                     }
-                    Formula::Expression(_) => false,
+                    Formula::Expression(_) | Formula::Ratio(_) => false,
                 });
         let prefixes: Vec<String> = counting
             .map(|definition| format!("{}.{}", definition.entity.as_str(), definition.name))

@@ -13,21 +13,37 @@ use tidemill_features::{Engine, EngineOptions, FeatureSet};
 use tidemill_store::LoggedEvent;
 use tidemill_store::memory::{MemoryEvents, MemoryState};
 
+const TOTAL: &str = "value = \"properties.total\"\n";
+/// What is summed up in a few bytes.
+const PLAIN: [(&str, &str); 3] = [("count", ""), ("sum", TOTAL), ("mean", TOTAL)];
+/// What keeps values or sketches of them.
+const RICH: [(&str, &str); 7] = [
+    ("stddev", TOTAL),
+    ("quantile", TOTAL),
+    (
+        "first",
+        "type = \"category\"\nvalue = \"properties.product\"\n",
+    ),
+    ("since_first", ""),
+    ("distinct", "value = \"properties.product\"\n"),
+    ("top", "k = 3\nvalue = \"properties.product\"\n"),
+    (
+        "recent",
+        "k = 5\ntype = \"category\"\nvalue = \"properties.product\"\n",
+    ),
+];
+
 /// `features` aggregates over four windows each, and three models.
-fn project(features: usize) -> Project {
+fn project(features: usize, operations: &[(&str, &str)]) -> Project {
     let mut text = "[project]\nname = \"throughput\"\n".to_owned();
     for n in 0..features {
-        let (aggregate, value) = [
-            ("count", ""),
-            ("sum", "value = \"properties.total\"\n"),
-            ("mean", "value = \"properties.total\"\n"),
-        ][n % 3];
+        let (aggregate, value) = operations[n % operations.len()];
         let event = ["\"Order Completed\"", "\"Product Viewed\"", "\"*\""][n / 3 % 3];
         text += &format!(
             "[[features.user]]\nname = \"f{n}\"\naggregate = \"{aggregate}\"\nevent = {event}\n{value}windows = [\"1d\", \"7d\", \"30d\", \"90d\"]\n"
         );
     }
-    text += "[[features.user]]\nname = \"ratio\"\nexpression = \"f0_30d / (f3_30d + 1.0)\"\n";
+    text += "[[features.user]]\nname = \"share\"\nexpression = \"f0_30d / (f3_30d + 1.0)\"\n";
     for (name, target) in [
         ("again", "{ event = \"Order Completed\", within = \"30d\" }"),
         ("gone", "{ no_event = \"*\", within = \"30d\" }"),
@@ -119,9 +135,13 @@ fn main() {
     let (count, persons) = (number(1, 600_000), number(2, 5_000));
     let log = events(count, persons);
     let runtime = tokio::runtime::Runtime::new().unwrap_or_else(|error| panic!("{error}"));
-    for features in [20, 62] {
-        let project = project(features);
-        println!("{count} events, {persons} persons, {features} aggregates × 4 windows");
+    for (features, operations) in [(20, &PLAIN[..]), (62, &PLAIN), (20, &RICH)] {
+        let project = project(features, operations);
+        let names: Vec<&str> = operations.iter().map(|(name, _)| *name).collect();
+        println!(
+            "{count} events, {persons} persons, {features} aggregates × 4 windows: {}",
+            names.join(", ")
+        );
         for timeline_events in [0, 200] {
             let engine = engine(&project, timeline_events);
             println!(

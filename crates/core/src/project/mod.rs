@@ -4,6 +4,8 @@
 //! misspelt, what was probably meant. SQL in it is kept as text with its line ([`Located`]); the feature engine compiles it and
 //! reports its problems in the same form ([`Problem`]).
 
+mod features;
+mod operation;
 mod parse;
 mod problem;
 mod reader;
@@ -14,10 +16,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::event::Field;
-use crate::feature::FeatureType;
 use crate::id::{ModelName, ProjectName};
 use crate::time::Span;
 
+pub use operation::{Operation, ValueUse};
 pub use problem::{Problem, ProjectError, did_you_mean};
 pub use schema::{PropertyRule, PropertyType, SchemaViolation};
 
@@ -132,6 +134,17 @@ pub enum Formula {
     Aggregate(Aggregate),
     /// From other features of the same entity, as a SQL scalar expression.
     Expression(Located),
+    /// One aggregate of the same entity divided by another, for each window that both have.
+    Ratio(Ratio),
+}
+
+/// The names of the two aggregates that a ratio is made of, without entity and window.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ratio {
+    /// What is divided.
+    pub numerator: Located,
+    /// By what; where it is 0, the ratio is missing.
+    pub denominator: Located,
 }
 
 /// An aggregate over events.
@@ -143,73 +156,10 @@ pub struct Aggregate {
     pub events: Vec<String>,
     /// A SQL boolean expression over the event.
     pub condition: Option<Located>,
-    /// The field whose values are aggregated; absent for `count` and `since_last`.
+    /// The field whose values are aggregated, where the operation takes one.
     pub value: Option<Field>,
     /// The windows, shortest first; empty means since the beginning.
     pub windows: Vec<Span>,
-}
-
-/// What an aggregate does with the events in its window.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Operation {
-    /// How many.
-    Count,
-    /// The sum of a number.
-    Sum,
-    /// The mean of a number.
-    Mean,
-    /// The smallest number.
-    Min,
-    /// The largest number.
-    Max,
-    /// The newest value.
-    Last(FeatureType),
-    /// Seconds since the newest event.
-    SinceLast,
-    /// How many different values.
-    Distinct,
-    /// A count, or the sum of a value, that loses half its weight every half-life.
-    Decayed {
-        /// The half-life.
-        half_life: Span,
-    },
-    /// The `k` most frequent values, as `k` categories.
-    Top {
-        /// How many, at least 1.
-        k: usize,
-    },
-}
-
-impl Operation {
-    /// The names that the project file uses.
-    pub const NAMES: [&'static str; 10] = [
-        "count",
-        "sum",
-        "mean",
-        "min",
-        "max",
-        "last",
-        "since_last",
-        "distinct",
-        "decayed",
-        "top",
-    ];
-
-    /// The name that the project file uses.
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            Self::Count => "count",
-            Self::Sum => "sum",
-            Self::Mean => "mean",
-            Self::Min => "min",
-            Self::Max => "max",
-            Self::Last(_) => "last",
-            Self::SinceLast => "since_last",
-            Self::Distinct => "distinct",
-            Self::Decayed { .. } => "decayed",
-            Self::Top { .. } => "top",
-        }
-    }
 }
 
 /// A question about the behaviour of an entity.
@@ -373,4 +323,6 @@ impl ProjectLimits {
     pub const SPAN_MIN: Span = Span::from_seconds(1);
     /// The largest `k` of a `top` feature.
     pub const TOP_MAX: i64 = 10;
+    /// The largest `k` of a `recent` feature.
+    pub const RECENT_MAX: i64 = 20;
 }

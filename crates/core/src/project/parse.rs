@@ -4,15 +4,14 @@ use std::collections::BTreeMap;
 
 use toml::de::DeTable;
 
+use super::features::read_features;
 use super::problem::{Problem, ProjectError, did_you_mean};
 use super::reader::{Entry, Source as Text, Table};
 use super::{
-    Aggregate, EntityKind, FeatureDefinition, Formula, GateRules, ItemDeclaration, Located,
-    Observe, Operation, PredictModel, Project, ProjectLimits, PropertyRule, Retrain, Sample,
-    Source, SourceFormat, Target, Training,
+    GateRules, ItemDeclaration, Located, Observe, PredictModel, Project, ProjectLimits,
+    PropertyRule, Retrain, Sample, Source, SourceFormat, Target, Training,
 };
 use crate::event::Field;
-use crate::feature::FeatureType;
 use crate::id::{ModelName, ProjectName};
 use crate::time::Span;
 
@@ -203,206 +202,6 @@ fn read_source(mut table: Table<'_, '_>) -> Option<Source> {
         event,
         map,
     })
-}
-
-type EventRules = BTreeMap<String, BTreeMap<String, PropertyRule>>;
-
-fn read_features(entry: &Entry<'_, '_>, events: &EventRules) -> Vec<FeatureDefinition> {
-    let Some(table) = entry.table() else {
-        return Vec::new();
-    };
-    let mut features = Vec::new();
-    for (name, entry) in table.entries() {
-        let entity = match name.as_str() {
-            "user" => EntityKind::User,
-            "item" => EntityKind::Item,
-            "global" => EntityKind::Global,
-            _ => EntityKind::Property(name),
-        };
-        if !entry.is_array() {
-            entry.problem(
-                "expected a list of features",
-                Some(format!("write [[features.{}]]", entity.as_str())),
-            );
-            continue;
-        }
-        for entry in entry.array().unwrap_or_default() {
-            features.extend(
-                entry
-                    .table()
-                    .and_then(|table| read_feature(table, entity.clone(), events)),
-            );
-        }
-    }
-    features.sort_by_key(|feature| feature.line);
-    features
-}
-
-fn read_feature(
-    mut table: Table<'_, '_>,
-    entity: EntityKind,
-    events: &EventRules,
-) -> Option<FeatureDefinition> {
-    let line = table.line;
-    let name = table.require("name", "\"orders\"").and_then(|entry| {
-        let name = entry.string()?;
-        let good = !name.is_empty()
-            && name.starts_with(|c: char| c.is_ascii_lowercase())
-            && name
-                .chars()
-                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-        if !good {
-            let hint =
-                Some("lower-case letters, digits and '_', starting with a letter".to_owned());
-            entry.problem(format!("'{name}' is not a name of a feature"), hint);
-        }
-        good.then_some(name)
-    });
-    let label = table.get("label").and_then(|entry| entry.string());
-    let expression = table.get("expression");
-    let formula = if let Some(entry) = expression {
-        entry.located().map(Formula::Expression)
-    } else {
-        read_aggregate(&mut table, events).map(Formula::Aggregate)
-    };
-    table.finish();
-    Some(FeatureDefinition {
-        entity,
-        name: name?,
-        label,
-        formula: formula?,
-        line,
-    })
-}
-
-fn read_aggregate(table: &mut Table<'_, '_>, rules: &EventRules) -> Option<Aggregate> {
-    let aggregate = table.require("aggregate", "\"count\"");
-    let events = table
-        .get("event")
-        .and_then(|entry| entry.strings())
-        .unwrap_or_default();
-    let events: Vec<String> = events
-        .iter()
-        .filter_map(Entry::string)
-        .filter(|name| name != "*")
-        .collect();
-    let condition = table.get("where").and_then(|entry| entry.located());
-    let value: Option<Field> = table.get("value").and_then(|entry| entry.parsed());
-    let windows = table
-        .get("windows")
-        .and_then(|entry| entry.array())
-        .unwrap_or_default();
-    let mut windows: Vec<Span> = windows.iter().filter_map(Entry::span).collect();
-    windows.sort();
-    windows.dedup();
-    let operation = aggregate
-        .and_then(|entry| read_operation(&entry, table, &events, value.as_ref(), rules))?;
-    let needs_value = !matches!(
-        operation,
-        Operation::Count | Operation::SinceLast | Operation::Decayed { .. }
-    );
-    if needs_value && value.is_none() {
-        let hint = Some("for example value = \"properties.total\"".to_owned());
-        table.problem(format!("'{}' needs a value", operation.as_str()), hint);
-        return None;
-    }
-    if matches!(operation, Operation::Count | Operation::SinceLast) && value.is_some() {
-        table.problem(format!("'{}' takes no value", operation.as_str()), None);
-        return None;
-    }
-    if matches!(operation, Operation::Decayed { .. }) && !windows.is_empty() {
-        table.problem(
-            "'decayed' takes no windows",
-            Some("its half_life says how far it looks back".to_owned()),
-        );
-        return None;
-    }
-    Some(Aggregate {
-        operation,
-        events,
-        condition,
-        value,
-        windows,
-    })
-}
-
-fn read_operation(
-    entry: &Entry<'_, '_>,
-    table: &mut Table<'_, '_>,
-    events: &[String],
-    value: Option<&Field>,
-    rules: &EventRules,
-) -> Option<Operation> {
-    let word = entry.string()?;
-    Some(match word.as_str() {
-        "count" => Operation::Count,
-        "sum" => Operation::Sum,
-        "mean" => Operation::Mean,
-        "min" => Operation::Min,
-        "max" => Operation::Max,
-        "since_last" => Operation::SinceLast,
-        "distinct" => Operation::Distinct,
-        "last" => Operation::Last(read_last_type(table, events, value, rules)?),
-        "decayed" => {
-            let half_life = table
-                .require("half_life", "\"30d\"")
-                .and_then(|entry| entry.span())?;
-            Operation::Decayed { half_life }
-        }
-        "top" => {
-            let k = table.get("k").map_or(Some(1), |entry| {
-                entry.integer_within(1, ProjectLimits::TOP_MAX)
-            })?;
-            Operation::Top {
-                k: usize::try_from(k).unwrap_or(1),
-            }
-        }
-        other => {
-            let hint = did_you_mean(other, Operation::NAMES)
-                .or_else(|| Some(format!("one of {}", Operation::NAMES.join(", "))));
-            entry.problem(format!("'{other}' is not an aggregate"), hint);
-            return None;
-        }
-    })
-}
-
-/// `last` has the type of its property: as said by `type`, else as declared for the event.
-fn read_last_type(
-    table: &mut Table<'_, '_>,
-    events: &[String],
-    value: Option<&Field>,
-    rules: &EventRules,
-) -> Option<FeatureType> {
-    if let Some(entry) = table.get("type") {
-        return match entry.string()?.as_str() {
-            "number" => Some(FeatureType::Number),
-            "category" => Some(FeatureType::Category),
-            other => {
-                entry.problem(
-                    format!("'{other}' is not a type of feature"),
-                    Some("number or category".to_owned()),
-                );
-                None
-            }
-        };
-    }
-    let declared = events.iter().find_map(|event| {
-        let Some(Field::Property(path)) = value else {
-            return None;
-        };
-        rules.get(event)?.get(&path.to_string())
-    });
-    match (declared, value) {
-        (Some(rule), _) => Some(rule.property_type.feature_type()),
-        (None, Some(Field::Property(_) | Field::Context(_)) | None) => {
-            table.problem(
-                "the type of 'last' is not known",
-                Some("add type = \"number\" or type = \"category\", or declare the property under [events]".to_owned()),
-            );
-            None
-        }
-        (None, Some(_)) => Some(FeatureType::Category),
-    }
 }
 
 fn read_models(
@@ -733,6 +532,8 @@ mod tests {
     use expect_test::{Expect, expect};
 
     use super::*;
+    use crate::feature::FeatureType;
+    use crate::project::{EntityKind, Formula, Operation};
 
     const FIRST: &str = r#"
 [project]

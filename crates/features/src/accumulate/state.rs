@@ -3,7 +3,8 @@
 use tidemill_core::project::Operation;
 use tidemill_core::{FeatureValue, Span, Timestamp};
 
-use super::cell::{self, Cell, Place, Reading};
+use super::cell::{self, Cell, Place};
+use super::reading::Reading;
 use super::tiles::{Tiles, Windows};
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::value::Value;
@@ -12,7 +13,7 @@ use crate::value::Value;
 pub const PENDING_MAX: usize = 256;
 
 /// The version of the bytes of a state.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 
 /// One aggregate: its operation and its windows, `None` for "since the beginning".
 #[derive(Debug, Clone, PartialEq)]
@@ -63,7 +64,7 @@ pub struct Extracted {
 pub enum Accumulator {
     /// For windows: cells by time.
     Tiles(Tiles),
-    /// Everything since the beginning; `None` before the first event.
+    /// Everything since the beginning, or the newest of it; `None` before the first event.
     Total(Option<Cell>),
     /// A number that decays, and the time in microseconds at which it had that value; zero before the first event.
     Decayed(f64, i64),
@@ -83,6 +84,10 @@ impl AggregatePlan {
     fn start(&self) -> Accumulator {
         match (self.operation, &self.windows) {
             (Operation::Decayed { .. }, _) => Accumulator::Decayed(0.0, 0),
+            // The newest in a window are among the newest of all, so there is no need for tiles.
+            (Operation::Last(_) | Operation::SinceLast | Operation::Recent { .. }, _) => {
+                Accumulator::Total(None)
+            }
             (_, Some(_)) => Accumulator::Tiles(Tiles::EMPTY),
             (_, None) => Accumulator::Total(None),
         }
@@ -112,11 +117,11 @@ impl AggregatePlan {
         match (ours, theirs) {
             (Accumulator::Tiles(ours), Accumulator::Tiles(theirs)) => {
                 if let Some(windows) = &self.windows {
-                    windows.merge(ours, theirs, now);
+                    windows.merge(ours, theirs, self.operation, now);
                 }
             }
             (Accumulator::Total(Some(ours)), Accumulator::Total(Some(theirs))) => {
-                ours.merge(&theirs);
+                ours.merge(self.operation, &theirs);
             }
             (Accumulator::Total(ours @ None), Accumulator::Total(theirs)) => *ours = theirs,
             (Accumulator::Decayed(amount, at), Accumulator::Decayed(b_amount, b_at)) => {
@@ -146,7 +151,7 @@ impl AggregatePlan {
         }
     }
 
-    /// Appends what the accumulator says at `moment`, for each of the windows: one value, for `top` its `k`.
+    /// Appends what the accumulator says at `moment`, for each of the windows: one value, for `top` and `recent` their `k`.
     fn read(
         &self,
         accumulator: &Accumulator,
@@ -161,9 +166,17 @@ impl AggregatePlan {
                 }
             }
             Accumulator::Total(cell) => {
-                let mut reading = Reading::new(self.operation);
-                cell.iter().for_each(|cell| reading.add(cell));
-                reading.finish(moment, row);
+                for window in windows {
+                    let start = self
+                        .windows
+                        .as_ref()
+                        .map_or(i64::MIN, |windows| windows.start(window, moment));
+                    let mut reading = Reading::new(self.operation);
+                    if let Some(cell) = cell {
+                        reading.add_since(cell, start);
+                    }
+                    reading.finish(moment, row);
+                }
             }
             Accumulator::Decayed(amount, at) => {
                 row.push(FeatureValue::number(decayed(
@@ -321,6 +334,20 @@ impl EntityState {
         }
     }
 
+    /// The values of a `recent` or `last` aggregate in one window at `moment`, the newest first; as many as there are, at most `k`.
+    /// This is the sequence of what somebody did.
+    pub fn sequence(
+        &self,
+        plan: &StatePlan,
+        slot: (usize, usize),
+        moment: Timestamp,
+    ) -> Vec<FeatureValue> {
+        let mut values = Vec::new();
+        self.read(plan, &[slot], moment, &mut values);
+        values.retain(|value| *value != FeatureValue::Missing);
+        values
+    }
+
     /// The bytes that are stored.
     pub fn encode(&self, plan: &StatePlan) -> Vec<u8> {
         let mut writer = Writer::with_capacity(512);
@@ -459,175 +486,4 @@ pub(crate) fn in_words(span: Span) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use tidemill_core::FeatureType;
-
-    use super::*;
-
-    /// All operations, with and without windows, each on every event; the second half on a condition.
-    fn plan() -> StatePlan {
-        let operations = [
-            (Operation::Count, None),
-            (Operation::Sum, Some(0)),
-            (Operation::Mean, Some(0)),
-            (Operation::Min, Some(0)),
-            (Operation::Max, Some(0)),
-            (Operation::Last(FeatureType::Number), Some(0)),
-            (Operation::Last(FeatureType::Category), Some(1)),
-            (Operation::SinceLast, None),
-            (Operation::Distinct, Some(1)),
-            (Operation::Top { k: 2 }, Some(1)),
-        ];
-        let spans = ["45s", "1h", "1d", "90d"].map(|span| span.parse().unwrap());
-        let (mut aggregates, mut steps) = (Vec::new(), Vec::new());
-        for windows in [
-            None,
-            Some(Windows::new(&spans)),
-            Some(Windows::new(&spans[1..3])),
-        ] {
-            for (operation, value) in operations {
-                let condition = windows.is_some().then_some(0);
-                steps.push(Step {
-                    aggregate: aggregates.len(),
-                    condition,
-                    value,
-                });
-                aggregates.push(AggregatePlan {
-                    operation,
-                    windows: windows.clone(),
-                });
-            }
-        }
-        for value in [None, Some(0)] {
-            steps.push(Step {
-                aggregate: aggregates.len(),
-                condition: None,
-                value,
-            });
-            let half_life = Span::from_days(1);
-            aggregates.push(AggregatePlan {
-                operation: Operation::Decayed { half_life },
-                windows: None,
-            });
-        }
-        StatePlan {
-            aggregates,
-            steps: vec![steps],
-        }
-    }
-
-    prop_compose! {
-        fn state()(draws in prop::collection::vec((0i64..90_000, -200_000i64..50_000, 0u8..6, -3.0..1e6f64), 0..60)) -> EntityState {
-            let plan = plan();
-            let mut state = EntityState::new(&plan);
-            let mut now = 1_300_000_000_000_000;
-            for (offset, (step, happened, category, number)) in draws.into_iter().enumerate() {
-                now += step * 1_000_000;
-                let number = if category % 2 == 0 { Value::Number(number) } else { Value::Number(number.round()) };
-                let text = if category == 0 { Value::Missing } else { Value::Category(format!("c{category}").into()) };
-                let event = Extracted {
-                    timestamp: now + happened * 1_000_000,
-                    offset: offset as u64,
-                    steps: 0,
-                    passed: u64::from(category % 3),
-                    values: Box::new([number, text]),
-                };
-                state.update(&plan, &event, Timestamp::from_micros(now));
-            }
-            state
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn states_are_stored_without_loss(state in state()) {
-            let plan = plan();
-            prop_assert_eq!(EntityState::decode(&plan, &state.encode(&plan)), Ok(state));
-        }
-
-        #[test]
-        fn damaged_states_are_errors_or_states_but_never_panics(
-            state in state(), flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4), cut: prop::sample::Index,
-        ) {
-            let plan = plan();
-            let mut bytes = state.encode(&plan);
-            prop_assert!(EntityState::decode(&plan, &bytes[..cut.index(bytes.len())]).is_err());
-            for (index, flip) in flips {
-                let index = index.index(bytes.len());
-                bytes[index] ^= flip;
-            }
-            if let Ok(mut state) = EntityState::decode(&plan, &bytes) {
-                let slots: Vec<(usize, usize)> = (0..plan.aggregates.len()).map(|aggregate| (aggregate, 0)).collect();
-                let mut row = Vec::new();
-                let moment = Timestamp::from_micros(1_400_000_000_000_000);
-                state.read(&plan, &slots, moment, &mut row);
-                state.merge(&plan, EntityState::new(&plan), moment);
-            }
-        }
-
-        /// Merging with nothing changes no answer, and the order of three merges does not change what is counted.
-        #[test]
-        fn states_merge(a in state(), b in state()) {
-            let plan = plan();
-            let moment = Timestamp::from_micros(1_400_000_000_000_000);
-            let read = |state: &EntityState| {
-                let counts: Vec<(usize, usize)> = (0..plan.aggregates.len())
-                    .filter(|aggregate| plan.aggregates[*aggregate].operation == Operation::Count)
-                    .map(|aggregate| (aggregate, 0))
-                    .collect();
-                let mut row = Vec::new();
-                state.read(&plan, &counts, moment, &mut row);
-                row.iter().map(FeatureValue::as_number).collect::<Vec<_>>()
-            };
-            let mut both = a.clone();
-            both.merge(&plan, b.clone(), moment);
-            let mut reversed = b.clone();
-            reversed.merge(&plan, a.clone(), moment);
-            prop_assert_eq!(read(&both), read(&reversed));
-            let sums: Vec<f64> = read(&a).iter().zip(read(&b)).map(|(a, b)| a + b).collect();
-            prop_assert_eq!(read(&both), sums);
-            prop_assert_eq!(both.events(), a.events() + b.events());
-        }
-    }
-
-    #[test]
-    fn events_of_the_future_wait_for_their_time() {
-        let plan = StatePlan {
-            aggregates: vec![AggregatePlan {
-                operation: Operation::Count,
-                windows: None,
-            }],
-            steps: vec![vec![Step {
-                aggregate: 0,
-                condition: None,
-                value: None,
-            }]],
-        };
-        let mut state = EntityState::new(&plan);
-        let read = |state: &EntityState, moment: i64| {
-            let mut row = Vec::new();
-            state.read(&plan, &[(0, 0)], Timestamp::from_micros(moment), &mut row);
-            row[0].as_number()
-        };
-        let event = |timestamp: i64, offset: u64| Extracted {
-            timestamp,
-            offset,
-            steps: 0,
-            passed: 0,
-            values: Box::new([]),
-        };
-        assert!(!state.update(&plan, &event(500, 1), Timestamp::from_micros(100)));
-        assert_eq!(
-            [read(&state, 100), read(&state, 499), read(&state, 500)],
-            [0.0, 0.0, 1.0]
-        );
-        assert!(!state.update(&plan, &event(600, 2), Timestamp::from_micros(600)));
-        assert_eq!(read(&state, 600), 2.0);
-        for offset in 0..PENDING_MAX as u64 {
-            assert!(!state.update(&plan, &event(900, 3 + offset), Timestamp::from_micros(600)));
-        }
-        assert!(state.update(&plan, &event(900, 1_000), Timestamp::from_micros(600)));
-        assert_eq!(read(&state, 600), 3.0);
-    }
-}
+mod tests;

@@ -8,7 +8,8 @@
 use tidemill_core::project::Operation;
 use tidemill_core::{FeatureValue, Span};
 
-use super::cell::{Cell, Place, Reading};
+use super::cell::{Cell, Place};
+use super::reading::Reading;
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::value::Value;
 
@@ -141,7 +142,7 @@ impl Windows {
         value: &Value,
         now: i64,
     ) {
-        self.compact(tiles, now);
+        self.compact(tiles, operation, now);
         let list = &mut tiles.tiles;
         // Most events are the newest, and many come close together.
         if let Some(last) = list.last_mut() {
@@ -169,7 +170,7 @@ impl Windows {
     }
 
     /// Folds tiles that left the finer windows into coarser ones and forgets those that left all.
-    pub(super) fn compact(&self, tiles: &mut Tiles, now: i64) {
+    pub(super) fn compact(&self, tiles: &mut Tiles, operation: Operation, now: i64) {
         if now < tiles.due {
             return;
         }
@@ -187,7 +188,7 @@ impl Windows {
                     staying = Some(level);
                 } else if kept > 0 && list[kept - 1].start == place.0 {
                     let (before, rest) = list.split_at_mut(index);
-                    before[kept - 1].cell.merge(&rest[0].cell);
+                    before[kept - 1].cell.merge(operation, &rest[0].cell);
                     continue;
                 }
                 (list[index].start, list[index].level) = place;
@@ -214,13 +215,19 @@ impl Windows {
     }
 
     /// Adds the tiles of another list; `ours` come before theirs where both have a tile.
-    pub(super) fn merge(&self, ours: &mut Tiles, mut theirs: Tiles, now: i64) {
-        self.compact(ours, now);
-        self.compact(&mut theirs, now);
+    pub(super) fn merge(
+        &self,
+        ours: &mut Tiles,
+        mut theirs: Tiles,
+        operation: Operation,
+        now: i64,
+    ) {
+        self.compact(ours, operation, now);
+        self.compact(&mut theirs, operation, now);
         for tile in theirs.tiles {
             let index = ours.tiles.partition_point(|other| other.start < tile.start);
             match ours.tiles.get_mut(index) {
-                Some(other) if other.start == tile.start => other.cell.merge(&tile.cell),
+                Some(other) if other.start == tile.start => other.cell.merge(operation, &tile.cell),
                 _ => ours.tiles.insert(index, tile),
             }
         }

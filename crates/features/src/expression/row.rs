@@ -14,8 +14,15 @@ use super::{Compiled, Fault, Parsed};
 /// A scalar expression over columns of features, compiled. What is not a finite number is missing.
 #[derive(Debug, Clone)]
 pub struct RowExpression {
-    compiled: Compiled,
+    formula: RowFormula,
     result: FeatureType,
+}
+
+#[derive(Debug, Clone)]
+enum RowFormula {
+    Sql(Compiled),
+    /// The first column divided by the second.
+    Ratio,
 }
 
 impl RowExpression {
@@ -40,7 +47,18 @@ impl RowExpression {
                 )));
             }
         };
-        Ok(Self { compiled, result })
+        Ok(Self {
+            formula: RowFormula::Sql(compiled),
+            result,
+        })
+    }
+
+    /// One column of numbers divided by another; missing where the other is 0.
+    pub(crate) fn ratio() -> Self {
+        Self {
+            formula: RowFormula::Ratio,
+            result: FeatureType::Number,
+        }
     }
 
     /// What it gives: numbers (true and false as 1 and 0) or categories.
@@ -76,11 +94,14 @@ impl RowExpression {
 
     fn evaluate_batch(&self, columns: Vec<ArrayRef>, rows: usize) -> Option<ColumnValues> {
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        let compiled = match &self.formula {
+            RowFormula::Sql(compiled) => compiled,
+            RowFormula::Ratio => return divide(&columns),
+        };
         let batch =
-            RecordBatch::try_new_with_options(Arc::clone(&self.compiled.schema), columns, &options)
+            RecordBatch::try_new_with_options(Arc::clone(&compiled.schema), columns, &options)
                 .ok()?;
-        let result = self
-            .compiled
+        let result = compiled
             .physical
             .evaluate(&batch)
             .and_then(|value| value.into_array(rows))
@@ -93,11 +114,6 @@ impl RowExpression {
                     cast(&result, &DataType::Float64).ok()?
                 };
                 let numbers = result.as_primitive_opt::<Float64Type>()?;
-                let finite = |number: Option<f64>| {
-                    number
-                        .filter(|number| number.is_finite())
-                        .unwrap_or(f64::NAN)
-                };
                 Some(ColumnValues::Number(numbers.iter().map(finite).collect()))
             }
             FeatureType::Category => {
@@ -113,6 +129,22 @@ impl RowExpression {
             }
         }
     }
+}
+
+/// A number; what is not finite is missing.
+fn finite(number: Option<f64>) -> f64 {
+    number
+        .filter(|number| number.is_finite())
+        .unwrap_or(f64::NAN)
+}
+
+fn divide(columns: &[ArrayRef]) -> Option<ColumnValues> {
+    let numbers = |place: usize| columns.get(place)?.as_primitive_opt::<Float64Type>();
+    let pairs = numbers(0)?.iter().zip(numbers(1)?);
+    let ratio = |(numerator, denominator): (Option<f64>, Option<f64>)| {
+        finite(numerator.zip(denominator).map(|(a, b)| a / b))
+    };
+    Some(ColumnValues::Number(pairs.map(ratio).collect()))
 }
 
 /// A column of features as an Arrow array; what is missing is NULL.
@@ -161,6 +193,22 @@ mod tests {
             (format!("{found:?}"), failures),
             (format!("{expected:?}"), 0),
             "{text}"
+        );
+    }
+
+    #[test]
+    fn ratios_are_missing_where_nothing_is_divided_or_by_nothing() {
+        let column = |numbers: &[f64]| to_array(&ColumnValues::Number(numbers.to_vec()));
+        let missing = f64::NAN;
+        let columns = vec![
+            column(&[3.0, 3.0, 0.0, missing, 3.0, 1e300]),
+            column(&[2.0, 0.0, 0.0, 2.0, missing, 1e-300]),
+        ];
+        let (found, failures) = RowExpression::ratio().evaluate(columns, 6);
+        let expected = [1.5, missing, missing, missing, missing, missing];
+        assert_eq!(
+            (format!("{found:?}"), failures),
+            (format!("{:?}", ColumnValues::Number(expected.to_vec())), 0)
         );
     }
 

@@ -1,22 +1,22 @@
 //! Definitions → columns, steps and expressions, with all problems at once.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 
 use tidemill_core::event::Field;
-use tidemill_core::feature::Unit;
 use tidemill_core::project::{
     Aggregate, EntityKind, FeatureDefinition, Formula, Located, Operation, Problem, Project,
-    ProjectError, ProjectLimits, did_you_mean,
+    ProjectError, ProjectLimits, ValueUse,
 };
-use tidemill_core::{FeatureColumn, FeatureType, Span};
+use tidemill_core::{FeatureColumn, FeatureType};
 
+use super::draft::{Draft, column_name, place, spans};
+use super::ratio::divide;
 use super::{
     Condition, Entity, EntityColumn, EntityKey, Inner, Inputs, OTHER_EVENTS, SYSTEM_EVENTS, Source,
     USER, label,
 };
 use crate::accumulate::{AggregatePlan, StatePlan, Step, Windows};
-use crate::expression::{EventCondition, Fault, Parsed, RowExpression, unknown_property};
+use crate::expression::{EventCondition, Fault, unknown_property};
 
 /// The most different conditions on one kind of event of one entity: one bit each.
 const CONDITIONS_PER_EVENT_MAX: usize = 64;
@@ -42,9 +42,14 @@ pub(super) fn compile(
                 compiler.entity(&definition.entity, definition.line);
                 columns.push(Draft::expression(definition));
             }
+            Formula::Ratio(ratio) => {
+                compiler.entity(&definition.entity, definition.line);
+                compiler.ratio(definition, ratio, definitions, &mut columns);
+            }
         }
     }
     compiler.check_names(&columns);
+    divide(&mut columns);
     compiler.expressions(&mut columns);
     compiler.look_up_other_entities();
     compiler.steps();
@@ -105,37 +110,6 @@ fn finish(entities: Vec<EntityDraft>, columns: &[Draft<'_>]) -> (Vec<Entity>, Ve
     (entities, places)
 }
 
-/// A column that is being made.
-struct Draft<'d> {
-    definition: &'d FeatureDefinition,
-    column: FeatureColumn,
-    source: Option<Source>,
-}
-
-impl<'d> Draft<'d> {
-    fn expression(definition: &'d FeatureDefinition) -> Self {
-        let column = FeatureColumn {
-            name: format!("{}.{}", definition.entity.as_str(), definition.name),
-            feature_type: FeatureType::Number,
-            label: label::expression(definition),
-            unit: Unit::Plain,
-        };
-        Self {
-            definition,
-            column,
-            source: None,
-        }
-    }
-
-    /// The name without the entity: how expressions of the same entity call it.
-    fn short_name(&self) -> &str {
-        self.column
-            .name
-            .split_once('.')
-            .map_or(self.column.name.as_str(), |(_, name)| name)
-    }
-}
-
 /// One aggregate with what its steps need.
 struct Reads {
     events: Vec<String>,
@@ -154,35 +128,15 @@ struct EntityDraft {
     last_key: Option<usize>,
 }
 
-struct Compiler<'p> {
+pub(super) struct Compiler<'p> {
     project: &'p Project,
     problems: Vec<Problem>,
     conditions: Vec<Condition>,
     entities: Vec<EntityDraft>,
 }
 
-/// `user.favourite_1_7d`: the entity, the name, the rank of one of several values, the window.
-fn column_name(
-    definition: &FeatureDefinition,
-    rank: Option<usize>,
-    window: Option<Span>,
-) -> String {
-    let rank = rank.map_or(String::new(), |rank| format!("_{}", rank + 1));
-    let window = window.map_or(String::new(), |window| format!("_{window}"));
-    let entity = definition.entity.as_str();
-    format!("{entity}.{}{rank}{window}", definition.name)
-}
-
-fn place(definition: &FeatureDefinition) -> String {
-    format!(
-        "features.{}.{}",
-        definition.entity.as_str(),
-        definition.name
-    )
-}
-
 impl Compiler<'_> {
-    fn problem(&mut self, line: usize, place: String, fault: Fault) {
+    pub(super) fn problem(&mut self, line: usize, place: String, fault: Fault) {
         self.problems.push(Problem {
             line,
             place,
@@ -270,16 +224,11 @@ impl Compiler<'_> {
             condition,
             value,
         });
-        let (width, feature_type) = match aggregate.operation {
-            Operation::Top { k } => (k, FeatureType::Category),
-            Operation::Last(feature_type) => (1, feature_type),
-            _ => (1, FeatureType::Number),
-        };
-        let spans: Vec<_> = match aggregate.windows.as_slice() {
-            [] => vec![None],
-            spans => spans.iter().copied().map(Some).collect(),
-        };
-        for (window, span) in spans.into_iter().enumerate() {
+        let (width, feature_type) = (
+            aggregate.operation.width(),
+            aggregate.operation.feature_type(),
+        );
+        for (window, span) in spans(aggregate).into_iter().enumerate() {
             for rank in 0..width {
                 let name = column_name(definition, (width > 1).then_some(rank), span);
                 let (label, unit) = label::aggregate(definition, aggregate, span, rank);
@@ -296,6 +245,7 @@ impl Compiler<'_> {
                 });
                 columns.push(Draft {
                     definition,
+                    window: span,
                     column,
                     source,
                 });
@@ -309,18 +259,14 @@ impl Compiler<'_> {
         definition: &FeatureDefinition,
         aggregate: &Aggregate,
     ) -> Option<(Field, FeatureType)> {
-        let (feature_type, required) = match aggregate.operation {
-            Operation::Count | Operation::SinceLast => return None,
-            Operation::Sum | Operation::Mean | Operation::Min | Operation::Max => {
-                (FeatureType::Number, true)
-            }
-            Operation::Decayed { .. } => (FeatureType::Number, false),
-            Operation::Last(feature_type) => (feature_type, true),
-            Operation::Distinct | Operation::Top { .. } => (FeatureType::Category, true),
-        };
+        let operation = aggregate.operation;
+        if operation.value_use() == ValueUse::Never {
+            return None;
+        }
+        let feature_type = operation.value_type();
         let Some(field) = &aggregate.value else {
-            if required {
-                let message = format!("'{}' needs a value", aggregate.operation.as_str());
+            if operation.value_use() == ValueUse::Required {
+                let message = format!("'{}' needs a value", operation.as_str());
                 let fault = Fault::with_hint(message, "add value = \"properties.…\"");
                 self.problem(definition.line, place(definition), fault);
             }
@@ -343,7 +289,7 @@ impl Compiler<'_> {
             if let (FeatureType::Number, Some(kind)) = (feature_type, text) {
                 let message = format!(
                     "'{}' needs a number, {field} is a {}",
-                    aggregate.operation.as_str(),
+                    operation.as_str(),
                     kind.as_str()
                 );
                 let fault = Fault::with_hint(message, "use last, distinct or top for words");
@@ -400,68 +346,6 @@ impl Compiler<'_> {
             );
             let line = columns.last().map_or(0, |draft| draft.definition.line);
             self.problem(line, "features".into(), Fault::new(message));
-        }
-    }
-
-    /// Compiles the expressions, those first that others are made of.
-    fn expressions(&mut self, columns: &mut [Draft<'_>]) {
-        let mut waiting: Vec<(usize, Parsed, Vec<usize>)> = Vec::new();
-        for index in 0..columns.len() {
-            let Formula::Expression(text) = &columns[index].definition.formula else {
-                continue;
-            };
-            let definition = columns[index].definition;
-            match parse(text, index, columns) {
-                Ok((parsed, inputs)) => waiting.push((index, parsed, inputs)),
-                Err(fault) => self.problem(text.line, place(definition), fault),
-            }
-        }
-        loop {
-            let ready =
-                |inputs: &[usize]| inputs.iter().all(|&input| columns[input].source.is_some());
-            let Some(next) = waiting.iter().position(|(_, _, inputs)| ready(inputs)) else {
-                break;
-            };
-            let (index, parsed, inputs) = waiting.remove(next);
-            let definition = columns[index].definition;
-            let types: Vec<FeatureType> = inputs
-                .iter()
-                .map(|&input| columns[input].column.feature_type)
-                .collect();
-            let line = match &definition.formula {
-                Formula::Expression(text) => text.line,
-                Formula::Aggregate(_) => definition.line,
-            };
-            match RowExpression::compile(parsed, &types) {
-                Ok(expression) => {
-                    let of_entity = |column: &usize| {
-                        columns[..*column]
-                            .iter()
-                            .filter(|other| other.definition.entity == definition.entity)
-                            .count()
-                    };
-                    let inputs = inputs.iter().map(of_entity).collect();
-                    columns[index].column.feature_type = expression.result();
-                    columns[index].source = Some(Source::Expression {
-                        expression: Arc::new(expression),
-                        inputs,
-                    });
-                }
-                Err(fault) => self.problem(line, place(definition), fault),
-            }
-        }
-        // What is left waits for itself, unless something it reads has a problem of its own.
-        let stuck: Vec<usize> = waiting.iter().map(|(index, _, _)| *index).collect();
-        for (index, _, inputs) in &waiting {
-            if inputs
-                .iter()
-                .all(|input| columns[*input].source.is_some() || stuck.contains(input))
-            {
-                let definition = columns[*index].definition;
-                let fault =
-                    Fault::new(format!("{} is made of itself", columns[*index].column.name));
-                self.problem(definition.line, place(definition), fault);
-            }
         }
     }
 
@@ -562,34 +446,4 @@ fn index_of<T: PartialEq>(list: &mut Vec<T>, value: T) -> usize {
             list.push(value);
             list.len() - 1
         })
-}
-
-/// Parses an expression and finds the columns that it reads.
-fn parse(text: &Located, own: usize, columns: &[Draft<'_>]) -> Result<(Parsed, Vec<usize>), Fault> {
-    let entity = &columns[own].definition.entity;
-    let mut parsed = Parsed::parse(&text.text)?;
-    let mut inputs = Vec::new();
-    for name in parsed.names().to_vec() {
-        let same_entity = |draft: &Draft<'_>| draft.definition.entity == *entity;
-        let found = columns.iter().position(|draft| {
-            same_entity(draft) && (draft.short_name() == name || draft.column.name == name)
-        });
-        let Some(found) = found else {
-            let known = columns
-                .iter()
-                .filter(|draft| same_entity(draft))
-                .map(Draft::short_name);
-            return Err(Fault {
-                message: format!("{} has no feature '{name}'", entity.as_str()),
-                hint: did_you_mean(&name, known),
-            });
-        };
-        // `user.opens_30d` and `opens_30d` are one column.
-        parsed.rename(&name, &columns[found].column.name);
-        if !inputs.contains(&found) {
-            inputs.push(found);
-        }
-    }
-    parsed.forget_repeated_names();
-    Ok((parsed, inputs))
 }

@@ -6,7 +6,7 @@ use tidemill_core::project::{FeatureDefinition, Formula, Operation, Project};
 use super::Condition;
 
 /// Changes when the same definitions would make other states.
-const STATE_VERSION: u32 = 1;
+const STATE_VERSION: u32 = 2;
 
 /// The definitions in one canonical text; labels and lines do not matter.
 pub(super) fn hash(
@@ -22,6 +22,9 @@ pub(super) fn hash(
         text += &format!("{} {} ", definition.entity.as_str(), definition.name);
         match &definition.formula {
             Formula::Expression(expression) => text += &format!("= {:?}", expression.text),
+            Formula::Ratio(ratio) => {
+                text += &format!("{:?} / {:?}", ratio.numerator.text, ratio.denominator.text);
+            }
             Formula::Aggregate(aggregate) => {
                 let condition = aggregate
                     .condition
@@ -34,9 +37,11 @@ pub(super) fn hash(
                     .map(|window| window.micros())
                     .collect();
                 let parameter = match aggregate.operation {
-                    Operation::Last(kind) => format!("{kind:?}"),
+                    Operation::First(kind) | Operation::Last(kind) => format!("{kind:?}"),
                     Operation::Decayed { half_life } => half_life.micros().to_string(),
                     Operation::Top { k } => k.to_string(),
+                    Operation::Recent { k, kind } => format!("{k} {kind:?}"),
+                    Operation::Quantile { q } => format!("{q:?}"),
                     _ => String::new(),
                 };
                 let (operation, events) = (aggregate.operation.as_str(), &aggregate.events);

@@ -11,15 +11,27 @@ pub(super) fn aggregate(
     window: Option<Span>,
     rank: usize,
 ) -> (String, Unit) {
-    let base = definition
+    let mut label = definition
         .label
         .clone()
         .unwrap_or_else(|| subject(&definition.name, aggregate));
-    let mut label = base;
     if rank > 0 {
         label = format!("{label} (number {})", rank + 1);
     }
-    match &definition.entity {
+    let unit = match aggregate.operation {
+        Operation::SinceFirst | Operation::SinceLast => Unit::SecondsAgo,
+        _ => Unit::Plain,
+    };
+    (whose_and_when(label, &definition.entity, window), unit)
+}
+
+/// `spent per order in the last 30 days`.
+pub(super) fn ratio(definition: &FeatureDefinition, window: Option<Span>) -> String {
+    whose_and_when(expression(definition), &definition.entity, window)
+}
+
+fn whose_and_when(mut label: String, entity: &EntityKind, window: Option<Span>) -> String {
+    match entity {
         EntityKind::User => {}
         EntityKind::Item => label.push_str(" of the item"),
         EntityKind::Global => label.push_str(" of everybody"),
@@ -32,12 +44,7 @@ pub(super) fn aggregate(
         };
         label = format!("{label} in the last {last}");
     }
-    let unit = if aggregate.operation == Operation::SinceLast {
-        Unit::SecondsAgo
-    } else {
-        Unit::Plain
-    };
-    (label, unit)
+    label
 }
 
 /// The label of a feature made by an expression.
@@ -49,23 +56,53 @@ pub(super) fn expression(definition: &FeatureDefinition) -> String {
 }
 
 fn subject(name: &str, aggregate: &Aggregate) -> String {
-    let operation = aggregate.operation.as_str();
-    let bare = name
-        .strip_prefix(operation)
-        .map_or(name, |rest| rest.trim_start_matches('_'));
-    let bare = spaced(if bare.is_empty() { name } else { bare });
+    let bare = bare(name, aggregate.operation);
+    let events = if aggregate.events.is_empty() {
+        "event".to_owned()
+    } else {
+        aggregate.events.join(" or ")
+    };
     match aggregate.operation {
         Operation::Count | Operation::Sum => spaced(name),
         Operation::Mean => format!("average {bare}"),
+        Operation::Stddev => format!("standard deviation of {bare}"),
         Operation::Min => format!("smallest {bare}"),
         Operation::Max => format!("largest {bare}"),
-        Operation::Last(_) => format!("latest {bare}"),
+        Operation::Quantile { q: 0.5 } => format!("median {bare}"),
+        Operation::Quantile { q } => format!("{} of {bare}", percentile(q)),
+        Operation::First(_) => format!("first {bare}"),
+        Operation::Last(_) | Operation::Recent { .. } => format!("latest {bare}"),
         Operation::Distinct => format!("different {bare}"),
         Operation::Decayed { .. } => format!("recent {bare}"),
         Operation::Top { .. } => format!("most frequent {bare}"),
-        Operation::SinceLast if aggregate.events.is_empty() => "last event".to_owned(),
-        Operation::SinceLast => format!("last {}", aggregate.events.join(" or ")),
+        Operation::SinceFirst => format!("first {events}"),
+        Operation::SinceLast => format!("last {events}"),
     }
+}
+
+/// What a feature is about: its name without the operation, which the label says in words.
+fn bare(name: &str, operation: Operation) -> String {
+    let median = matches!(operation, Operation::Quantile { q: 0.5 }).then_some("median");
+    let rest = [Some(operation.as_str()), median]
+        .into_iter()
+        .flatten()
+        .find_map(|word| name.strip_prefix(word))
+        .map_or(name, |rest| rest.trim_start_matches('_'));
+    spaced(if rest.is_empty() { name } else { rest })
+}
+
+/// `90th percentile`, `99.5th percentile`.
+fn percentile(q: f64) -> String {
+    // to hide that 0.29 · 100 is 28.999999999999996
+    let percent = (q * 1e8).round() / 1e6;
+    let ending = match percent {
+        11.0..14.0 => "th",
+        percent if percent % 10.0 == 1.0 => "st",
+        percent if percent % 10.0 == 2.0 => "nd",
+        percent if percent % 10.0 == 3.0 => "rd",
+        _ => "th",
+    };
+    format!("{percent}{ending} percentile")
 }
 
 fn spaced(name: &str) -> String {

@@ -1,9 +1,12 @@
 //! The compiled definitions of a project: which columns there are, and what each event does to which state.
 
 mod compile;
+mod draft;
+mod expressions;
 mod extract;
 mod hash;
 mod label;
+mod ratio;
 mod select;
 mod usage;
 
@@ -93,13 +96,13 @@ pub(crate) struct EntityColumn {
 /// Where a column's values come from.
 #[derive(Debug, Clone)]
 pub(crate) enum Source {
-    /// An aggregate's window; for `top` which of its values.
+    /// An aggregate's window; for `top` and `recent` which of its values.
     Aggregate {
         aggregate: usize,
         window: usize,
         rank: usize,
     },
-    /// An expression over earlier-computed columns of the same entity.
+    /// An expression, or a ratio, over earlier-computed columns of the same entity.
     Expression {
         expression: Arc<RowExpression>,
         inputs: Vec<usize>,

@@ -159,10 +159,7 @@ impl EntityRead {
                 .unwrap_or_else(|| {
                     read.slots.push((aggregate, window));
                     starts.push(width);
-                    width += match entity.plan.aggregates[aggregate].operation {
-                        tidemill_core::project::Operation::Top { k } => k,
-                        _ => 1,
-                    };
+                    width += entity.plan.aggregates[aggregate].operation.width();
                     read.slots.len() - 1
                 });
             read.raw.push(starts[slot] + rank);

@@ -54,8 +54,10 @@ pub fn suggest(seen: &SeenEvents, project: &Project) -> Vec<FeatureDefinition> {
 /// How many columns a definition becomes.
 fn width(definition: &FeatureDefinition) -> usize {
     match &definition.formula {
-        Formula::Aggregate(aggregate) => aggregate.windows.len().max(1),
-        Formula::Expression(_) => 1,
+        Formula::Aggregate(aggregate) => {
+            aggregate.windows.len().max(1) * aggregate.operation.width()
+        }
+        Formula::Expression(_) | Formula::Ratio(_) => 1,
     }
 }
 
@@ -306,6 +308,42 @@ mod tests {
                 .clone()
                 .all(|pair| pair[0].starts_with("# ") && pair[0].ends_with('.'))
         );
+    }
+
+    #[test]
+    fn every_operation_is_printed_as_it_is_read() {
+        let guide = include_str!("../../../../docs/features.md");
+        let blocks = guide.split("```toml\n").skip(1);
+        let text: String = blocks
+            .filter_map(|block| block.split("```").next())
+            .collect();
+        let project = Project::parse(&text).unwrap();
+        let mut definitions = project.features.clone();
+        let head = &text[..text.find("[[features").unwrap()];
+        let printed = format!("{head}{}", to_toml(&definitions));
+        let mut parsed = Project::parse(&printed)
+            .unwrap_or_else(|error| panic!("{error}\n{printed}"))
+            .features;
+        let forget_lines = |definitions: &mut Vec<FeatureDefinition>| {
+            for definition in definitions {
+                definition.line = 0;
+                match &mut definition.formula {
+                    Formula::Ratio(ratio) => {
+                        (ratio.numerator.line, ratio.denominator.line) = (0, 0);
+                    }
+                    Formula::Expression(text) => text.line = 0,
+                    Formula::Aggregate(aggregate) => {
+                        aggregate
+                            .condition
+                            .iter_mut()
+                            .for_each(|text| text.line = 0);
+                    }
+                }
+            }
+        };
+        forget_lines(&mut definitions);
+        forget_lines(&mut parsed);
+        assert_eq!(parsed, definitions);
     }
 
     #[test]

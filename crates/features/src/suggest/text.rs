@@ -4,8 +4,7 @@ use tidemill_core::project::{FeatureDefinition, Formula, Operation, Project};
 use tidemill_core::{FeatureType, Timestamp};
 
 use super::{EVENTS_MIN, PROPERTIES_MAX, is_telling, varies};
-use crate::accumulate::DISTINCT_EXACT_BELOW;
-use crate::seen::{Persons, SeenEvent, SeenEvents, SeenProperty};
+use crate::seen::{PERSONS_EXACT_BELOW, Persons, SeenEvent, SeenEvents, SeenProperty};
 
 /// The definitions as a part of a project file, each with a comment that says what it is.
 pub fn to_toml(definitions: &[FeatureDefinition]) -> String {
@@ -49,6 +48,11 @@ fn write(definition: &FeatureDefinition, comment: &str) -> String {
         Formula::Expression(expression) => {
             lines.push(format!("expression = {}", quoted(&expression.text)));
         }
+        Formula::Ratio(ratio) => {
+            lines.push("aggregate = \"ratio\"".to_owned());
+            lines.push(format!("numerator = {}", quoted(&ratio.numerator.text)));
+            lines.push(format!("denominator = {}", quoted(&ratio.denominator.text)));
+        }
         Formula::Aggregate(aggregate) => {
             lines.push(format!(
                 "aggregate = {}",
@@ -66,17 +70,7 @@ fn write(definition: &FeatureDefinition, comment: &str) -> String {
             if let Some(value) = &aggregate.value {
                 lines.push(format!("value = {}", quoted(&value.to_string())));
             }
-            match aggregate.operation {
-                Operation::Last(FeatureType::Number) => lines.push("type = \"number\"".to_owned()),
-                Operation::Last(FeatureType::Category) => {
-                    lines.push("type = \"category\"".to_owned());
-                }
-                Operation::Top { k } => lines.push(format!("k = {k}")),
-                Operation::Decayed { half_life } => {
-                    lines.push(format!("half_life = \"{half_life}\""));
-                }
-                _ => {}
-            }
+            lines.extend(parameters(aggregate.operation));
             if !aggregate.windows.is_empty() {
                 let windows: Vec<String> = aggregate
                     .windows
@@ -91,10 +85,35 @@ fn write(definition: &FeatureDefinition, comment: &str) -> String {
     lines.join("\n")
 }
 
+/// The lines that say more about an operation.
+fn parameters(operation: Operation) -> Vec<String> {
+    let kind = match operation {
+        Operation::First(kind) | Operation::Last(kind) | Operation::Recent { kind, .. } => {
+            Some(kind)
+        }
+        _ => None,
+    };
+    let own = match operation {
+        Operation::Top { k } | Operation::Recent { k, .. } => Some(format!("k = {k}")),
+        Operation::Quantile { q } => Some(format!("q = {q:?}")),
+        Operation::Decayed { half_life } => Some(format!("half_life = \"{half_life}\"")),
+        _ => None,
+    };
+    let kind = kind.map(|kind| match kind {
+        FeatureType::Number => "type = \"number\"".to_owned(),
+        FeatureType::Category => "type = \"category\"".to_owned(),
+    });
+    own.into_iter().chain(kind).collect()
+}
+
 /// What a feature is, in words.
 fn comment(definition: &FeatureDefinition) -> String {
     let aggregate = match &definition.formula {
         Formula::Expression(_) => return "made of other features".to_owned(),
+        Formula::Ratio(ratio) => {
+            let (numerator, denominator) = (&ratio.numerator.text, &ratio.denominator.text);
+            return in_one_line(&format!("{numerator} for each of {denominator}"));
+        }
         Formula::Aggregate(aggregate) => aggregate,
     };
     let events = if aggregate.events.is_empty() {
@@ -109,15 +128,20 @@ fn comment(definition: &FeatureDefinition) -> String {
         .unwrap_or_default();
     let comment = match aggregate.operation {
         Operation::Count => format!("how often: {events}"),
+        Operation::SinceFirst => format!("how long ago, the first time: {events}"),
         Operation::SinceLast => format!("how long ago: {events}"),
         Operation::Sum => format!("{events}: the sum of {value}"),
         Operation::Mean => format!("{events}: the mean of {value}"),
+        Operation::Stddev => format!("{events}: the standard deviation of {value}"),
+        Operation::Quantile { q } => format!("{events}: the {q}-quantile of {value}"),
+        Operation::First(_) => format!("{events}: the first {value}"),
         Operation::Min => format!("{events}: the smallest {value}"),
         Operation::Max => format!("{events}: the largest {value}"),
         Operation::Last(_) => format!("{events}: the latest {value}"),
         Operation::Distinct => format!("{events}: how many different {value}"),
         Operation::Decayed { .. } => format!("{events}: lately more than long ago {value}"),
         Operation::Top { .. } => format!("{events}: the most frequent {value}"),
+        Operation::Recent { k, .. } => format!("{events}: the latest {k} {value}, newest first"),
     };
     in_one_line(&comment)
 }
@@ -277,7 +301,7 @@ fn by_persons(event: &SeenEvent) -> String {
 
 /// Beyond that many persons their number is an estimate.
 fn about(persons: u64) -> &'static str {
-    if persons as usize >= DISTINCT_EXACT_BELOW {
+    if persons as usize >= PERSONS_EXACT_BELOW {
         "about "
     } else {
         ""

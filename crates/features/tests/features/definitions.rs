@@ -2,6 +2,7 @@
 
 use crate::samples::project;
 use tidemill_core::feature::Unit;
+use tidemill_core::project::Operation;
 use tidemill_core::{FeatureType, Project};
 use tidemill_features::{FeatureError, FeatureSet};
 
@@ -75,6 +76,181 @@ expression = "user.orders_30d / 30"
     assert_eq!(
         (set.columns()[2].unit, set.columns()[3].feature_type),
         (Unit::SecondsAgo, FeatureType::Category)
+    );
+}
+
+#[test]
+fn every_operation_says_what_it_is() {
+    let labels = |features: &str| -> Vec<String> {
+        let set = compile(features).unwrap();
+        let columns = set.columns().iter();
+        columns
+            .map(|column| {
+                format!(
+                    "{} {:?} {} {:?}",
+                    column.name, column.feature_type, column.label, column.unit
+                )
+            })
+            .collect()
+    };
+    let check = |name: &str, rest: &str, expected: &[&str]| {
+        let text = format!("[[features.user]]\nname = \"{name}\"\naggregate = {rest}\n");
+        assert_eq!(labels(&text), expected, "{rest}");
+    };
+    let total = "event = \"Order Completed\"\nvalue = \"properties.total\"";
+    check(
+        "median_basket",
+        &format!("\"quantile\"\n{total}\nwindows = [\"30d\"]"),
+        &["user.median_basket_30d Number median basket in the last 30 days Plain"],
+    );
+    check(
+        "quantile_basket",
+        &format!("\"quantile\"\nq = 0.9\n{total}"),
+        &["user.quantile_basket Number 90th percentile of basket Plain"],
+    );
+    check(
+        "basket",
+        &format!("\"quantile\"\nq = 0.225\n{total}"),
+        &["user.basket Number 22.5th percentile of basket Plain"],
+    );
+    check(
+        "stddev_basket",
+        &format!("\"stddev\"\n{total}\nwindows = [\"1d\"]"),
+        &["user.stddev_basket_1d Number standard deviation of basket in the last day Plain"],
+    );
+    check(
+        "plan",
+        "\"first\"\nevent = \"Order Completed\"\nvalue = \"properties.plan\"",
+        &["user.plan Category first plan Plain"],
+    );
+    check(
+        "age",
+        "\"since_first\"\nevent = \"Order Completed\"",
+        &["user.age Number first Order Completed SecondsAgo"],
+    );
+    check(
+        "age",
+        "\"since_first\"",
+        &["user.age Number first event SecondsAgo"],
+    );
+    check(
+        "recent_products",
+        "\"recent\"\nk = 2\ntype = \"category\"\nvalue = \"properties.product\"\nwindows = [\"7d\"]",
+        &[
+            "user.recent_products_1_7d Category latest products in the last 7 days Plain",
+            "user.recent_products_2_7d Category latest products (number 2) in the last 7 days Plain",
+        ],
+    );
+}
+
+const SPENT_AND_ORDERS: &str = r#"
+[[features.user]]
+name = "per_order"
+aggregate = "ratio"
+numerator = "spent"
+denominator = "orders"
+[[features.user]]
+name = "spent"
+aggregate = "sum"
+value = "properties.total"
+windows = ["1d", "7d", "30d"]
+[[features.user]]
+name = "orders"
+aggregate = "count"
+windows = ["7d", "30d", "90d"]
+"#;
+
+#[test]
+fn a_ratio_has_the_windows_that_both_have() {
+    let set = compile(&format!(
+        "{SPENT_AND_ORDERS}\n[[features.user]]\nname = \"twice\"\nexpression = \"2 * per_order_7d\"\n"
+    ))
+    .unwrap();
+    let columns: Vec<(&str, &str)> = set.columns()[..2]
+        .iter()
+        .map(|column| (column.name.as_str(), column.label.as_str()))
+        .collect();
+    assert_eq!(
+        columns,
+        [
+            ("user.per_order_7d", "per order in the last 7 days"),
+            ("user.per_order_30d", "per order in the last 30 days"),
+        ]
+    );
+    assert_eq!(set.columns().len(), 9);
+    let without = compile(
+        &SPENT_AND_ORDERS
+            .lines()
+            .filter(|line| !line.starts_with("windows"))
+            .collect::<Vec<_>>()
+            .join("\n"),
+    );
+    assert_eq!(without.unwrap().columns()[0].name, "user.per_order");
+}
+
+#[test]
+fn ratios_of_what_cannot_be_divided_are_refused() {
+    let check = |numerator: &str, denominator: &str, expected: &str| {
+        let ratio = format!(
+            "[[features.user]]\nname = \"r\"\naggregate = \"ratio\"\nnumerator = \"{numerator}\"\ndenominator = \"{denominator}\"\n"
+        );
+        let others = r#"
+[[features.user]]
+name = "ever"
+aggregate = "count"
+[[features.user]]
+name = "favourite"
+aggregate = "top"
+value = "properties.product"
+windows = ["7d"]
+[[features.user]]
+name = "totals"
+aggregate = "recent"
+k = 2
+type = "number"
+value = "properties.total"
+[[features.item]]
+name = "sold"
+aggregate = "count"
+windows = ["7d"]
+"#;
+        let error = compile(&format!("{ratio}{SPENT_AND_ORDERS}{others}")).unwrap_err();
+        assert_eq!(error, expected);
+    };
+    check(
+        "spnt",
+        "orders",
+        "line 10, features.user.r: user has no aggregate 'spnt' (did you mean 'spent'?)",
+    );
+    check(
+        "spent_30d",
+        "orders",
+        "line 10, features.user.r: user has no aggregate 'spent_30d' (did you mean 'spent'?)",
+    );
+    check(
+        "spent",
+        "sold",
+        "line 11, features.user.r: user has no aggregate 'sold'",
+    );
+    check(
+        "spent",
+        "ever",
+        "line 7, features.user.r: 'spent' and 'ever' have no window in common (spent has 1d, 7d, 30d, ever has none)",
+    );
+    check(
+        "favourite",
+        "orders",
+        "line 10, features.user.r: a ratio needs numbers, 'favourite' is a category",
+    );
+    check(
+        "totals",
+        "orders",
+        "line 10, features.user.r: a ratio needs one number, 'totals' is several (name one of them in an expression: expression = \"… / …\")",
+    );
+    check(
+        "per_order",
+        "orders",
+        "line 10, features.user.r: user.per_order is not an aggregate (divide it in an expression: expression = \"… / …\")",
     );
 }
 
@@ -199,4 +375,61 @@ fn the_hash_is_that_of_what_is_computed() {
         hash(base),
         hash(&format!("{base}event = \"Order Completed\"\n"))
     );
+    let of = |aggregate: &str| {
+        hash(&format!(
+            "[[features.user]]\nname = \"a\"\nvalue = \"properties.total\"\naggregate = {aggregate}\n"
+        ))
+    };
+    let all = [
+        "\"quantile\"",
+        "\"quantile\"\nq = 0.9",
+        "\"recent\"\nk = 2\ntype = \"number\"",
+        "\"recent\"\nk = 3\ntype = \"number\"",
+        "\"recent\"\nk = 3\ntype = \"category\"",
+        "\"first\"\ntype = \"number\"",
+        "\"first\"\ntype = \"category\"",
+    ];
+    let hashes: std::collections::BTreeSet<String> = all.into_iter().map(of).collect();
+    assert_eq!(hashes.len(), all.len());
+}
+
+/// The examples of the guide are one file that is read and compiled, and it leaves out no operation.
+#[test]
+fn the_guide_is_true() {
+    let guide = include_str!("../../../../docs/features.md");
+    let blocks = guide.split("```toml\n").skip(1);
+    let text: String = blocks
+        .filter_map(|block| block.split("```").next())
+        .collect();
+    let project = project(&text);
+    let set =
+        FeatureSet::compile(&project, &project.features).unwrap_or_else(|error| panic!("{error}"));
+    for name in Operation::NAMES {
+        let shown = text.lines().any(|line| {
+            line.strip_prefix("aggregate")
+                .is_some_and(|rest| rest.trim_start_matches([' ', '=']) == format!("\"{name}\""))
+        });
+        assert!(shown, "no example of {name}");
+        assert!(
+            guide.contains(&format!("| `{name}`")) || guide.contains(&format!("`{name}` |")),
+            "{name} is not in the table"
+        );
+    }
+    let names: Vec<&str> = set
+        .columns()
+        .iter()
+        .map(|column| column.name.as_str())
+        .collect();
+    for expected in [
+        "user.spent_per_order_30d",
+        "user.favourite_2_90d",
+        "user.viewed_5",
+        "user.varies",
+        "global.p90_basket_7d",
+        "item.cheapest",
+        "country.dearest_7d",
+    ] {
+        assert!(names.contains(&expected), "{expected} is not in {names:?}");
+    }
+    assert!(!names.contains(&"user.spent_per_order_90d"));
 }

@@ -13,149 +13,7 @@ use tidemill_features::{Engine, EngineOptions, FeatureSet, ModelFeatures};
 use tidemill_store::LoggedEvent;
 use tidemill_store::memory::MemoryState;
 
-const PROJECT: &str = r#"
-[project]
-name = "equality"
-
-[items]
-id = "properties.item"
-
-[[features.user]]
-name = "opens"
-aggregate = "count"
-event = "Open"
-windows = ["30s", "1h", "1d", "7d"]
-
-[[features.user]]
-name = "long_opens"
-aggregate = "count"
-event = "Open"
-where = "properties.seconds > 5.0"
-windows = ["1d"]
-
-[[features.user]]
-name = "all"
-aggregate = "count"
-
-[[features.user]]
-name = "spent"
-aggregate = "sum"
-value = "properties.seconds"
-windows = ["1h", "1d", "30d"]
-
-[[features.user]]
-name = "spent_ever"
-aggregate = "sum"
-event = ["Open", "Buy"]
-value = "properties.seconds"
-
-[[features.user]]
-name = "mean"
-aggregate = "mean"
-value = "properties.seconds"
-windows = ["1d", "7d"]
-
-[[features.user]]
-name = "min"
-aggregate = "min"
-value = "properties.seconds"
-windows = ["1d", "7d"]
-
-[[features.user]]
-name = "max"
-aggregate = "max"
-value = "properties.seconds"
-
-[[features.user]]
-name = "last_item"
-aggregate = "last"
-type = "category"
-value = "properties.item"
-windows = ["1h", "7d"]
-
-[[features.user]]
-name = "last_seconds"
-aggregate = "last"
-type = "number"
-value = "properties.seconds"
-
-[[features.user]]
-name = "since_open"
-aggregate = "since_last"
-event = "Open"
-
-[[features.user]]
-name = "items"
-aggregate = "distinct"
-value = "properties.item"
-windows = ["1d", "30d"]
-
-[[features.user]]
-name = "recent"
-aggregate = "decayed"
-half_life = "6h"
-
-[[features.user]]
-name = "recent_spent"
-aggregate = "decayed"
-half_life = "1d"
-value = "properties.seconds"
-
-[[features.user]]
-name = "favourite"
-aggregate = "top"
-k = 2
-value = "properties.item"
-windows = ["1d", "7d"]
-
-[[features.user]]
-name = "per_open"
-expression = "spent_30d / opens_7d"
-
-[[features.user]]
-name = "kind"
-expression = "CASE WHEN per_open > 5 THEN 'long' WHEN last_item_7d = 'i1' THEN upper(last_item_7d) END"
-
-[[features.item]]
-name = "opens"
-aggregate = "count"
-event = "Open"
-windows = ["1h", "7d"]
-
-[[features.item]]
-name = "spent"
-aggregate = "sum"
-value = "properties.seconds"
-where = "user_id IS NOT NULL"
-
-[[features.item]]
-name = "share"
-expression = "coalesce(spent, -1) / opens_7d"
-
-[[features.country]]
-name = "mean"
-aggregate = "mean"
-value = "properties.seconds"
-windows = ["7d"]
-
-[[features.global]]
-name = "all"
-aggregate = "count"
-windows = ["1h"]
-
-[models.at_event]
-kind = "predict"
-entity = "user"
-observe = { event = "Open" }
-target = { event = "Buy", within = "1d" }
-
-[models.every]
-kind = "predict"
-entity = "user"
-observe = { every = "12h", active_within = "3d" }
-target = { sum = "Buy.properties.seconds", within = "2d" }
-features = ["user.spent*", "item.*", "country.*"]
-"#;
+const PROJECT: &str = include_str!("equality.toml");
 
 /// One random event: who (0–3 a user, 4–7 an anonymous id, 8 both, 9 nobody), what, how much later it is received, how much earlier
 /// or later than that it happened, with which values.
@@ -211,6 +69,7 @@ fn events(draws: &[Draw]) -> Vec<LoggedEvent> {
             }
             _ => {}
         }
+        fields["properties"]["session"] = json!(format!("s{index}"));
         if item < 4 {
             fields["properties"]["item"] = json!(format!("i{item}"));
         }
@@ -375,6 +234,11 @@ const ORDINARY: Run = Run {
     memory_bytes_max: 1 << 30,
 };
 
+const SPILLING: Run = Run {
+    partitions: 3,
+    memory_bytes_max: 50_000,
+};
+
 fn runs() -> impl Strategy<Value = Run> {
     // with a few thousand bytes nearly every step goes to disk
     let memory = prop_oneof![Just(4_000usize), Just(1 << 30)];
@@ -503,32 +367,55 @@ proptest! {
     }
 }
 
+/// Draws that look random; the fewer people, the more each of them does.
+fn many_draws(count: u32, people: u32) -> Vec<Draw> {
+    let draw = |n: u32| {
+        let mix = n.wrapping_mul(2_654_435_761) >> 7;
+        let part = |shift: u32, of: u32| ((mix >> shift) % of) as u8;
+        (
+            part(0, people),
+            part(3, 10),
+            i64::from(part(5, 200)) * 20,
+            0,
+            part(9, 6),
+            part(11, 4),
+            f64::from(part(13, 100)) / 7.0,
+        )
+    };
+    (0..count).map(draw).collect()
+}
+
+/// One person does enough for every sketch to be full and every bound to be reached.
+#[test]
+fn online_equals_offline_also_where_states_are_full() {
+    let project = project(PROJECT);
+    let events = events(&many_draws(700, 1));
+    let known_until = events.last().unwrap().event.received_at + Span::from_days(1);
+    let (event_rows, period_rows) = online_rows(&project, &events, &[], known_until);
+    for run in [ORDINARY, SPILLING] {
+        let datasets = datasets(&project, &events, run, known_until);
+        assert_same(&datasets[0], &event_rows, true);
+        assert_same(&datasets[1], &period_rows, false);
+    }
+    let datasets = datasets(&project, &events, ORDINARY, known_until);
+    let names = datasets[0].features.columns().iter();
+    let sessions = names
+        .map(|column| column.name.as_str())
+        .position(|name| name == "user.sessions_30d");
+    let found = datasets[0]
+        .features
+        .value(datasets[0].rows() - 1, sessions.unwrap());
+    assert!(found.as_number() > 200.0, "{found:?}");
+}
+
 #[test]
 fn datasets_are_the_same_whenever_they_are_built_and_however_they_are_kept() {
     let project = project(PROJECT);
-    let draws: Vec<Draw> = (0..3_000u32)
-        .map(|n| {
-            let mix = n.wrapping_mul(2_654_435_761) >> 7;
-            let part = |shift: u32, of: u32| ((mix >> shift) % of) as u8;
-            (
-                part(0, 10),
-                part(3, 10),
-                i64::from(part(5, 200)) * 20,
-                0,
-                part(9, 6),
-                part(11, 4),
-                f64::from(part(13, 100)) / 7.0,
-            )
-        })
-        .collect();
+    let draws = many_draws(3_000, 10);
     let events = events(&draws);
     let known_until = events.last().unwrap().event.received_at;
-    let spilling = Run {
-        partitions: 3,
-        memory_bytes_max: 50_000,
-    };
     let first = datasets(&project, &events, ORDINARY, known_until);
-    let second = datasets(&project, &events, spilling, known_until);
+    let second = datasets(&project, &events, SPILLING, known_until);
     for (first, second) in first.iter().zip(&second) {
         assert!(first.rows() > 100, "{}", first.rows());
         assert_eq!(format!("{first:?}"), format!("{second:?}"));

@@ -5,8 +5,10 @@
     reason = "a test that cannot go on fails where it stands"
 )]
 
+mod brute_force;
 mod datasets;
 mod definitions;
 mod engine;
 mod equality;
 mod samples;
+mod window;
