@@ -92,10 +92,7 @@ fn answer(
     model: &ModelName,
     request: &PredictRequest,
 ) -> Result<Prediction, Problem> {
-    let (prediction, answering) =
-        project
-            .answerer
-            .predict(model, request)?;
+    let (prediction, answering) = project.answerer.predict(model, request)?;
     let Answering {
         latency_us,
         fallback,

@@ -138,7 +138,11 @@ pub(crate) fn definition_of(set: &FeatureSet, model: &PredictModel) -> String {
         }
         every @ Observe::Every { .. } => format!("{every:?}"),
     };
-    let features: Vec<&str> = model.features.iter().map(|name| name.text.as_str()).collect();
+    let features: Vec<&str> = model
+        .features
+        .iter()
+        .map(|name| name.text.as_str())
+        .collect();
     let text = format!("{} {observe} {:?} {features:?}", set.hash(), model.target);
     let digest = Sha256::digest(text);
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
