@@ -20,6 +20,7 @@
 
 pub mod bootstrap;
 pub mod gate;
+pub mod lists;
 pub mod metric;
 mod prepared;
 pub mod ranking;
@@ -30,6 +31,7 @@ pub mod split;
 
 pub use bootstrap::{Bootstrap, Difference, Estimate};
 pub use gate::{Check, Verdict};
+pub use lists::ListMeasures;
 pub use metric::Metric;
 pub use ranking::RankingMetric;
 pub use report::Report;

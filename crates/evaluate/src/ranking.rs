@@ -140,3 +140,81 @@ impl Bootstrap {
         Some((at(tail), at(1.0 - tail)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RANKING: [u32; 5] = [7, 3, 9, 1, 4];
+
+    #[track_caller]
+    fn check(metric: RankingMetric, k: usize, taken: &[u32], wanted: f64) {
+        let found = metric.at(k, &RANKING, taken).unwrap();
+        assert!(
+            (found - wanted).abs() < 1e-12,
+            "{metric:?}: {found} for {wanted}"
+        );
+    }
+
+    #[test]
+    fn two_of_three_taken_items_at_ranks_two_and_four() {
+        let taken = [3, 1, 8];
+        check(RankingMetric::Recall, 5, &taken, 2.0 / 3.0);
+        check(RankingMetric::Recall, 3, &taken, 1.0 / 3.0);
+        check(RankingMetric::HitRate, 1, &taken, 0.0);
+        check(RankingMetric::HitRate, 2, &taken, 1.0);
+        check(RankingMetric::Precision, 5, &taken, 0.4);
+        check(RankingMetric::Mrr, 5, &taken, 0.5);
+        check(RankingMetric::Mrr, 1, &taken, 0.0);
+        // precision 1/2 at rank 2 and 2/4 at rank 4, over three items
+        check(RankingMetric::Map, 5, &taken, 1.0 / 3.0);
+        // over min(k, n) = 2
+        check(RankingMetric::Map, 2, &taken, 0.25);
+        // gains 1/log2(3) and 1/log2(5); ideal 1 + 1/log2(3) + 1/2
+        check(
+            RankingMetric::Ndcg,
+            5,
+            &taken,
+            1.061_606_311_644_692 / 2.130_929_753_571_457_4,
+        );
+        check(
+            RankingMetric::Ndcg,
+            2,
+            &taken,
+            0.630_929_753_571_457_4 / 1.630_929_753_571_457_4,
+        );
+    }
+
+    #[test]
+    fn a_perfect_ranking_is_one_and_an_empty_one_zero() {
+        for metric in RankingMetric::ALL {
+            assert_eq!(metric.at(2, &[5, 6, 7], &[6, 5]), Some(1.0), "{metric:?}");
+            assert_eq!(metric.at(2, &[], &[6, 5]), Some(0.0), "{metric:?}");
+            assert_eq!(metric.at(2, &[5], &[]), None, "{metric:?}");
+        }
+    }
+
+    #[test]
+    fn the_interval_of_a_mean_is_that_of_the_normal_approximation() {
+        let values: Vec<f64> = (0..1000)
+            .map(|case| f64::from(u8::from(case % 4 == 0)))
+            .collect();
+        let estimate = Bootstrap::default().mean(&values);
+        assert_eq!(estimate.value, Some(0.25));
+        let half = 1.96 * (0.25_f64 * 0.75 / 1000.0).sqrt();
+        let (low, high) = estimate.interval.unwrap();
+        assert!((low - (0.25 - half)).abs() < 0.006 && (high - (0.25 + half)).abs() < 0.006);
+        assert_eq!(estimate, Bootstrap::default().mean(&values));
+        assert_eq!(Bootstrap::default().mean(&[]).value, None);
+        assert_eq!(Bootstrap::default().mean(&[1.0]).interval, None);
+    }
+
+    #[test]
+    fn a_difference_is_surer_than_its_parts() {
+        let one: Vec<f64> = (0..200).map(|case| f64::from(case % 10)).collect();
+        let other: Vec<f64> = one.iter().map(|value| value - 0.5).collect();
+        let difference = Bootstrap::default().mean_difference(&one, &other);
+        assert_eq!(difference.value, Some(0.5));
+        assert_eq!(difference.interval, Some((0.5, 0.5)));
+    }
+}

@@ -79,6 +79,7 @@ impl SourceParameters {
                 |source| source.graphs(&[0.0, 0.25, 0.5, 0.65], |graph, v| graph.history_power = v),
                 |source| source.graphs(&[0.2, 0.35, 0.5], |graph, v| graph.to_power = v),
                 |source| source.graphs(&[0.2, 0.35, 0.5], |graph, v| graph.from_power = v),
+                |source| source.graphs(&[0.0, 0.1, 0.3], |graph, v| graph.half_life = v),
             ],
             Self::SessionNeighbours(_) => vec![
                 |source| {
@@ -90,6 +91,7 @@ impl SourceParameters {
                     source.sessions(&[0.0, 0.25, 0.5], |sessions, v| sessions.length_power = v)
                 },
                 |source| source.sessions(&[0.0, 0.2, 0.4], |sessions, v| sessions.to_power = v),
+                |source| source.sessions(&[1.0, 2.0], |sessions, v| sessions.similarity_power = v),
                 |source| {
                     source.sessions(&[200.0, 500.0, 1500.0], |sessions, v| {
                         sessions.neighbours = v as usize

@@ -150,12 +150,22 @@ impl Blend {
         choices.into_iter().flatten().collect()
     }
 
-    /// The weights of the sources that are kept.
-    pub(super) fn fit_choices(&self, choices: &[Choice], kept: &[usize]) -> BlendWeights {
+    /// The weights of the sources that are kept, the same for all lengths.
+    pub(super) fn fit_overall(&self, choices: &[Choice], kept: &[usize]) -> BlendWeights {
         let columns = columns(kept);
         let all: Vec<&Choice> = choices.iter().collect();
         let start = vec![0.0; columns.len()];
         let overall = self.newton(&all, &columns, start, self.ridge);
+        BlendWeights {
+            parameters: self.clone(),
+            by_length: vec![overall; LENGTHS.len()],
+        }
+    }
+
+    /// The weights of the sources that are kept.
+    pub(super) fn fit_choices(&self, choices: &[Choice], kept: &[usize]) -> BlendWeights {
+        let columns = columns(kept);
+        let overall = self.fit_overall(choices, kept).by_length.swap_remove(0);
         let by_length = (0..LENGTHS.len()).map(|class| {
             let own = choices.iter().filter(|choice| choice.class == class);
             let own: Vec<&Choice> = own.collect();

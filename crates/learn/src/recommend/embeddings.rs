@@ -42,6 +42,8 @@ pub struct Embeddings {
     pub history_max: usize,
     /// The share of a history's signals that are left out at random while training.
     pub dropout: f32,
+    /// An example is drawn half as often after this share of the data's span of time; 0 where age does not matter.
+    pub half_life: f32,
     /// Whether an item has one direction for both uses.
     pub shared: bool,
 }
@@ -52,13 +54,14 @@ impl Default for Embeddings {
             name: "embeddings".to_owned(),
             dimensions: 64,
             epochs: 10,
-            examples_max: 20_000_000,
+            examples_max: 10_000_000,
             batch: 512,
             negatives: 1024,
             rate: 0.1,
             sharpness: 12.0,
-            history_max: 20,
+            history_max: 50,
             dropout: 0.2,
+            half_life: 0.0,
             shared: false,
         }
     }

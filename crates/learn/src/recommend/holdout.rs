@@ -47,10 +47,13 @@ const OTHERS_SHARE: f64 = 0.2;
 
 impl Question {
     /// Holds a part of the data back and makes at most `cases_max` cases of it.
-    pub fn hold_back(self, data: &Interactions, cases_max: usize, seed: u64) -> Holdout {
+    ///
+    /// Of [`Question::Others`] only signals of at least `goal` are held back: with purchases weighing more than views, a goal
+    /// between the two asks for purchases.
+    pub fn hold_back(self, data: &Interactions, goal: f32, cases_max: usize, seed: u64) -> Holdout {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let (fit, mut cases) = match self {
-            Self::Others => others(data, &mut random),
+            Self::Others => others(data, goal, &mut random),
             Self::Next => last_of_each(data),
             Self::NextInSession => last_sessions(data),
         };
@@ -60,14 +63,14 @@ impl Question {
     }
 }
 
-fn others(data: &Interactions, random: &mut ChaCha8Rng) -> (Interactions, Vec<Case>) {
+fn others(data: &Interactions, goal: f32, random: &mut ChaCha8Rng) -> (Interactions, Vec<Case>) {
     let mut fit = Interactions::builder();
     let mut cases = Vec::new();
     for history in data.iter() {
         let mut kept = Vec::with_capacity(history.len());
         let mut targets = Vec::new();
         for signal in history {
-            match random.random_bool(OTHERS_SHARE) {
+            match signal.weight >= goal && random.random_bool(OTHERS_SHARE) {
                 true => targets.push(signal.item),
                 false => kept.push(*signal),
             }

@@ -128,6 +128,18 @@ impl Interactions {
         times.max().unwrap_or(0)
     }
 
+    /// What a signal at `time` counts when signals fade to a half with each `half_life` of the whole span of time, from the
+    /// first signal to the last. 1 where `half_life` is 0 or all times are the same.
+    pub(super) fn fading(&self, half_life: f32) -> impl Fn(i64) -> f32 + use<> {
+        let latest = self.latest();
+        let times = self.signals.iter().map(|signal| signal.time);
+        let span = (latest - times.min().unwrap_or(latest)) as f32 * half_life;
+        move |time| match span > 0.0 {
+            true => (-((latest - time) as f32) / span).exp2(),
+            false => 1.0,
+        }
+    }
+
     /// For each item, where it occurs: pairs of history and place in it, in the order of histories.
     pub(super) fn occurrences(&self) -> Occurrences {
         let mut starts = vec![0_usize; self.items + 1];

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ItemIndex;
 use super::accumulator::{Accumulator, keep_best};
-use super::interactions::{Interactions, Occurrences, Signal};
+use super::interactions::{Interactions, Occurrences};
 use super::query::{Query, Source};
 
 /// How to count and how to read: the weight of item *j* for item *i* is
@@ -40,8 +40,8 @@ pub struct ItemGraph {
     pub neighbours: usize,
     /// Of each item at most this many occurrences are read, the last ones.
     pub occurrences_max: usize,
-    /// Seconds after which a signal counts half; `None` where age does not matter.
-    pub half_life: Option<f32>,
+    /// A history counts half after this share of the data's span of time; 0 where age does not matter.
+    pub half_life: f32,
     /// When asked: `(1 + age in steps)^-recency_power` weighs the signals of the history.
     pub recency_power: f32,
     /// When asked: how many signals of the history are read, the last ones.
@@ -61,7 +61,7 @@ impl Default for ItemGraph {
             window: 500,
             neighbours: 500,
             occurrences_max: 20_000,
-            half_life: None,
+            half_life: 0.0,
             recency_power: 0.0,
             history_max: 500,
         }
@@ -101,7 +101,6 @@ struct Counting<'a> {
     kernel: Vec<f32>,
     from_scale: Vec<f32>,
     to_scale: Vec<f32>,
-    latest: i64,
 }
 
 impl<'a> Counting<'a> {
@@ -110,18 +109,22 @@ impl<'a> Counting<'a> {
             let degrees = data.degrees().iter();
             degrees.map(|degree| degree.max(1.0).powf(-power)).collect()
         };
+        let fading = data.fading(parameters.half_life);
         let lengths = data.iter().map(|history| history.len().max(1) as f32);
         Self {
             occurrences: data.occurrences(),
             history_weights: lengths
-                .map(|length| length.powf(-2.0 * parameters.history_power))
+                .zip(data.iter())
+                .map(|(length, history)| {
+                    let last = history.last().map_or(0, |signal| signal.time);
+                    length.powf(-2.0 * parameters.history_power) * fading(last)
+                })
                 .collect(),
             kernel: (0..=parameters.window)
                 .map(|gap| (gap.max(1) as f32).powf(-parameters.gap_power))
                 .collect(),
             from_scale: scale(parameters.from_power),
             to_scale: scale(parameters.to_power),
-            latest: data.latest(),
             parameters,
             data,
         }
@@ -152,7 +155,7 @@ impl<'a> Counting<'a> {
     fn count(&self, history: usize, place: usize, scratch: &mut Accumulator) {
         let signals = self.data.history(history);
         let own = &signals[place];
-        let weight = own.weight * self.history_weights[history] * self.decay(own);
+        let weight = own.weight * self.history_weights[history];
         let window = self.parameters.window;
         let end = signals.len().min(place + 1 + window);
         for (gap, signal) in signals[place + 1..end].iter().enumerate() {
@@ -166,17 +169,10 @@ impl<'a> Counting<'a> {
             }
         }
     }
-
-    fn decay(&self, signal: &Signal) -> f32 {
-        match self.parameters.half_life {
-            Some(seconds) => (-((self.latest - signal.time) as f32) / seconds).exp2(),
-            None => 1.0,
-        }
-    }
 }
 
 impl Graph {
-    fn from_rows(parameters: ItemGraph, rows: Vec<Vec<(ItemIndex, f32)>>) -> Self {
+    pub(super) fn from_rows(parameters: ItemGraph, rows: Vec<Vec<(ItemIndex, f32)>>) -> Self {
         let links = rows.iter().map(Vec::len).sum();
         let mut graph = Self {
             parameters,

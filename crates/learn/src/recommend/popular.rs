@@ -12,9 +12,9 @@ use super::query::{Query, Source};
 pub struct Popular {
     /// A name for tables.
     pub name: String,
-    /// Seconds after which a signal counts half; `None` counts all alike.
-    pub half_life: Option<f32>,
-    /// How many items are kept, over all and of each segment.
+    /// A signal counts half after this share of the data's span of time; 0 counts all alike.
+    pub half_life: f32,
+    /// How many items are kept, over all and of each segment. By default all: a blend wants to know how popular a rare item is.
     pub kept: usize,
 }
 
@@ -22,8 +22,8 @@ impl Default for Popular {
     fn default() -> Self {
         Self {
             name: "popular".to_owned(),
-            half_life: None,
-            kept: 1_000,
+            half_life: 0.0,
+            kept: usize::MAX,
         }
     }
 }
@@ -38,11 +38,11 @@ pub struct Popularity {
 }
 
 impl Popular {
-    /// What signals of a day count half after a week.
+    /// What is taken lately: signals fade to a half with each such share of the data's span of time.
     pub fn trending(half_life: f32) -> Self {
         Self {
             name: "trending".to_owned(),
-            half_life: Some(half_life),
+            half_life,
             ..Self::default()
         }
     }
@@ -55,7 +55,7 @@ impl Popular {
     /// Counts over all histories and per segment: `segments[h]` is the segment of history `h`, small numbers from 0;
     /// histories past its end have none.
     pub fn fit_segments(&self, data: &Interactions, segments: &[u32]) -> Popularity {
-        let latest = data.latest();
+        let fading = data.fading(self.half_life);
         let count = |wanted: Option<u32>| {
             let mut counts = Accumulator::new(data.items());
             for (history, signals) in data.iter().enumerate() {
@@ -63,11 +63,7 @@ impl Popular {
                     continue;
                 }
                 for signal in signals {
-                    let decay = match self.half_life {
-                        Some(seconds) => (-((latest - signal.time) as f32) / seconds).exp2(),
-                        None => 1.0,
-                    };
-                    counts.add(signal.item, signal.weight * decay);
+                    counts.add(signal.item, signal.weight * fading(signal.time));
                 }
             }
             let mut best = Vec::new();

@@ -25,6 +25,8 @@ use super::spectral::Spectral;
 pub struct Recommender {
     /// What the recommendations are for.
     pub question: Question,
+    /// Of [`Question::Others`]: the least weight of a signal that counts as success; 0 where all do.
+    pub goal: f32,
     /// The sources to choose from.
     pub sources: Vec<SourceParameters>,
     /// How they are weighed.
@@ -97,14 +99,30 @@ impl Recommender {
             recency_power: 1.0,
             ..ItemGraph::default()
         };
+        let next = ItemGraph {
+            name: "comes next".to_owned(),
+            history_power: 0.0,
+            similarity_power: 1.0,
+            backward: 0.0,
+            window: 1,
+            history_max: 1,
+            ..ItemGraph::default()
+        };
         Self {
             question,
+            goal: 0.0,
             sources: vec![
                 SourceParameters::ItemGraph(symmetric),
                 SourceParameters::ItemGraph(forward),
+                SourceParameters::ItemGraph(next),
                 SourceParameters::SessionNeighbours(SessionNeighbours::default()),
                 SourceParameters::Spectral(Spectral::default()),
                 SourceParameters::Embeddings(Embeddings::default()),
+                SourceParameters::Embeddings(Embeddings {
+                    name: "embeddings, one direction".to_owned(),
+                    shared: true,
+                    ..Embeddings::default()
+                }),
                 SourceParameters::Popular(Popular::default()),
                 SourceParameters::Repeats,
             ],
@@ -119,7 +137,9 @@ impl Recommender {
 
     /// Chooses, weighs and fits.
     pub fn fit(&self, data: &Interactions) -> Recommendations {
-        let holdout = self.question.hold_back(data, self.cases_max, self.seed);
+        let holdout = self
+            .question
+            .hold_back(data, self.goal, self.cases_max, self.seed);
         let exclude_seen = repeat_share(&holdout.cases) < REPEAT_SHARE_MIN;
         let examination = Examination {
             recommender: self,
@@ -264,13 +284,13 @@ impl Examination<'_> {
         value
     }
 
-    /// Fits weights on one half of the cases and measures on the other, both ways.
+    /// Fits weights for all lengths on one half of the cases and measures on the other, both ways.
     fn measure_blend(&self, choices: &[Choice], kept: &[usize]) -> f64 {
         let half = choices.len() / 2;
         let (one, other) = choices.split_at(half);
         let blend = &self.recommender.blend;
         let both = [(one, other), (other, one)].map(|(fit, measure)| {
-            let weights = blend.fit_choices(fit, kept);
+            let weights = blend.fit_overall(fit, kept);
             let values: Vec<f64> = measure
                 .par_iter()
                 .map(|choice| {

@@ -12,7 +12,7 @@ use super::query::{Query, Source};
 ///
 /// The similarity of a past session sums over the items that it shares with the question
 /// `(1 + age of the item in the question)^-recency_power`, over the session's length to `length_power`, times
-/// `exp(-sessions since then / session_span)`. Of the `neighbours` most similar ones each item scores the similarity times
+/// `2^(-sessions since then / (half_life · sessions))`. Of the `neighbours` most similar ones each item scores the similarity times
 /// `distance^-gap_power` from the place of the most recent shared item, and `backward` of that if it came before.
 ///
 /// Memory: 12 bytes per signal kept. A query reads at most `history_max × occurrences_max` entries.
@@ -34,8 +34,8 @@ pub struct SessionNeighbours {
     pub gap_power: f32,
     /// See above.
     pub backward: f32,
-    /// In sessions; 0 where it does not matter.
-    pub session_span: f32,
+    /// A session counts half when this share of all sessions came after it; 0 where that does not matter.
+    pub half_life: f32,
     /// Similarities are raised to this: above 1 the most similar sessions count more.
     pub similarity_power: f32,
     /// Scores are over the item's degree to this power.
@@ -53,7 +53,7 @@ impl Default for SessionNeighbours {
             length_power: 0.5,
             gap_power: 0.5,
             backward: 0.5,
-            session_span: 0.0,
+            half_life: 0.0,
             similarity_power: 1.0,
             to_power: 0.0,
         }
@@ -146,8 +146,9 @@ impl SessionMemory {
         let session = shared[0].session as usize;
         let length = (self.starts[session + 1] - self.starts[session]) as f32;
         let since = (self.starts.len() - 1 - session) as f32;
-        let recency = match self.parameters.session_span > 0.0 {
-            true => (-since / self.parameters.session_span).exp(),
+        let half_life = self.parameters.half_life * (self.starts.len() - 1) as f32;
+        let recency = match half_life > 0.0 {
+            true => (-since / half_life).exp2(),
             false => 1.0,
         };
         (sum * length.powf(-self.parameters.length_power)).powf(self.parameters.similarity_power)

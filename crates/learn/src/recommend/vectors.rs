@@ -10,8 +10,10 @@ const LANES: usize = 16;
 pub(super) fn dot(one: &[f32], other: &[f32]) -> f32 {
     let mut lanes = [0.0_f32; LANES];
     let (ones, others) = (one.chunks_exact(LANES), other.chunks_exact(LANES));
-    let tails = ones.remainder().iter().zip(others.remainder());
-    let tail: f32 = tails.map(|(a, b)| a * b).sum();
+    let mut tail = 0.0;
+    for (a, b) in ones.remainder().iter().zip(others.remainder()) {
+        tail += a * b;
+    }
     for (a, b) in ones.zip(others) {
         for lane in 0..LANES {
             lanes[lane] += a[lane] * b[lane];
@@ -55,8 +57,12 @@ impl WithSimd for Products<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) -> Vec<f32> {
+        let mut products = vec![0.0_f32; self.table.len() / self.vector.len()];
         let rows = self.table.chunks_exact(self.vector.len());
-        rows.map(|row| dot(self.vector, row)).collect()
+        for (product, row) in products.iter_mut().zip(rows) {
+            *product = dot(self.vector, row);
+        }
+        products
     }
 }
 
@@ -116,7 +122,11 @@ fn exponential(x: f32) -> f32 {
 
 #[inline(always)]
 fn sum(lanes: &[f32; LANES]) -> f32 {
-    lanes.iter().sum()
+    let mut sum = 0.0;
+    for lane in lanes {
+        sum += lane;
+    }
+    sum
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ const SHARDS: usize = 4;
 /// The power of an item's frequency with which negatives are drawn (half of them; the other half evenly).
 const NEGATIVE_POWER: f32 = 0.75;
 
-/// One history with what came of it, as places in the data.
+/// One history with what came of it.
 struct Example {
     /// Items of the history with the index of their weight.
     history: Vec<(u32, u16)>,
@@ -33,10 +33,18 @@ pub(super) fn train(
 ) -> EmbeddingModel {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let mut trainer = Trainer::new(parameters, data, question, &mut random);
-    let mut places = examples(data, question);
-    let total = (places.len() * parameters.epochs).min(parameters.examples_max);
+    let all = examples(data, question);
+    let fading = data.fading(parameters.half_life);
+    let weight = |(history, place): &(u32, u32)| {
+        fading(data.history(*history as usize)[*place as usize].time)
+    };
+    let expected: f64 = all.iter().map(|place| f64::from(weight(place))).sum();
+    let total = (expected as usize * parameters.epochs).min(parameters.examples_max);
     let mut done = 0;
-    'epochs: for _ in 0..parameters.epochs {
+    'epochs: while done < total {
+        let mut places = all.clone();
+        places
+            .retain(|place| parameters.half_life == 0.0 || random.random::<f32>() < weight(place));
         places.shuffle(&mut random);
         for batch in places.chunks(parameters.batch) {
             if done >= total {
@@ -45,6 +53,9 @@ pub(super) fn train(
             let rate = parameters.rate * (1.0 - done as f32 / total as f32);
             trainer.step(batch, rate, &mut random);
             done += batch.len();
+        }
+        if places.is_empty() {
+            break;
         }
     }
     trainer.finish()
@@ -140,10 +151,32 @@ struct Negatives {
     directions: Vec<f32>,
 }
 
-/// What a shard of a batch found.
+/// Vectors of length 1, and how long they were.
+struct Directions {
+    dimensions: usize,
+    values: Vec<f32>,
+    lengths: Vec<f32>,
+}
+
+impl Directions {
+    fn new(mut values: Vec<f32>, dimensions: usize) -> Self {
+        let lengths = values.chunks_exact_mut(dimensions).map(normalise).collect();
+        Self {
+            dimensions,
+            values,
+            lengths,
+        }
+    }
+
+    fn row(&self, row: usize) -> &[f32] {
+        &self.values[row * self.dimensions..(row + 1) * self.dimensions]
+    }
+}
+
+/// What a shard of a batch found: gradients of the loss, one row for each example or negative.
 struct ShardGradient {
-    histories: Vec<Vec<f32>>,
-    targets: Vec<Vec<f32>>,
+    histories: Vec<f32>,
+    targets: Vec<f32>,
     negatives: Vec<f32>,
     ages: Vec<f32>,
 }
@@ -248,79 +281,77 @@ impl<'a> Trainer<'a> {
     fn shard(&self, examples: &[Example], negatives: &Negatives) -> ShardGradient {
         let dimensions = self.parameters.dimensions;
         let (rows, columns) = (examples.len(), negatives.items.len());
-        let mut profiles = vec![0.0_f32; rows * dimensions];
-        let mut lengths = Vec::with_capacity(rows);
-        for (example, profile) in examples.iter().zip(profiles.chunks_exact_mut(dimensions)) {
+        let profiles = self.profiles(examples);
+        let targets = self.targets(examples);
+        let profile_matrix = MatRef::from_row_major_slice(&profiles.values, rows, dimensions);
+        let negative_matrix =
+            MatRef::from_row_major_slice(&negatives.directions, columns, dimensions);
+        // cosines first, the loss's derivatives by them afterwards
+        let mut derivatives = vec![0.0_f32; rows * columns];
+        multiply(
+            &mut derivatives,
+            (rows, columns),
+            profile_matrix,
+            negative_matrix.transpose(),
+        );
+        let mut own = vec![0.0_f32; rows];
+        for (row, example) in examples.iter().enumerate() {
+            let cosine = dot(profiles.row(row), targets.row(row));
+            let cosines = &mut derivatives[row * columns..(row + 1) * columns];
+            let sharpness = self.parameters.sharpness;
+            own[row] = softmax(cosines, cosine, example.target, negatives, sharpness);
+        }
+        let derivative_matrix = MatRef::from_row_major_slice(&derivatives, rows, columns);
+        let mut by_profile = vec![0.0_f32; rows * dimensions];
+        let shape = (rows, dimensions);
+        multiply(&mut by_profile, shape, derivative_matrix, negative_matrix);
+        let mut by_negative = vec![0.0_f32; columns * dimensions];
+        let shape = (columns, dimensions);
+        multiply(
+            &mut by_negative,
+            shape,
+            derivative_matrix.transpose(),
+            profile_matrix,
+        );
+        let mut by_target = vec![0.0_f32; rows * dimensions];
+        let mut ages = vec![0.0_f32; self.ages.len()];
+        for (row, example) in examples.iter().enumerate() {
+            let range = row * dimensions..(row + 1) * dimensions;
+            let gradient = &mut by_profile[range.clone()];
+            add_scaled(gradient, own[row], targets.row(row));
+            through_length(gradient, profiles.row(row), profiles.lengths[row]);
+            for (item, age) in &example.history {
+                ages[*age as usize] += dot(gradient, self.from.row(*item));
+            }
+            let gradient = &mut by_target[range];
+            add_scaled(gradient, own[row], profiles.row(row));
+            through_length(gradient, targets.row(row), targets.lengths[row]);
+        }
+        ShardGradient {
+            histories: by_profile,
+            targets: by_target,
+            negatives: by_negative,
+            ages,
+        }
+    }
+
+    fn profiles(&self, examples: &[Example]) -> Directions {
+        let dimensions = self.parameters.dimensions;
+        let mut values = vec![0.0_f32; examples.len() * dimensions];
+        for (example, profile) in examples.iter().zip(values.chunks_exact_mut(dimensions)) {
             for (item, age) in &example.history {
                 add_scaled(profile, self.ages[*age as usize], self.from.row(*item));
             }
-            lengths.push(normalise(profile));
         }
-        let mut probabilities = vec![0.0_f32; rows * columns];
-        multiply(
-            &mut probabilities,
-            (rows, columns),
-            MatRef::from_row_major_slice(&profiles, rows, dimensions),
-            MatRef::from_row_major_slice(&negatives.directions, columns, dimensions).transpose(),
-        );
-        let mut own = vec![0.0_f32; rows];
-        let mut target_directions = vec![0.0_f32; rows * dimensions];
-        let mut target_lengths = vec![0.0_f32; rows];
-        for (row, example) in examples.iter().enumerate() {
-            let direction = &mut target_directions[row * dimensions..(row + 1) * dimensions];
-            direction.copy_from_slice(self.answers().row(example.target));
-            target_lengths[row] = normalise(direction);
-            let cosine = dot(
-                &profiles[row * dimensions..(row + 1) * dimensions],
-                direction,
-            );
-            let logits = &mut probabilities[row * columns..(row + 1) * columns];
-            own[row] = softmax(
-                logits,
-                cosine,
-                example.target,
-                negatives,
-                self.parameters.sharpness,
-            );
-        }
-        let mut profile_gradients = vec![0.0_f32; rows * dimensions];
-        multiply(
-            &mut profile_gradients,
-            (rows, dimensions),
-            MatRef::from_row_major_slice(&probabilities, rows, columns),
-            MatRef::from_row_major_slice(&negatives.directions, columns, dimensions),
-        );
-        let mut negative_gradients = vec![0.0_f32; columns * dimensions];
-        multiply(
-            &mut negative_gradients,
-            (columns, dimensions),
-            MatRef::from_row_major_slice(&probabilities, rows, columns).transpose(),
-            MatRef::from_row_major_slice(&profiles, rows, dimensions),
-        );
-        let mut ages = vec![0.0_f32; self.ages.len()];
-        let mut histories = Vec::with_capacity(rows);
-        let mut targets = Vec::with_capacity(rows);
-        for (row, example) in examples.iter().enumerate() {
-            let range = row * dimensions..(row + 1) * dimensions;
-            let profile = &profiles[range.clone()];
-            let direction = &target_directions[range.clone()];
-            let mut gradient = profile_gradients[range].to_vec();
-            add_scaled(&mut gradient, own[row], direction);
-            through_length(&mut gradient, profile, lengths[row]);
-            for (item, age) in &example.history {
-                ages[*age as usize] += dot(&gradient, self.from.row(*item));
-            }
-            histories.push(gradient);
-            let mut gradient: Vec<f32> = profile.iter().map(|value| own[row] * value).collect();
-            through_length(&mut gradient, direction, target_lengths[row]);
-            targets.push(gradient);
-        }
-        ShardGradient {
-            histories,
-            targets,
-            negatives: negative_gradients,
-            ages,
-        }
+        Directions::new(values, dimensions)
+    }
+
+    fn targets(&self, examples: &[Example]) -> Directions {
+        let rows = examples
+            .iter()
+            .map(|example| self.answers().row(example.target));
+        let values = rows.flatten().copied().collect();
+        Directions::new(values, self.parameters.dimensions)
     }
 
     fn apply(
@@ -337,13 +368,19 @@ impl<'a> Trainer<'a> {
             for (sum, value) in age_gradient.iter_mut().zip(&gradient.ages) {
                 *sum += value;
             }
-            for (example, own) in examples.iter().zip(&gradient.histories) {
+            for (example, own) in examples
+                .iter()
+                .zip(gradient.histories.chunks_exact(dimensions))
+            {
                 for (item, age) in &example.history {
                     self.from.add_gradient(*item, self.ages[*age as usize], own);
                 }
             }
             let to = self.to.as_mut().unwrap_or(&mut self.from);
-            for (example, own) in examples.iter().zip(&gradient.targets) {
+            for (example, own) in examples
+                .iter()
+                .zip(gradient.targets.chunks_exact(dimensions))
+            {
                 to.add_gradient(example.target, 1.0, own);
             }
         }
