@@ -20,8 +20,10 @@
 
 pub mod bootstrap;
 pub mod gate;
+pub mod lists;
 pub mod metric;
 mod prepared;
+pub mod ranking;
 pub mod report;
 mod rows;
 pub mod slices;
@@ -29,6 +31,8 @@ pub mod split;
 
 pub use bootstrap::{Bootstrap, Difference, Estimate};
 pub use gate::{Check, Verdict};
+pub use lists::ListMeasures;
 pub use metric::Metric;
+pub use ranking::RankingMetric;
 pub use report::Report;
 pub use rows::{EvaluateError, Rows, ScoresView, TaskKind};

@@ -40,6 +40,7 @@ mod link;
 mod model;
 pub mod reasons;
 pub mod recency_frequency;
+pub mod recommend;
 mod scores;
 mod target;
 mod training;

@@ -1,0 +1,156 @@
+//! The sources as one type each for parameters and for what was fitted, so that a list of them can be stored.
+
+use serde::{Deserialize, Serialize};
+
+use super::accumulator::Accumulator;
+use super::embeddings::{EmbeddingModel, Embeddings};
+use super::holdout::Question;
+use super::interactions::Interactions;
+use super::item_graph::{Graph, ItemGraph};
+use super::popular::{Popular, Popularity};
+use super::query::{Query, Source};
+use super::repeats::Repeats;
+use super::sessions::{SessionMemory, SessionNeighbours};
+use super::spectral::{Spectral, Spectrum};
+
+/// Parameters of any source.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+#[allow(missing_docs, reason = "each variant is the struct of its name")]
+pub enum SourceParameters {
+    ItemGraph(ItemGraph),
+    SessionNeighbours(SessionNeighbours),
+    Embeddings(Embeddings),
+    Spectral(Spectral),
+    Popular(Popular),
+    Repeats,
+}
+
+/// Any fitted source.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+#[allow(missing_docs, reason = "each variant is the struct of its name")]
+pub enum FittedSource {
+    ItemGraph(Graph),
+    SessionNeighbours(SessionMemory),
+    Embeddings(EmbeddingModel),
+    Spectral(Spectrum),
+    Popular(Popularity),
+    Repeats(Repeats),
+}
+
+impl SourceParameters {
+    /// Fits the source.
+    pub fn fit(&self, data: &Interactions, question: Question, seed: u64) -> FittedSource {
+        match self {
+            Self::ItemGraph(graph) => FittedSource::ItemGraph(graph.fit(data)),
+            Self::SessionNeighbours(sessions) => {
+                FittedSource::SessionNeighbours(sessions.fit(data))
+            }
+            Self::Embeddings(embeddings) => {
+                FittedSource::Embeddings(embeddings.fit(data, question, seed))
+            }
+            Self::Spectral(spectral) => FittedSource::Spectral(spectral.fit(data, seed)),
+            Self::Popular(popular) => FittedSource::Popular(popular.fit(data)),
+            Self::Repeats => FittedSource::Repeats(Repeats {
+                items: data.items(),
+            }),
+        }
+    }
+
+    /// The source's name.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::ItemGraph(graph) => &graph.name,
+            Self::SessionNeighbours(sessions) => &sessions.name,
+            Self::Embeddings(embeddings) => &embeddings.name,
+            Self::Spectral(spectral) => &spectral.name,
+            Self::Popular(popular) => &popular.name,
+            Self::Repeats => "repeats",
+        }
+    }
+
+    /// What a search tries: for each parameter that is chosen by evaluation, this source with each of its values.
+    pub fn variations(&self) -> Vec<fn(&Self) -> Vec<Self>> {
+        match self {
+            Self::ItemGraph(_) => vec![
+                |source| source.graphs(&[0.0, 0.5, 1.0, 2.0], |graph, v| graph.recency_power = v),
+                |source| source.graphs(&[0.0, 0.5, 1.0], |graph, v| graph.gap_power = v),
+                |source| source.graphs(&[0.0, 0.25, 0.5, 0.65], |graph, v| graph.history_power = v),
+                |source| source.graphs(&[0.2, 0.35, 0.5], |graph, v| graph.to_power = v),
+                |source| source.graphs(&[0.2, 0.35, 0.5], |graph, v| graph.from_power = v),
+                |source| source.graphs(&[0.0, 0.1, 0.3], |graph, v| graph.half_life = v),
+            ],
+            Self::SessionNeighbours(_) => vec![
+                |source| {
+                    source.sessions(&[0.0, 1.0, 2.0], |sessions, v| sessions.recency_power = v)
+                },
+                |source| source.sessions(&[0.0, 0.5, 1.0], |sessions, v| sessions.gap_power = v),
+                |source| source.sessions(&[0.1, 0.3, 1.0], |sessions, v| sessions.backward = v),
+                |source| {
+                    source.sessions(&[0.0, 0.25, 0.5], |sessions, v| sessions.length_power = v)
+                },
+                |source| source.sessions(&[0.0, 0.2, 0.4], |sessions, v| sessions.to_power = v),
+                |source| source.sessions(&[1.0, 2.0], |sessions, v| sessions.similarity_power = v),
+                |source| {
+                    source.sessions(&[200.0, 500.0, 1500.0], |sessions, v| {
+                        sessions.neighbours = v as usize;
+                    })
+                },
+            ],
+            _ => Vec::new(),
+        }
+    }
+
+    fn graphs(&self, values: &[f32], set: fn(&mut ItemGraph, f32)) -> Vec<Self> {
+        self.each(values, |source, value| {
+            if let Self::ItemGraph(graph) = source {
+                set(graph, value);
+            }
+        })
+    }
+
+    fn sessions(&self, values: &[f32], set: fn(&mut SessionNeighbours, f32)) -> Vec<Self> {
+        self.each(values, |source, value| {
+            if let Self::SessionNeighbours(sessions) = source {
+                set(sessions, value);
+            }
+        })
+    }
+
+    fn each(&self, values: &[f32], set: impl Fn(&mut Self, f32)) -> Vec<Self> {
+        let varied = values.iter().map(|value| {
+            let mut source = self.clone();
+            set(&mut source, *value);
+            source
+        });
+        varied.filter(|source| source != self).collect()
+    }
+}
+
+impl FittedSource {
+    fn inner(&self) -> &dyn Source {
+        match self {
+            Self::ItemGraph(source) => source,
+            Self::SessionNeighbours(source) => source,
+            Self::Embeddings(source) => source,
+            Self::Spectral(source) => source,
+            Self::Popular(source) => source,
+            Self::Repeats(source) => source,
+        }
+    }
+}
+
+impl Source for FittedSource {
+    fn name(&self) -> &str {
+        self.inner().name()
+    }
+
+    fn items(&self) -> usize {
+        self.inner().items()
+    }
+
+    fn score(&self, query: &Query<'_>, scores: &mut Accumulator) {
+        self.inner().score(query, scores);
+    }
+}

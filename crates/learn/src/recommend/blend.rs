@@ -1,0 +1,466 @@
+//! How much each source's word is worth, learnt from what people took.
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::ItemIndex;
+use super::accumulator::{Accumulator, keep_best};
+use super::holdout::Case;
+use super::query::{Query, Source};
+
+/// A conditional logit (McFadden 1974) over the candidates of all sources: the log-odds of an item are a weighted sum of
+/// what the sources say of it, twice each: the score over the best one (a mixture of opinions), and its logarithm (a product
+/// of opinions). Weights are fitted by Newton's method with a ridge, first over all cases, then for histories of similar
+/// length, drawn towards those of all.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Blend {
+    /// How many candidates each source brings.
+    pub candidates: usize,
+    /// How strongly weights are drawn to 0, in cases.
+    pub ridge: f64,
+    /// How strongly weights of a length are drawn to those of all, in cases.
+    pub length_ridge: f64,
+    /// Steps of Newton's method.
+    pub steps: usize,
+}
+
+impl Default for Blend {
+    fn default() -> Self {
+        Self {
+            candidates: 100,
+            ridge: 1.0,
+            length_ridge: 20.0,
+            steps: 12,
+        }
+    }
+}
+
+/// Fitted weights: two for each source, for each [`length_class`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BlendWeights {
+    parameters: Blend,
+    by_length: Vec<Vec<f64>>,
+}
+
+/// Upper ends of the classes of history lengths.
+const LENGTHS: [usize; 6] = [1, 2, 4, 9, 29, usize::MAX];
+/// Below this share of the best score a source's word counts as silence: e^-10.
+const LOG_FLOOR: f32 = 10.0;
+/// A class with fewer cases than this has the weights of all.
+const CLASS_CASES_MIN: usize = 100;
+
+/// The class of a history's length.
+pub fn length_class(length: usize) -> usize {
+    LENGTHS
+        .iter()
+        .position(|end| length <= *end)
+        .unwrap_or(LENGTHS.len() - 1)
+}
+
+/// The candidates for a case: items, and a row of two numbers per source for each.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Candidates {
+    /// The items, in ascending order.
+    pub items: Vec<ItemIndex>,
+    /// Row by row, `2 × sources` numbers between 0 and 1.
+    pub features: Vec<f32>,
+}
+
+/// One accumulator per source, reused between queries.
+pub struct Scratch(Vec<Accumulator>);
+
+impl Scratch {
+    /// For so many sources over a catalogue: 4 bytes × items × sources.
+    pub fn new(sources: usize, items: usize) -> Self {
+        Self(vec![Accumulator::new(items); sources])
+    }
+}
+
+impl Blend {
+    /// What the sources say, without the items of the history where `exclude_seen`.
+    pub fn candidates(
+        &self,
+        sources: &[&dyn Source],
+        query: &Query<'_>,
+        exclude_seen: bool,
+        scratch: &mut Scratch,
+    ) -> Candidates {
+        let mut items: Vec<ItemIndex> = Vec::new();
+        let mut best = Vec::new();
+        let mut largest = Vec::with_capacity(sources.len());
+        for (source, scores) in sources.iter().zip(&mut scratch.0) {
+            source.score(query, scores);
+            if exclude_seen {
+                scores.remove_seen(query.history);
+            }
+            best.clear();
+            best.extend(scores.scores());
+            let kept = keep_best(&mut best, self.candidates);
+            largest.push(best.first().map_or(0.0, |first| first.1));
+            items.extend(best[..kept].iter().map(|(item, _)| *item));
+        }
+        items.sort_unstable();
+        items.dedup();
+        let mut features = Vec::with_capacity(items.len() * 2 * sources.len());
+        for item in &items {
+            for (scores, largest) in scratch.0.iter().zip(&largest) {
+                let share = match *largest > 0.0 {
+                    true => scores.get(*item) / largest,
+                    false => 0.0,
+                };
+                features.push(share);
+                features.push((1.0 + share.max(1e-30).ln() / LOG_FLOOR).max(0.0));
+            }
+        }
+        for scores in &mut scratch.0 {
+            scores.clear();
+        }
+        Candidates { items, features }
+    }
+
+    /// Fits the weights on cases that the sources have not seen.
+    pub fn fit(&self, sources: &[&dyn Source], cases: &[Case], exclude_seen: bool) -> BlendWeights {
+        let kept: Vec<usize> = (0..sources.len()).collect();
+        self.fit_choices(&self.choices(sources, cases, exclude_seen), &kept)
+    }
+
+    /// The candidates for each case in which any candidate was taken.
+    pub(super) fn choices(
+        &self,
+        sources: &[&dyn Source],
+        cases: &[Case],
+        exclude_seen: bool,
+    ) -> Vec<Choice> {
+        let items = sources
+            .iter()
+            .map(|source| source.items())
+            .max()
+            .unwrap_or(0);
+        let choices: Vec<Option<Choice>> = cases
+            .par_iter()
+            .map_init(
+                || Scratch::new(sources.len(), items),
+                |scratch, case| {
+                    let query = Query::new(&case.history);
+                    let candidates = self.candidates(sources, &query, exclude_seen, scratch);
+                    Choice::new(candidates, case, 2 * sources.len())
+                },
+            )
+            .collect();
+        choices.into_iter().flatten().collect()
+    }
+
+    /// The weights of the sources that are kept, the same for all lengths.
+    pub(super) fn fit_overall(&self, choices: &[Choice], kept: &[usize]) -> BlendWeights {
+        let columns = columns(kept);
+        let all: Vec<&Choice> = choices.iter().collect();
+        let start = vec![0.0; columns.len()];
+        let overall = self.newton(&all, &columns, start, self.ridge);
+        BlendWeights {
+            parameters: self.clone(),
+            by_length: vec![overall; LENGTHS.len()],
+        }
+    }
+
+    /// The weights of the sources that are kept.
+    pub(super) fn fit_choices(&self, choices: &[Choice], kept: &[usize]) -> BlendWeights {
+        let columns = columns(kept);
+        let overall = self.fit_overall(choices, kept).by_length.swap_remove(0);
+        let by_length = (0..LENGTHS.len()).map(|class| {
+            let own = choices.iter().filter(|choice| choice.class == class);
+            let own: Vec<&Choice> = own.collect();
+            match own.len() < CLASS_CASES_MIN {
+                true => overall.clone(),
+                false => self.newton(&own, &columns, overall.clone(), self.length_ridge),
+            }
+        });
+        BlendWeights {
+            parameters: self.clone(),
+            by_length: by_length.collect(),
+        }
+    }
+
+    /// Maximises the log-likelihood less `ridge / 2` times the squared distance from where it starts.
+    fn newton(
+        &self,
+        choices: &[&Choice],
+        columns: &[usize],
+        start: Vec<f64>,
+        ridge: f64,
+    ) -> Vec<f64> {
+        let width = start.len();
+        let mut weights = start.clone();
+        let mut value = penalised(choices, columns, &weights, &start, ridge);
+        for _ in 0..self.steps {
+            let (mut gradient, mut hessian) = derivatives(choices, columns, &weights);
+            for k in 0..width {
+                gradient[k] -= ridge * (weights[k] - start[k]);
+                hessian[k * width + k] += ridge;
+            }
+            let Some(direction) = solve(hessian, gradient) else {
+                break;
+            };
+            let mut length = 1.0;
+            let mut improved = false;
+            for _ in 0..10 {
+                let moved: Vec<f64> = weights
+                    .iter()
+                    .zip(&direction)
+                    .map(|(w, d)| w + length * d)
+                    .collect();
+                let at = penalised(choices, columns, &moved, &start, ridge);
+                if at > value {
+                    improved = at - value > 1e-6 * value.abs();
+                    (weights, value) = (moved, at);
+                    break;
+                }
+                length *= 0.5;
+            }
+            if !improved {
+                break;
+            }
+        }
+        weights
+    }
+}
+
+/// The columns of sources.
+fn columns(kept: &[usize]) -> Vec<usize> {
+    kept.iter()
+        .flat_map(|source| [2 * source, 2 * source + 1])
+        .collect()
+}
+
+/// A case as the fit sees it: candidates, and the places of those that were taken.
+pub(super) struct Choice {
+    width: usize,
+    features: Vec<f32>,
+    taken: Vec<usize>,
+    targets: usize,
+    class: usize,
+}
+
+impl Choice {
+    fn new(candidates: Candidates, case: &Case, width: usize) -> Option<Self> {
+        let found = case
+            .targets
+            .iter()
+            .filter_map(|target| candidates.items.binary_search(target).ok());
+        let taken: Vec<usize> = found.collect();
+        (!taken.is_empty()).then(|| Self {
+            width,
+            features: candidates.features,
+            taken,
+            targets: case.targets.len(),
+            class: length_class(case.history.len()),
+        })
+    }
+
+    /// The places of the candidates that were taken.
+    pub(super) fn taken(&self) -> &[usize] {
+        &self.taken
+    }
+
+    /// How many items were taken, candidates or not.
+    pub(super) fn targets(&self) -> usize {
+        self.targets
+    }
+
+    /// The rows of candidates, of the chosen columns.
+    fn rows(&self, columns: &[usize]) -> Vec<f64> {
+        let rows = self.features.chunks_exact(self.width);
+        rows.flat_map(|row| columns.iter().map(|column| f64::from(row[*column])))
+            .collect()
+    }
+
+    /// Log-odds of the candidates.
+    fn odds(&self, columns: &[usize], weights: &[f64]) -> Vec<f64> {
+        let rows = self.features.chunks_exact(self.width);
+        rows.map(|row| {
+            let terms = columns.iter().zip(weights);
+            terms
+                .map(|(column, weight)| f64::from(row[*column]) * weight)
+                .sum()
+        })
+        .collect()
+    }
+
+    /// Probabilities of the candidates, and the mean log-likelihood of what was taken.
+    fn probabilities(&self, columns: &[usize], weights: &[f64]) -> (Vec<f64>, f64) {
+        let mut odds = self.odds(columns, weights);
+        let largest = odds.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let taken: f64 = self.taken.iter().map(|place| odds[*place] - largest).sum();
+        let mut total = 0.0;
+        for odd in &mut odds {
+            *odd = (*odd - largest).exp();
+            total += *odd;
+        }
+        for odd in &mut odds {
+            *odd /= total;
+        }
+        (odds, taken / self.taken.len() as f64 - total.ln())
+    }
+}
+
+fn penalised(
+    choices: &[&Choice],
+    columns: &[usize],
+    weights: &[f64],
+    centre: &[f64],
+    ridge: f64,
+) -> f64 {
+    let values: Vec<f64> = choices
+        .par_iter()
+        .map(|choice| choice.probabilities(columns, weights).1)
+        .collect();
+    let distance: f64 = weights
+        .iter()
+        .zip(centre)
+        .map(|(w, c)| (w - c) * (w - c))
+        .sum();
+    values.iter().sum::<f64>() - 0.5 * ridge * distance
+}
+
+/// The gradient and the negative Hessian of the log-likelihood, added in the order of fixed chunks.
+fn derivatives(choices: &[&Choice], columns: &[usize], weights: &[f64]) -> (Vec<f64>, Vec<f64>) {
+    let width = weights.len();
+    let parts: Vec<(Vec<f64>, Vec<f64>)> = choices
+        .par_chunks(64)
+        .map(|choices| {
+            let mut gradient = vec![0.0; width];
+            let mut hessian = vec![0.0; width * width];
+            for choice in choices {
+                add_derivatives(choice, columns, weights, &mut gradient, &mut hessian);
+            }
+            (gradient, hessian)
+        })
+        .collect();
+    let mut sum = (vec![0.0; width], vec![0.0; width * width]);
+    for (gradient, hessian) in parts {
+        sum.0
+            .iter_mut()
+            .zip(gradient)
+            .for_each(|(sum, value)| *sum += value);
+        sum.1
+            .iter_mut()
+            .zip(hessian)
+            .for_each(|(sum, value)| *sum += value);
+    }
+    sum
+}
+
+fn add_derivatives(
+    choice: &Choice,
+    columns: &[usize],
+    weights: &[f64],
+    gradient: &mut [f64],
+    hessian: &mut [f64],
+) {
+    let width = weights.len();
+    let (probabilities, _) = choice.probabilities(columns, weights);
+    let rows = choice.rows(columns);
+    let mut mean = vec![0.0; width];
+    for (row, probability) in rows.chunks_exact(width).zip(&probabilities) {
+        for k in 0..width {
+            let weighted = probability * row[k];
+            mean[k] += weighted;
+            if weighted != 0.0 {
+                let line = &mut hessian[k * width..(k + 1) * width];
+                for (sum, value) in line.iter_mut().zip(row) {
+                    *sum += weighted * value;
+                }
+            }
+        }
+    }
+    for k in 0..width {
+        for l in 0..width {
+            hessian[k * width + l] -= mean[k] * mean[l];
+        }
+        let taken: f64 = choice
+            .taken
+            .iter()
+            .map(|place| rows[place * width + k])
+            .sum();
+        gradient[k] += taken / choice.taken.len() as f64 - mean[k];
+    }
+}
+
+/// Solves a symmetric positive definite system by Cholesky's method; `None` if it is not one.
+fn solve(mut matrix: Vec<f64>, mut right: Vec<f64>) -> Option<Vec<f64>> {
+    let width = right.len();
+    for k in 0..width {
+        for l in 0..=k {
+            let sum: f64 = (0..l)
+                .map(|m| matrix[k * width + m] * matrix[l * width + m])
+                .sum();
+            let rest = matrix[k * width + l] - sum;
+            if k == l {
+                if rest <= 0.0 {
+                    return None;
+                }
+                matrix[k * width + k] = rest.sqrt();
+            } else {
+                matrix[k * width + l] = rest / matrix[l * width + l];
+            }
+        }
+    }
+    for k in 0..width {
+        let sum: f64 = (0..k).map(|l| matrix[k * width + l] * right[l]).sum();
+        right[k] = (right[k] - sum) / matrix[k * width + k];
+    }
+    for k in (0..width).rev() {
+        let sum: f64 = (k + 1..width)
+            .map(|l| matrix[l * width + k] * right[l])
+            .sum();
+        right[k] = (right[k] - sum) / matrix[k * width + k];
+    }
+    Some(right)
+}
+
+impl BlendWeights {
+    /// The weights for a history of this length: two per source.
+    pub fn weights(&self, length: usize) -> &[f64] {
+        &self.by_length[length_class(length)]
+    }
+
+    /// The best `limit` items with their log-odds, best first.
+    pub fn rank(
+        &self,
+        sources: &[&dyn Source],
+        query: &Query<'_>,
+        exclude_seen: bool,
+        limit: usize,
+        scratch: &mut Scratch,
+    ) -> Vec<(ItemIndex, f32)> {
+        let candidates = self
+            .parameters
+            .candidates(sources, query, exclude_seen, scratch);
+        let weights = self.weights(query.history.len());
+        let rows = candidates.features.chunks_exact(weights.len());
+        let odds = rows.map(|row| {
+            let terms = row.iter().zip(weights);
+            terms
+                .map(|(value, weight)| f64::from(*value) * weight)
+                .sum::<f64>() as f32
+        });
+        let mut ranked: Vec<(ItemIndex, f32)> =
+            candidates.items.iter().copied().zip(odds).collect();
+        let kept = keep_best(&mut ranked, limit);
+        ranked.truncate(kept);
+        ranked
+    }
+
+    /// The places of a case's best candidates, best first.
+    pub(super) fn ranked(&self, choice: &Choice, kept: &[usize], limit: usize) -> Vec<usize> {
+        let odds = choice.odds(&columns(kept), &self.by_length[choice.class]);
+        let places = odds.iter().enumerate();
+        let mut ranked: Vec<(u32, f32)> = places
+            .map(|(place, odd)| (place as u32, *odd as f32))
+            .collect();
+        let best = keep_best(&mut ranked, limit);
+        ranked[..best]
+            .iter()
+            .map(|(place, _)| *place as usize)
+            .collect()
+    }
+}

@@ -1,0 +1,132 @@
+//! What is held back of the training data, so that choices are made by evaluation.
+
+use rand::seq::SliceRandom;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+use super::ItemIndex;
+use super::interactions::{Interactions, Signal};
+
+/// What the recommendations are for; it decides what is held back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Question {
+    /// Any other item that the person will take; the order within a history is not asked for. A fifth of each history is
+    /// held back, at random.
+    Others,
+    /// The next item of the person. The last signal of each history is held back.
+    Next,
+    /// The next item of a session that is not among the training sessions. The last sessions are held back, in the order in
+    /// which they were added, and each of their steps is asked for.
+    NextInSession,
+}
+
+/// A history and what came of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Case {
+    /// What is known, oldest first.
+    pub history: Vec<Signal>,
+    /// What was taken then; at least one item.
+    pub targets: Vec<ItemIndex>,
+}
+
+/// Training data without what is held back, and that as cases.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Holdout {
+    /// What to fit on.
+    pub fit: Interactions,
+    /// What to choose by: at most as many as were asked for, drawn at random.
+    pub cases: Vec<Case>,
+}
+
+/// The share of sessions that is held back.
+const SESSION_SHARE: f64 = 0.05;
+/// The share of a history that is held back.
+const OTHERS_SHARE: f64 = 0.2;
+
+impl Question {
+    /// Holds a part of the data back and makes at most `cases_max` cases of it.
+    ///
+    /// Of [`Question::Others`] only signals of at least `goal` are held back: with purchases weighing more than views, a goal
+    /// between the two asks for purchases.
+    pub fn hold_back(self, data: &Interactions, goal: f32, cases_max: usize, seed: u64) -> Holdout {
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let (fit, mut cases) = match self {
+            Self::Others => others(data, goal, &mut random),
+            Self::Next => last_of_each(data),
+            Self::NextInSession => last_sessions(data),
+        };
+        cases.shuffle(&mut random);
+        cases.truncate(cases_max);
+        Holdout { fit, cases }
+    }
+}
+
+fn others(data: &Interactions, goal: f32, random: &mut ChaCha8Rng) -> (Interactions, Vec<Case>) {
+    let mut fit = Interactions::builder();
+    let mut cases = Vec::new();
+    for history in data.iter() {
+        let mut kept = Vec::with_capacity(history.len());
+        let mut targets = Vec::new();
+        for signal in history {
+            match signal.weight >= goal && random.random_bool(OTHERS_SHARE) {
+                true => targets.push(signal.item),
+                false => kept.push(*signal),
+            }
+        }
+        if kept.is_empty() || targets.is_empty() {
+            fit.push(history.iter().copied());
+            continue;
+        }
+        fit.push(kept.iter().copied());
+        cases.push(Case {
+            history: kept,
+            targets,
+        });
+    }
+    (fit.build(data.items()), cases)
+}
+
+fn last_of_each(data: &Interactions) -> (Interactions, Vec<Case>) {
+    let mut fit = Interactions::builder();
+    let mut cases = Vec::new();
+    for history in data.iter() {
+        let Some((last, before)) = history.split_last().filter(|(_, rest)| !rest.is_empty()) else {
+            fit.push(history.iter().copied());
+            continue;
+        };
+        fit.push(before.iter().copied());
+        cases.push(Case {
+            history: before.to_vec(),
+            targets: vec![last.item],
+        });
+    }
+    (fit.build(data.items()), cases)
+}
+
+fn last_sessions(data: &Interactions) -> (Interactions, Vec<Case>) {
+    let held = (data.histories() as f64 * SESSION_SHARE).ceil() as usize;
+    let kept = data.histories() - held.min(data.histories().saturating_sub(1));
+    let mut fit = Interactions::builder();
+    let mut known = vec![false; data.items()];
+    for history in data.iter().take(kept) {
+        fit.push(history.iter().copied());
+        for signal in history {
+            known[signal.item as usize] = true;
+        }
+    }
+    let mut cases = Vec::new();
+    for history in data.iter().skip(kept) {
+        for place in 1..history.len() {
+            let target = history[place].item;
+            if known[target as usize] {
+                cases.push(Case {
+                    history: history[..place].to_vec(),
+                    targets: vec![target],
+                });
+            }
+        }
+    }
+    (fit.build(data.items()), cases)
+}

@@ -1,0 +1,370 @@
+//! All sources together, chosen and weighed by evaluation.
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::ItemIndex;
+use super::accumulator::Accumulator;
+use super::any_source::{FittedSource, SourceParameters};
+use super::blend::{Blend, BlendWeights, Choice, Scratch};
+use super::embeddings::Embeddings;
+use super::holdout::{Case, Question};
+use super::interactions::Interactions;
+use super::item_graph::ItemGraph;
+use super::popular::Popular;
+use super::query::{Query, Source};
+use super::sessions::SessionNeighbours;
+use super::spectral::Spectral;
+
+/// How to learn recommendations. The default is meant for any data; only the question is the caller's to say.
+///
+/// A part of the data is held back ([`Question`]). Each source with parameters to choose is tried with them one after the other;
+/// sources are blended; a source without which the blend is no worse is left out; the rest is fitted again on all data, with the
+/// weights that were found. Nothing but the data that is given is looked at.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Recommender {
+    /// What the recommendations are for.
+    pub question: Question,
+    /// Of [`Question::Others`]: the least weight of a signal that counts as success; 0 where all do.
+    pub goal: f32,
+    /// The sources to choose from.
+    pub sources: Vec<SourceParameters>,
+    /// How they are weighed.
+    pub blend: Blend,
+    /// At most this many cases are held back to weigh sources; 20 kB each.
+    pub cases_max: usize,
+    /// At most this many of them choose a source's parameters.
+    pub search_cases_max: usize,
+    /// With more signals than this, parameters of sources are the default ones and not searched for.
+    pub search_signals_max: usize,
+    /// A source stays if the blend without it loses at least this share of its NDCG.
+    pub worth_min: f64,
+    /// Where random numbers start.
+    pub seed: u64,
+}
+
+/// A fitted [`Recommender`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Recommendations {
+    exclude_seen: bool,
+    sources: Vec<FittedSource>,
+    weights: BlendWeights,
+    record: Record,
+}
+
+/// What was chosen, and by how much: NDCG at 20 on cases that neither sources nor weights were fitted on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// How many cases were held back.
+    pub cases: usize,
+    /// Whether what was seen is not recommended again, because it was never taken again.
+    pub exclude_seen: bool,
+    /// The blend of the sources that were kept.
+    pub blend: f64,
+    /// Each source that was tried.
+    pub sources: Vec<SourceRecord>,
+}
+
+/// What is known of one source.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SourceRecord {
+    /// Its parameters as chosen.
+    pub parameters: SourceParameters,
+    /// Its NDCG alone.
+    pub alone: f64,
+    /// The NDCG of the blend of all others that were still there when it was examined.
+    pub without: f64,
+    /// Whether it is part of the blend.
+    pub kept: bool,
+}
+
+/// The depth at which choices are measured.
+const DEPTH: usize = 20;
+/// Below this share of targets that were seen before, what was seen is not recommended.
+const REPEAT_SHARE_MIN: f64 = 0.01;
+
+impl Recommender {
+    /// The default for a question.
+    pub fn new(question: Question) -> Self {
+        let symmetric = ItemGraph {
+            name: "goes with".to_owned(),
+            ..ItemGraph::default()
+        };
+        let forward = ItemGraph {
+            name: "comes after".to_owned(),
+            history_power: 0.5,
+            similarity_power: 1.0,
+            gap_power: 0.5,
+            backward: 0.1,
+            recency_power: 1.0,
+            ..ItemGraph::default()
+        };
+        let next = ItemGraph {
+            name: "comes next".to_owned(),
+            history_power: 0.0,
+            similarity_power: 1.0,
+            backward: 0.0,
+            window: 1,
+            history_max: 1,
+            ..ItemGraph::default()
+        };
+        Self {
+            question,
+            goal: 0.0,
+            sources: vec![
+                SourceParameters::ItemGraph(symmetric),
+                SourceParameters::ItemGraph(forward),
+                SourceParameters::ItemGraph(next),
+                SourceParameters::SessionNeighbours(SessionNeighbours::default()),
+                SourceParameters::Spectral(Spectral::default()),
+                SourceParameters::Embeddings(Embeddings::default()),
+                SourceParameters::Embeddings(Embeddings {
+                    name: "embeddings, one direction".to_owned(),
+                    shared: true,
+                    ..Embeddings::default()
+                }),
+                SourceParameters::Popular(Popular::default()),
+                SourceParameters::Repeats,
+            ],
+            blend: Blend::default(),
+            cases_max: 8_000,
+            search_cases_max: 2_000,
+            search_signals_max: 3_000_000,
+            worth_min: 0.001,
+            seed: 1,
+        }
+    }
+
+    /// Chooses, weighs and fits.
+    pub fn fit(&self, data: &Interactions) -> Recommendations {
+        let holdout = self
+            .question
+            .hold_back(data, self.goal, self.cases_max, self.seed);
+        let exclude_seen = repeat_share(&holdout.cases) < REPEAT_SHARE_MIN;
+        let examination = Examination {
+            recommender: self,
+            fit: &holdout.fit,
+            cases: &holdout.cases,
+            exclude_seen,
+        };
+        let (chosen, weights, record) = examination.choose(data.len());
+        let sources = chosen
+            .iter()
+            .map(|source| source.fit(data, self.question, self.seed));
+        Recommendations {
+            exclude_seen,
+            sources: sources.collect(),
+            weights,
+            record,
+        }
+    }
+}
+
+fn repeat_share(cases: &[Case]) -> f64 {
+    let repeated = |case: &&Case| {
+        let seen = |target: &ItemIndex| case.history.iter().any(|signal| signal.item == *target);
+        case.targets.iter().any(seen)
+    };
+    cases.iter().filter(repeated).count() as f64 / cases.len().max(1) as f64
+}
+
+/// Sources on the cases that were held back.
+struct Examination<'a> {
+    recommender: &'a Recommender,
+    fit: &'a Interactions,
+    cases: &'a [Case],
+    exclude_seen: bool,
+}
+
+impl Examination<'_> {
+    fn choose(&self, signals: usize) -> (Vec<SourceParameters>, BlendWeights, Record) {
+        let recommender = self.recommender;
+        let mut records = Vec::new();
+        let mut fitted = Vec::new();
+        for source in &recommender.sources {
+            let searched = match signals <= recommender.search_signals_max {
+                true => self.search(source),
+                false => source.clone(),
+            };
+            let source = searched.fit(self.fit, recommender.question, recommender.seed);
+            records.push(SourceRecord {
+                parameters: searched,
+                alone: self.measure_source(&source, self.cases),
+                without: 0.0,
+                kept: true,
+            });
+            fitted.push(source);
+        }
+        let sources: Vec<&dyn Source> = fitted.iter().map(|source| source as &dyn Source).collect();
+        let choices = recommender
+            .blend
+            .choices(&sources, self.cases, self.exclude_seen);
+        let blend = self.leave_out(&choices, &mut records);
+        let kept = kept(&records);
+        let weights = recommender.blend.fit_choices(&choices, &kept);
+        let chosen = kept.iter().map(|place| records[*place].parameters.clone());
+        let record = Record {
+            cases: self.cases.len(),
+            exclude_seen: self.exclude_seen,
+            blend,
+            sources: records.clone(),
+        };
+        (chosen.collect(), weights, record)
+    }
+
+    /// Tries the values of one parameter after the other and keeps the best.
+    fn search(&self, source: &SourceParameters) -> SourceParameters {
+        let cases = &self.cases[..self.cases.len().min(self.recommender.search_cases_max)];
+        let measure = |source: &SourceParameters| {
+            let fitted = source.fit(self.fit, self.recommender.question, self.recommender.seed);
+            self.measure_source(&fitted, cases)
+        };
+        let mut best = source.clone();
+        let variations = source.variations();
+        if variations.is_empty() {
+            return best;
+        }
+        let mut value = measure(&best);
+        for vary in variations {
+            for candidate in vary(&best.clone()) {
+                let at = measure(&candidate);
+                if at > value {
+                    (best, value) = (candidate, at);
+                }
+            }
+        }
+        best
+    }
+
+    fn measure_source(&self, source: &dyn Source, cases: &[Case]) -> f64 {
+        let values: Vec<f64> = cases
+            .par_iter()
+            .map_init(
+                || Accumulator::new(source.items()),
+                |scores, case| {
+                    source.score(&Query::new(&case.history), scores);
+                    if self.exclude_seen {
+                        scores.remove_seen(&case.history);
+                    }
+                    let mut best = Vec::new();
+                    scores.best(DEPTH, &mut best);
+                    scores.clear();
+                    let items = best.iter().map(|(item, _)| *item);
+                    ndcg(
+                        items,
+                        |item| case.targets.contains(&item),
+                        case.targets.len(),
+                    )
+                },
+            )
+            .collect();
+        mean(&values)
+    }
+
+    /// Leaves out, one after the other from the least worthy alone, what the blend does not need; says what the rest is worth.
+    fn leave_out(&self, choices: &[Choice], records: &mut [SourceRecord]) -> f64 {
+        let mut order: Vec<usize> = (0..records.len()).collect();
+        order.sort_by(|one, other| records[*one].alone.total_cmp(&records[*other].alone));
+        let mut value = self.measure_blend(choices, &kept(records));
+        for place in order {
+            records[place].kept = false;
+            let rest = kept(records);
+            if rest.is_empty() {
+                records[place].kept = true;
+                continue;
+            }
+            let without = self.measure_blend(choices, &rest);
+            records[place].without = without;
+            if without < value * (1.0 - self.recommender.worth_min) {
+                records[place].kept = true;
+            } else {
+                value = without;
+            }
+        }
+        value
+    }
+
+    /// Fits weights for all lengths on one half of the cases and measures on the other, both ways.
+    fn measure_blend(&self, choices: &[Choice], kept: &[usize]) -> f64 {
+        let half = choices.len() / 2;
+        let (one, other) = choices.split_at(half);
+        let blend = &self.recommender.blend;
+        let both = [(one, other), (other, one)].map(|(fit, measure)| {
+            let weights = blend.fit_overall(fit, kept);
+            let values: Vec<f64> = measure
+                .par_iter()
+                .map(|choice| {
+                    let ranked = weights.ranked(choice, kept, DEPTH);
+                    let hit = |place| choice.taken().contains(&place);
+                    ndcg(ranked.into_iter(), hit, choice.targets())
+                })
+                .collect();
+            values.iter().sum::<f64>()
+        });
+        both.iter().sum::<f64>() / self.cases.len().max(1) as f64
+    }
+}
+
+fn kept(records: &[SourceRecord]) -> Vec<usize> {
+    let places = records.iter().enumerate();
+    places
+        .filter(|(_, record)| record.kept)
+        .map(|(place, _)| place)
+        .collect()
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len().max(1) as f64
+}
+
+/// NDCG with binary gains; `evaluate` has the metric that reports use.
+fn ndcg<T>(ranking: impl Iterator<Item = T>, taken: impl Fn(T) -> bool, targets: usize) -> f64 {
+    let gain = |place: usize| 1.0 / ((place + 2) as f64).log2();
+    let hits = ranking
+        .enumerate()
+        .filter_map(|(place, item)| taken(item).then(|| gain(place)));
+    hits.sum::<f64>() / (0..targets.min(DEPTH)).map(gain).sum::<f64>()
+}
+
+impl Recommendations {
+    /// The best `limit` items for a query with their log-odds, best first.
+    pub fn recommend(
+        &self,
+        query: &Query<'_>,
+        limit: usize,
+        scratch: &mut Scratch,
+    ) -> Vec<(ItemIndex, f32)> {
+        let sources: Vec<&dyn Source> = self
+            .sources
+            .iter()
+            .map(|source| source as &dyn Source)
+            .collect();
+        self.weights
+            .rank(&sources, query, self.exclude_seen, limit, scratch)
+    }
+
+    /// What queries need beside the model, one per thread.
+    pub fn scratch(&self) -> Scratch {
+        Scratch::new(self.sources.len(), self.items())
+    }
+
+    /// The size of the catalogue.
+    pub fn items(&self) -> usize {
+        self.sources.iter().map(Source::items).max().unwrap_or(0)
+    }
+
+    /// The sources in the blend.
+    pub fn sources(&self) -> &[FittedSource] {
+        &self.sources
+    }
+
+    /// The weights of the blend.
+    pub fn weights(&self) -> &BlendWeights {
+        &self.weights
+    }
+
+    /// What was chosen, and by how much.
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+}

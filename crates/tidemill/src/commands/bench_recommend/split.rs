@@ -1,0 +1,294 @@
+//! Fixed splits of public data sets, read from text files, plain or compressed with zstd.
+
+use std::collections::HashMap;
+use std::io::Read;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use tidemill_learn::recommend::{Case, Interactions, ItemIndex, Question, Signal};
+
+/// How a split is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Lines of `user item item …`, in both files; items of the test file were taken by the same user.
+    Pairs,
+    /// Lines of `user item item …`, oldest first; the last item is the test. There is no test file.
+    Sequence,
+    /// Training: lines of `item item …`, one session each, in order of time. Test: `item item … TAB item`.
+    Session,
+    /// Training: `user,item,type,time` with a heading, time in seconds. Test: `user,item` with a heading. Types are weighed by
+    /// [`SIGNALS`]; the test is the strongest of them.
+    Events,
+}
+
+/// What a type of event says: a purchase more than a view. Others count as a view.
+pub const SIGNALS: [(&str, f32); 3] = [("view", 1.0), ("cart", 2.0), ("buy", 4.0)];
+
+/// What is learnt from and what is asked.
+#[derive(Debug)]
+pub struct Split {
+    /// The training data; its catalogue holds every item of both files.
+    pub train: Interactions,
+    /// The cases of the test.
+    pub cases: Vec<Case>,
+    /// What is asked.
+    pub question: Question,
+    /// The least weight of a signal that is like the test's.
+    pub goal: f32,
+}
+
+/// Reads a split.
+///
+/// # Errors
+/// When a file cannot be read, is not text, or a line is not of the format; with the number of the line.
+pub fn read(format: Format, train: &Path, test: Option<&Path>) -> Result<Split> {
+    let train_text = text(train)?;
+    let test_text = match (format, test) {
+        (Format::Sequence, None) => String::new(),
+        (Format::Sequence, Some(_)) => {
+            bail!("leave --test out: the last item of each sequence is the test")
+        }
+        (_, Some(test)) => text(test)?,
+        (_, None) => bail!("name the test's file with --test"),
+    };
+    let split = match format {
+        Format::Pairs => pairs(&train_text, &test_text),
+        Format::Sequence => sequences(&train_text),
+        Format::Session => sessions(&train_text, &test_text),
+        Format::Events => events(&train_text, &test_text),
+    }?;
+    if split.train.is_empty() || split.cases.is_empty() {
+        bail!(
+            "find something to learn from and something to ask in {}",
+            train.display()
+        );
+    }
+    Ok(split)
+}
+
+fn text(path: &Path) -> Result<String> {
+    let what = || format!("read {}", path.display());
+    let bytes = std::fs::read(path).with_context(what)?;
+    let mut text = String::new();
+    if bytes.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
+        let mut decoder = zstd::Decoder::new(bytes.as_slice()).with_context(what)?;
+        decoder.read_to_string(&mut text).with_context(what)?;
+    } else {
+        text = String::from_utf8(bytes).with_context(what)?;
+    }
+    Ok(text)
+}
+
+/// Numbers for names, in the order in which they were met.
+#[derive(Default)]
+struct Names<'a>(HashMap<&'a str, u32>);
+
+impl<'a> Names<'a> {
+    fn number(&mut self, name: &'a str) -> u32 {
+        let next = self.0.len() as u32;
+        *self.0.entry(name).or_insert(next)
+    }
+
+    fn items(&mut self, words: impl Iterator<Item = &'a str>) -> Vec<ItemIndex> {
+        words.map(|word| self.number(word)).collect()
+    }
+}
+
+fn plain(items: &[ItemIndex]) -> Vec<Signal> {
+    items.iter().map(|item| Signal::plain(*item)).collect()
+}
+
+fn pairs(train: &str, test: &str) -> Result<Split> {
+    let mut names = Names::default();
+    let mut data = Interactions::builder();
+    let mut histories = HashMap::new();
+    for line in train.lines() {
+        let mut words = line.split_whitespace();
+        let Some(user) = words.next() else { continue };
+        let history = plain(&names.items(words));
+        data.push(history.iter().copied());
+        histories.insert(user, history);
+    }
+    let mut cases = Vec::new();
+    for line in test.lines() {
+        let mut words = line.split_whitespace();
+        let Some(user) = words.next() else { continue };
+        let targets = names.items(words);
+        if !targets.is_empty() {
+            let history = histories.get(user).cloned().unwrap_or_default();
+            cases.push(Case { history, targets });
+        }
+    }
+    Ok(Split {
+        train: data.build(names.0.len()),
+        cases,
+        question: Question::Others,
+        goal: 0.0,
+    })
+}
+
+fn sequences(text: &str) -> Result<Split> {
+    let mut names = Names::default();
+    let mut data = Interactions::builder();
+    let mut cases = Vec::new();
+    for line in text.lines() {
+        let items = names.items(line.split_whitespace().skip(1));
+        let Some((target, before)) = items.split_last() else {
+            continue;
+        };
+        data.push(plain(before));
+        cases.push(Case {
+            history: plain(before),
+            targets: vec![*target],
+        });
+    }
+    Ok(Split {
+        train: data.build(names.0.len()),
+        cases,
+        question: Question::Next,
+        goal: 0.0,
+    })
+}
+
+fn sessions(train: &str, test: &str) -> Result<Split> {
+    let mut names = Names::default();
+    let mut data = Interactions::builder();
+    for (line, text) in train.lines().enumerate() {
+        let items = names.items(text.split_whitespace());
+        data.push(items.into_iter().map(|item| Signal {
+            time: line as i64,
+            ..Signal::plain(item)
+        }));
+    }
+    let mut cases = Vec::new();
+    for (line, text) in test.lines().enumerate() {
+        let Some((before, target)) = text.split_once('\t') else {
+            bail!(
+                "find a tab before the target in line {} of the test",
+                line + 1
+            );
+        };
+        cases.push(Case {
+            history: plain(&names.items(before.split_whitespace())),
+            targets: vec![names.number(target.trim())],
+        });
+    }
+    Ok(Split {
+        train: data.build(names.0.len()),
+        cases,
+        question: Question::NextInSession,
+        goal: 0.0,
+    })
+}
+
+fn events(train: &str, test: &str) -> Result<Split> {
+    let mut names = Names::default();
+    let mut users: HashMap<&str, usize> = HashMap::new();
+    let mut histories: Vec<Vec<Signal>> = Vec::new();
+    for (line, text) in train.lines().enumerate().skip(1) {
+        let fields: Vec<&str> = text.split(',').collect();
+        let [user, item, kind, time] = fields[..] else {
+            bail!("find user,item,type,time in line {}", line + 1);
+        };
+        let weight = SIGNALS.iter().find(|(name, _)| *name == kind);
+        let signal = Signal {
+            item: names.number(item),
+            weight: weight.map_or(1.0, |(_, weight)| *weight),
+            time: time
+                .trim()
+                .parse()
+                .with_context(|| format!("read the time in line {}", line + 1))?,
+        };
+        let place = *users.entry(user).or_insert(histories.len());
+        if place == histories.len() {
+            histories.push(Vec::new());
+        }
+        histories[place].push(signal);
+    }
+    let histories: Vec<Vec<Signal>> = histories.into_iter().map(strongest).collect();
+    let mut cases: HashMap<usize, Case> = HashMap::new();
+    for (line, text) in test.lines().enumerate().skip(1) {
+        let Some((user, item)) = text.split_once(',') else {
+            bail!("find user,item in line {} of the test", line + 1);
+        };
+        // someone without a history in the training data is asked about as well
+        let place = users.get(user).copied().unwrap_or(usize::MAX - line);
+        let case = cases.entry(place).or_insert_with(|| Case {
+            history: histories.get(place).cloned().unwrap_or_default(),
+            targets: Vec::new(),
+        });
+        case.targets.push(names.number(item.trim()));
+    }
+    let mut cases: Vec<(usize, Case)> = cases.into_iter().collect();
+    cases.sort_by_key(|(place, _)| *place);
+    let mut data = Interactions::builder();
+    for history in &histories {
+        data.push(history.iter().copied());
+    }
+    Ok(Split {
+        train: data.build(names.0.len()),
+        cases: cases.into_iter().map(|(_, case)| case).collect(),
+        question: Question::Others,
+        goal: SIGNALS[SIGNALS.len() - 1].1,
+    })
+}
+
+/// One signal for each item: the strongest, at the time of the last; in order of time.
+fn strongest(mut history: Vec<Signal>) -> Vec<Signal> {
+    history.sort_by_key(|signal| (signal.item, signal.time));
+    let mut merged: Vec<Signal> = Vec::with_capacity(history.len());
+    for signal in history {
+        match merged.last_mut().filter(|last| last.item == signal.item) {
+            Some(last) => {
+                last.weight = last.weight.max(signal.weight);
+                last.time = signal.time;
+            }
+            None => merged.push(signal),
+        }
+    }
+    merged.sort_by_key(|signal| (signal.time, signal.item));
+    merged
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs_share_the_catalogue_of_both_files() {
+        let split = pairs("u a b\nv b c\n", "v a d\nw c\nu\n").unwrap();
+        assert_eq!((split.train.items(), split.train.histories()), (4, 2));
+        assert_eq!(split.cases.len(), 2);
+        assert_eq!(split.cases[0].targets, [0, 3]);
+        assert_eq!(split.cases[0].history, plain(&[1, 2]));
+        assert_eq!(split.cases[1].history, []);
+    }
+
+    #[test]
+    fn the_last_item_of_a_sequence_is_not_learnt_from() {
+        let split = sequences("u a b c\n").unwrap();
+        assert_eq!(split.train.history(0), plain(&[0, 1]));
+        assert_eq!((split.train.items(), split.cases[0].targets[0]), (3, 2));
+    }
+
+    #[test]
+    fn a_session_without_a_target_is_refused_with_its_line() {
+        let error = sessions("a b\n", "a\tb\na b\n").unwrap_err().to_string();
+        assert!(error.contains("line 2"), "{error}");
+    }
+
+    #[test]
+    fn events_of_an_item_become_its_strongest_signal() {
+        let train = "user,item,type,timestamp\nu,a,view,10\nu,b,view,11\nu,a,buy,12\nu,a,view,15\n";
+        let split = events(train, "user,item\nu,c\nx,a\n").unwrap();
+        let found: Vec<(u32, f32, i64)> = split
+            .train
+            .history(0)
+            .iter()
+            .map(|s| (s.item, s.weight, s.time))
+            .collect();
+        assert_eq!(found, [(1, 1.0, 11), (0, 4.0, 15)]);
+        assert_eq!(split.cases.len(), 2);
+        assert_eq!(split.cases[1].history, []);
+    }
+}
