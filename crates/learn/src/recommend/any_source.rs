@@ -70,15 +70,62 @@ impl SourceParameters {
         }
     }
 
-    /// What a search tries: for each parameter that is chosen by evaluation, this source with each of its values.
-    pub fn variations(&self) -> Vec<fn(&Self) -> Vec<Self>> {
+    /// This source where the order within a history says nothing: without its weights of age and distance, or `None` if it
+    /// is about nothing else.
+    pub fn without_order(&self) -> Option<Self> {
+        let mut source = self.clone();
+        match &mut source {
+            Self::ItemGraph(graph) if graph.backward < 1.0 => return None,
+            Self::SessionNeighbours(_) => return None,
+            Self::ItemGraph(graph) => (graph.gap_power, graph.recency_power) = (0.0, 0.0),
+            Self::Spectral(spectral) => spectral.recency_power = 0.0,
+            _ => {}
+        }
+        Some(source)
+    }
+
+    /// What a search tries: one list for each parameter that is chosen by evaluation, made of the source as chosen so far with each
+    /// of the parameter's other values. Those of age and distance only where histories are `ordered`.
+    pub fn variations(&self, ordered: bool) -> Vec<fn(&Self) -> Vec<Self>> {
+        let mut variations = self.variations_of_order();
+        if !ordered {
+            variations.clear();
+        }
+        let others: &[fn(&Self) -> Vec<Self>] = match self {
+            Self::ItemGraph(_) => &[
+                |source| source.graphs(&[0.0, 0.25, 0.5, 0.65], |graph, v| graph.history_power = v),
+                |source| source.graphs(&[0.2, 0.35, 0.5], |graph, v| graph.to_power = v),
+                |source| source.graphs(&[0.2, 0.35, 0.5], |graph, v| graph.from_power = v),
+                |source| source.graphs(&[0.5, 0.75, 1.0], |graph, v| graph.similarity_power = v),
+            ],
+            Self::SessionNeighbours(_) => &[
+                |source| {
+                    source.sessions(&[0.0, 0.25, 0.5], |sessions, v| sessions.length_power = v)
+                },
+                |source| source.sessions(&[0.0, 0.2, 0.4], |sessions, v| sessions.to_power = v),
+                |source| source.sessions(&[1.0, 2.0], |sessions, v| sessions.similarity_power = v),
+            ],
+            Self::Spectral(_) => &[
+                |source| {
+                    source.spectra(&[0.35, 0.5, 0.65], |spectral, v| spectral.history_power = v)
+                },
+                |source| {
+                    source.spectra(&[0.35, 0.5], |spectral, v| {
+                        (spectral.item_power, spectral.from_power, spectral.to_power) = (v, v, v);
+                    })
+                },
+            ],
+            _ => &[],
+        };
+        variations.extend(others);
+        variations
+    }
+
+    fn variations_of_order(&self) -> Vec<fn(&Self) -> Vec<Self>> {
         match self {
             Self::ItemGraph(_) => vec![
                 |source| source.graphs(&[0.0, 0.5, 1.0, 2.0], |graph, v| graph.recency_power = v),
                 |source| source.graphs(&[0.0, 0.5, 1.0], |graph, v| graph.gap_power = v),
-                |source| source.graphs(&[0.0, 0.25, 0.5, 0.65], |graph, v| graph.history_power = v),
-                |source| source.graphs(&[0.2, 0.35, 0.5], |graph, v| graph.to_power = v),
-                |source| source.graphs(&[0.2, 0.35, 0.5], |graph, v| graph.from_power = v),
                 |source| source.graphs(&[0.0, 0.1, 0.3], |graph, v| graph.half_life = v),
             ],
             Self::SessionNeighbours(_) => vec![
@@ -87,19 +134,20 @@ impl SourceParameters {
                 },
                 |source| source.sessions(&[0.0, 0.5, 1.0], |sessions, v| sessions.gap_power = v),
                 |source| source.sessions(&[0.1, 0.3, 1.0], |sessions, v| sessions.backward = v),
-                |source| {
-                    source.sessions(&[0.0, 0.25, 0.5], |sessions, v| sessions.length_power = v)
-                },
-                |source| source.sessions(&[0.0, 0.2, 0.4], |sessions, v| sessions.to_power = v),
-                |source| source.sessions(&[1.0, 2.0], |sessions, v| sessions.similarity_power = v),
-                |source| {
-                    source.sessions(&[200.0, 500.0, 1500.0], |sessions, v| {
-                        sessions.neighbours = v as usize;
-                    })
-                },
             ],
+            Self::Spectral(_) => vec![|source| {
+                source.spectra(&[0.0, 0.5, 1.0], |spectral, v| spectral.recency_power = v)
+            }],
             _ => Vec::new(),
         }
+    }
+
+    fn spectra(&self, values: &[f32], set: fn(&mut Spectral, f32)) -> Vec<Self> {
+        self.each(values, |source, value| {
+            if let Self::Spectral(spectral) = source {
+                set(spectral, value);
+            }
+        })
     }
 
     fn graphs(&self, values: &[f32], set: fn(&mut ItemGraph, f32)) -> Vec<Self> {

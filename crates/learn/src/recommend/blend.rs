@@ -464,3 +464,62 @@ impl BlendWeights {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recommend::Signal;
+
+    /// Says the same of every query.
+    struct Opinion(Vec<f32>);
+
+    impl Source for Opinion {
+        fn name(&self) -> &str {
+            "opinion"
+        }
+
+        fn items(&self) -> usize {
+            self.0.len()
+        }
+
+        fn score(&self, _: &Query<'_>, scores: &mut Accumulator) {
+            for (item, score) in self.0.iter().enumerate() {
+                scores.add(item as ItemIndex, *score);
+            }
+        }
+    }
+
+    fn cases(target: impl Fn(u32) -> ItemIndex) -> Vec<Case> {
+        let case = |number| Case {
+            history: vec![Signal::plain(3)],
+            targets: vec![target(number)],
+        };
+        (0..300).map(case).collect()
+    }
+
+    #[test]
+    fn the_source_that_is_right_gets_the_weight() {
+        let right = Opinion(vec![0.1, 0.5, 1.0, 0.2]);
+        let wrong = Opinion(vec![1.0, 0.2, 0.1, 0.3]);
+        let sources: [&dyn Source; 2] = [&wrong, &right];
+        let weights =
+            Blend::default().fit(&sources, &cases(|n| if n % 3 == 0 { 1 } else { 2 }), true);
+        let history = [Signal::plain(3)];
+        let query = Query::new(&history);
+        let ranked = weights.rank(&sources, &query, true, 5, &mut Scratch::new(2, 4));
+        let items: Vec<ItemIndex> = ranked.iter().map(|(item, _)| *item).collect();
+        assert_eq!(items, [2, 1, 0], "what was seen is left out");
+        // the log-odds are those of the shares: two to one
+        assert!(
+            (f64::from(ranked[0].1 - ranked[1].1) - 2.0_f64.ln()).abs() < 0.1,
+            "{ranked:?}"
+        );
+    }
+
+    #[test]
+    fn cholesky_solves_and_refuses() {
+        let solved = solve(vec![4.0, 2.0, 2.0, 3.0], vec![10.0, 9.0]).unwrap();
+        assert!((solved[0] - 1.5).abs() < 1e-12 && (solved[1] - 2.0).abs() < 1e-12);
+        assert_eq!(solve(vec![1.0, 2.0, 2.0, 1.0], vec![1.0, 1.0]), None);
+    }
+}

@@ -1,5 +1,6 @@
 //! A factor model for any history: items as directions, a history as the weighted sum of its items' directions.
 
+mod sampler;
 mod training;
 
 use serde::{Deserialize, Serialize};

@@ -128,6 +128,12 @@ impl Interactions {
         times.max().unwrap_or(0)
     }
 
+    /// Whether any two signals of a history have different times.
+    pub fn has_times(&self) -> bool {
+        self.iter()
+            .any(|history| history.windows(2).any(|pair| pair[0].time != pair[1].time))
+    }
+
     /// What a signal at `time` counts when signals fade to a half with each `half_life` of the whole span of time, from the
     /// first signal to the last. 1 where `half_life` is 0 or all times are the same.
     pub(super) fn fading(&self, half_life: f32) -> impl Fn(i64) -> f32 + use<> {

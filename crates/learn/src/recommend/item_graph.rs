@@ -224,3 +224,88 @@ impl Source for Graph {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recommend::Signal;
+
+    fn data() -> Interactions {
+        let mut data = Interactions::builder();
+        data.push([0, 1, 2].map(Signal::plain));
+        data.push([0, 2].map(Signal::plain));
+        data.build(4)
+    }
+
+    #[track_caller]
+    fn check(graph: &ItemGraph, item: ItemIndex, wanted: &[(ItemIndex, f32)]) {
+        let found: Vec<(ItemIndex, f32)> = graph.fit(&data()).neighbours(item).collect();
+        assert_eq!(found.len(), wanted.len(), "{found:?}");
+        for (found, wanted) in found.iter().zip(wanted) {
+            assert!(
+                found.0 == wanted.0 && (found.1 - wanted.1).abs() < 1e-6,
+                "{found:?} {wanted:?}"
+            );
+        }
+    }
+
+    /// Lengths 3 and 2 damp by 1/3 and 1/2 with h = 1/2; degrees are 2, 1, 2.
+    #[test]
+    fn links_are_those_of_the_formula() {
+        let graph = ItemGraph {
+            history_power: 0.5,
+            from_power: 0.5,
+            to_power: 0.5,
+            similarity_power: 1.0,
+            ..ItemGraph::default()
+        };
+        check(
+            &graph,
+            0,
+            &[
+                (2, (1.0 / 3.0 + 0.5) / 2.0),
+                (1, 1.0 / 3.0 / 2.0_f32.sqrt()),
+            ],
+        );
+        check(&graph, 3, &[]);
+    }
+
+    #[test]
+    fn a_chain_counts_what_follows_within_its_window() {
+        let chain = ItemGraph {
+            history_power: 0.0,
+            from_power: 0.0,
+            to_power: 0.0,
+            similarity_power: 1.0,
+            gap_power: 1.0,
+            backward: 0.0,
+            ..ItemGraph::default()
+        };
+        check(&chain, 0, &[(2, 1.5), (1, 1.0)]);
+        check(&chain, 2, &[]);
+        check(
+            &ItemGraph {
+                window: 1,
+                ..chain.clone()
+            },
+            0,
+            &[(1, 1.0), (2, 1.0)],
+        );
+        check(
+            &ItemGraph {
+                neighbours: 1,
+                ..chain.clone()
+            },
+            0,
+            &[(2, 1.5)],
+        );
+        check(
+            &ItemGraph {
+                occurrences_max: 1,
+                ..chain
+            },
+            0,
+            &[(2, 1.0)],
+        );
+    }
+}

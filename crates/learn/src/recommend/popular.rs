@@ -56,28 +56,28 @@ impl Popular {
     /// histories past its end have none.
     pub fn fit_segments(&self, data: &Interactions, segments: &[u32]) -> Popularity {
         let fading = data.fading(self.half_life);
-        let count = |wanted: Option<u32>| {
+        let count = |histories: &mut dyn Iterator<Item = usize>| {
             let mut counts = Accumulator::new(data.items());
-            for (history, signals) in data.iter().enumerate() {
-                if wanted.is_some() && segments.get(history).copied() != wanted {
-                    continue;
-                }
-                for signal in signals {
-                    counts.add(signal.item, signal.weight * fading(signal.time));
-                }
+            for signal in histories.flat_map(|history| data.history(history)) {
+                counts.add(signal.item, signal.weight * fading(signal.time));
             }
             let mut best = Vec::new();
             counts.best(self.kept, &mut best);
             best
         };
         let segment_count = segments.iter().max().map_or(0, |segment| segment + 1);
+        let mut members: Vec<Vec<usize>> = vec![Vec::new(); segment_count as usize];
+        for (history, segment) in segments.iter().enumerate().take(data.histories()) {
+            members[*segment as usize].push(history);
+        }
+        let by_segment = members
+            .into_iter()
+            .map(|members| count(&mut members.into_iter()));
         Popularity {
             name: self.name.clone(),
             items: data.items(),
-            overall: count(None),
-            segments: (0..segment_count)
-                .map(|segment| count(Some(segment)))
-                .collect(),
+            overall: count(&mut (0..data.histories())),
+            segments: by_segment.collect(),
         }
     }
 
@@ -134,5 +134,49 @@ impl Source for Popularity {
         out.extend_from_slice(self.ranking(query.segment));
         let kept = keep_best(out, limit);
         out.truncate(kept);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recommend::Signal;
+
+    fn data() -> Interactions {
+        let mut data = Interactions::builder();
+        let at = |item, time| Signal {
+            time,
+            ..Signal::plain(item)
+        };
+        data.push([at(0, 0), at(1, 10)]);
+        data.push([at(0, 0), at(2, 100)]);
+        data.push([at(0, 5), at(2, 95)]);
+        data.build(4)
+    }
+
+    #[track_caller]
+    fn check(popularity: &Popularity, segment: Option<u32>, wanted: &[ItemIndex]) {
+        let ranking = popularity.ranking(segment).iter();
+        let found: Vec<ItemIndex> = ranking.map(|(item, _)| *item).collect();
+        assert_eq!(found, wanted);
+    }
+
+    #[test]
+    fn popular_counts_all_and_trending_what_is_late() {
+        check(&Popular::default().fit(&data()), None, &[0, 2, 1]);
+        check(&Popular::trending(0.1).fit(&data()), None, &[2, 0, 1]);
+    }
+
+    #[test]
+    fn a_segment_has_its_own_ranking_and_an_unknown_one_that_of_all() {
+        let popularity = Popular::default().fit_segments(&data(), &[0, 1]);
+        check(&popularity, Some(0), &[0, 1]);
+        check(&popularity, Some(1), &[0, 2]);
+        check(&popularity, Some(9), &[0, 2, 1]);
+    }
+
+    #[test]
+    fn newest_is_what_was_first_seen_last() {
+        check(&Popular::newest(&data(), 2), None, &[2, 1]);
     }
 }

@@ -108,15 +108,30 @@ impl Recommender {
             history_max: 1,
             ..ItemGraph::default()
         };
+        let linear = ItemGraph {
+            name: "goes with, linear".to_owned(),
+            history_power: 0.5,
+            from_power: 0.5,
+            to_power: 0.5,
+            similarity_power: 1.0,
+            ..ItemGraph::default()
+        };
+        let coarse = Spectral {
+            name: "spectral, coarse".to_owned(),
+            rank: 64,
+            ..Spectral::default()
+        };
         Self {
             question,
             goal: 0.0,
             sources: vec![
                 SourceParameters::ItemGraph(symmetric),
+                SourceParameters::ItemGraph(linear),
                 SourceParameters::ItemGraph(forward),
                 SourceParameters::ItemGraph(next),
                 SourceParameters::SessionNeighbours(SessionNeighbours::default()),
                 SourceParameters::Spectral(Spectral::default()),
+                SourceParameters::Spectral(coarse),
                 SourceParameters::Embeddings(Embeddings::default()),
                 SourceParameters::Embeddings(Embeddings {
                     name: "embeddings, one direction".to_owned(),
@@ -143,6 +158,7 @@ impl Recommender {
         let exclude_seen = repeat_share(&holdout.cases) < REPEAT_SHARE_MIN;
         let examination = Examination {
             recommender: self,
+            ordered: self.question != Question::Others || data.has_times(),
             fit: &holdout.fit,
             cases: &holdout.cases,
             exclude_seen,
@@ -171,6 +187,8 @@ fn repeat_share(cases: &[Case]) -> f64 {
 /// Sources on the cases that were held back.
 struct Examination<'a> {
     recommender: &'a Recommender,
+    /// Whether the order within a history means something.
+    ordered: bool,
     fit: &'a Interactions,
     cases: &'a [Case],
     exclude_seen: bool,
@@ -181,10 +199,17 @@ impl Examination<'_> {
         let recommender = self.recommender;
         let mut records = Vec::new();
         let mut fitted = Vec::new();
-        for source in &recommender.sources {
+        let usable = recommender
+            .sources
+            .iter()
+            .filter_map(|source| match self.ordered {
+                true => Some(source.clone()),
+                false => source.without_order(),
+            });
+        for source in usable {
             let searched = match signals <= recommender.search_signals_max {
-                true => self.search(source),
-                false => source.clone(),
+                true => self.search(&source),
+                false => source,
             };
             let source = searched.fit(self.fit, recommender.question, recommender.seed);
             records.push(SourceRecord {
@@ -220,7 +245,7 @@ impl Examination<'_> {
             self.measure_source(&fitted, cases)
         };
         let mut best = source.clone();
-        let variations = source.variations();
+        let variations = source.variations(self.ordered);
         if variations.is_empty() {
             return best;
         }
@@ -366,5 +391,63 @@ impl Recommendations {
     /// What was chosen, and by how much.
     pub fn record(&self) -> &Record {
         &self.record
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recommend::Signal;
+    use crate::recommend::conformance::two_tastes;
+
+    fn small(question: Question) -> Recommender {
+        let mut recommender = Recommender::new(question);
+        for source in &mut recommender.sources {
+            match source {
+                SourceParameters::Embeddings(embeddings) => {
+                    (
+                        embeddings.dimensions,
+                        embeddings.negatives,
+                        embeddings.epochs,
+                    ) = (8, 16, 3);
+                }
+                SourceParameters::Spectral(spectral) => spectral.rank = 8,
+                _ => {}
+            }
+        }
+        recommender
+    }
+
+    #[test]
+    fn it_recommends_by_taste_and_records_why() {
+        for question in [Question::Others, Question::Next, Question::NextInSession] {
+            let fitted = small(question).fit(&two_tastes());
+            let history = [1, 3, 7].map(Signal::plain);
+            let ranked = fitted.recommend(&Query::new(&history), 4, &mut fitted.scratch());
+            assert!(
+                ranked.iter().filter(|(item, _)| item % 2 == 1).count() >= 3,
+                "{ranked:?}"
+            );
+            let record = fitted.record();
+            assert!(record.blend > 0.3 && record.cases > 5, "{record:?}");
+            let kept = record.sources.iter().filter(|source| source.kept).count();
+            assert_eq!(kept, fitted.sources().len());
+            let again = small(question).fit(&two_tastes());
+            assert!(
+                again == fitted,
+                "the same data and seed give the same model"
+            );
+        }
+    }
+
+    #[test]
+    fn no_data_and_too_little_are_answered() {
+        let mut single = Interactions::builder();
+        single.push([Signal::plain(0)]);
+        for data in [Interactions::builder().build(0), single.build(2)] {
+            let fitted = small(Question::Next).fit(&data);
+            let history = [Signal::plain(0)];
+            fitted.recommend(&Query::new(&history), 3, &mut fitted.scratch());
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! What remains of everybody's taste when the noise is filtered out: a low-pass filter on the graph of items.
 
-use faer::{Mat, MatRef, Side};
+use faer::{Mat, Side};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
@@ -81,14 +81,23 @@ impl Spectral {
             .iter()
             .filter(|degree| **degree > 0.0)
             .count();
-        let width = (self.rank + OVERSAMPLING).min(seen).div_ceil(BLOCK) * BLOCK;
-        let rank = self.rank.min(width).min(seen);
+        let width = (self.rank + OVERSAMPLING).min(seen);
+        let rank = self.rank.min(width);
+        if rank == 0 {
+            return self.finish(data, Mat::zeros(data.items(), 0), &[]);
+        }
         let operator = Operator::new(self, data);
         let mut random = ChaCha8Rng::seed_from_u64(seed);
-        let start = (0..data.items() * width).map(|_| random.random_range(-1.0_f32..1.0));
-        let mut basis: Blocks = Blocks::from_rows(start.collect(), width);
+        let start: Vec<f32> = (0..data.items() * width)
+            .map(|_| random.random_range(-1.0_f32..1.0))
+            .collect();
+        let start = Mat::from_fn(data.items(), width, |row, column| {
+            start[row * width + column]
+        });
+        let mut basis = Blocks::new(&start);
         for _ in 0..self.iterations.max(1) {
-            basis = orthonormal(&operator.apply(&basis), data.items(), width);
+            let image = operator.apply(&basis).matrix(data.items(), width);
+            basis = Blocks::new(&image.qr().compute_thin_Q());
         }
         let image = operator.apply(&basis).matrix(data.items(), width);
         let basis = basis.matrix(data.items(), width);
@@ -134,16 +143,23 @@ impl Spectral {
     }
 }
 
-/// A tall matrix in blocks of [`BLOCK`] columns, each block by rows.
+/// A tall matrix in blocks of [`BLOCK`] columns, each block by rows; the last one is filled up with zeros.
 struct Blocks(Vec<Vec<f32>>);
 
 impl Blocks {
-    fn from_rows(rows: Vec<f32>, width: usize) -> Self {
-        let blocks = (0..width / BLOCK).map(|block| {
-            let rows = rows.chunks_exact(width);
-            rows.flat_map(|row| row[block * BLOCK..(block + 1) * BLOCK].iter().copied())
-                .collect()
-        });
+    fn new(matrix: &Mat<f32>) -> Self {
+        let blocks = (0..matrix.ncols().div_ceil(BLOCK))
+            .into_par_iter()
+            .map(|block| {
+                let mut out = vec![0.0; matrix.nrows() * BLOCK];
+                let columns = block * BLOCK..matrix.ncols().min((block + 1) * BLOCK);
+                for (place, column) in columns.enumerate() {
+                    for row in 0..matrix.nrows() {
+                        out[row * BLOCK + place] = matrix[(row, column)];
+                    }
+                }
+                out
+            });
         Self(blocks.collect())
     }
 
@@ -152,25 +168,6 @@ impl Blocks {
             self.0[column / BLOCK][row * BLOCK + column % BLOCK]
         })
     }
-}
-
-fn orthonormal(blocks: &Blocks, rows: usize, width: usize) -> Blocks {
-    let q = blocks.matrix(rows, width).qr().compute_thin_Q();
-    Blocks(
-        (0..width / BLOCK)
-            .into_par_iter()
-            .map(|block| {
-                let columns: MatRef<'_, f32> = q.as_ref().subcols(block * BLOCK, BLOCK);
-                let mut out = vec![0.0; rows * BLOCK];
-                for column in 0..BLOCK {
-                    for row in 0..rows {
-                        out[row * BLOCK + column] = columns[(row, column)];
-                    }
-                }
-                out
-            })
-            .collect(),
-    )
 }
 
 /// The normalised matrix times its transpose, never formed.
@@ -257,6 +254,37 @@ impl Source for Spectrum {
             if score > 0.0 {
                 scores.add(item as u32, score);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recommend::Signal;
+    use crate::recommend::conformance::two_tastes;
+
+    /// With every vector kept and no filter, the projection of a history is itself.
+    #[test]
+    fn with_full_rank_and_no_filter_a_history_is_answered_with_itself() {
+        let data = two_tastes();
+        let spectral = Spectral {
+            rank: 30,
+            from_power: 0.0,
+            to_power: 0.0,
+            ..Spectral::default()
+        };
+        let fitted = spectral.fit(&data, 3);
+        let mut scores = Accumulator::new(24);
+        let history = [Signal::plain(2), Signal::plain(7)];
+        fitted.score(&Query::new(&history), &mut scores);
+        for item in 0..20 {
+            let wanted = f32::from(u8::from(item == 2 || item == 7));
+            assert!(
+                (scores.get(item) - wanted).abs() < 1e-3,
+                "{item}: {}",
+                scores.get(item)
+            );
         }
     }
 }

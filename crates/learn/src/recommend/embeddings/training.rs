@@ -8,6 +8,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
+use super::sampler::Sampler;
 use super::{EmbeddingModel, Embeddings};
 use crate::recommend::holdout::Question;
 use crate::recommend::interactions::Interactions;
@@ -15,8 +16,6 @@ use crate::recommend::vectors::{add_scaled, dot, exponentials, normalise};
 
 /// Shards of a batch.
 const SHARDS: usize = 4;
-/// The power of an item's frequency with which negatives are drawn (half of them; the other half evenly).
-const NEGATIVE_POWER: f32 = 0.75;
 
 /// One history with what came of it.
 struct Example {
@@ -479,59 +478,4 @@ fn softmax(
         *cosine *= scale;
     }
     sharpness * (own / total - 1.0)
-}
-
-/// Draws negatives: half of them evenly, half by frequency.
-struct Sampler {
-    seen: Vec<u32>,
-    cumulative: Vec<f32>,
-}
-
-impl Sampler {
-    fn new(data: &Interactions) -> Self {
-        let degrees = data.degrees();
-        let seen: Vec<u32> = (0..data.items() as u32)
-            .filter(|item| degrees[*item as usize] > 0.0)
-            .collect();
-        let mut sum = 0.0_f64;
-        let weights = seen.iter().map(|item| {
-            sum += f64::from(degrees[*item as usize].powf(NEGATIVE_POWER));
-            sum
-        });
-        let sums: Vec<f64> = weights.collect();
-        Self {
-            cumulative: sums.iter().map(|value| (value / sum) as f32).collect(),
-            seen,
-        }
-    }
-
-    /// Items, and for each the logarithm of how many items it stands for.
-    fn draw(&self, count: usize, random: &mut ChaCha8Rng) -> (Vec<u32>, Vec<f32>) {
-        let mut items = Vec::with_capacity(count);
-        let mut corrections = Vec::with_capacity(count);
-        if self.seen.is_empty() {
-            return (items, corrections);
-        }
-        let last = self.seen.len() - 1;
-        for draw in 0..count {
-            let place = match draw % 2 {
-                0 => random.random_range(0..=last),
-                _ => {
-                    let wanted = random.random::<f32>();
-                    self.cumulative
-                        .partition_point(|sum| *sum < wanted)
-                        .min(last)
-                }
-            };
-            let before = match place {
-                0 => 0.0,
-                _ => self.cumulative[place - 1],
-            };
-            let frequent = (self.cumulative[place] - before).max(1e-9);
-            let probability = 0.5 * frequent + 0.5 / self.seen.len() as f32;
-            items.push(self.seen[place]);
-            corrections.push(-(count as f32 * probability).ln());
-        }
-        (items, corrections)
-    }
 }

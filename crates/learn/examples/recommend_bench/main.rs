@@ -1,10 +1,8 @@
 //! Recommendations on fixed splits of public data: `cargo run --release -p tidemill-learn --example recommend_bench -- FORMAT TRAIN
 //! [TEST] [PUBLISHED]`, with FORMAT one of pairs, sequence, session, events and `-` for a file that there is not. It prints the table, and
-//! the whole report as JSON on standard error. It shares its parts with the command `tidemill bench recommend`.
+//! the whole report as JSON on standard error.
 
-#[path = "../../tidemill/src/commands/bench_recommend/examination.rs"]
 mod examination;
-#[path = "../../tidemill/src/commands/bench_recommend/split.rs"]
 mod split;
 
 use std::path::Path;
