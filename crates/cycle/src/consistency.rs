@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tidemill_core::{Decision, DecisionId, FeatureTable, FeatureValue, ModelName, Timestamp};
-use tidemill_features::dataset::{ReplayOptions, Served, read_again};
+use tidemill_features::dataset::{Served, read_again};
 use tidemill_serve::Package;
 use tidemill_store::lake::Sequenced;
 use tidemill_store::{StateBatch, StoreError};
@@ -19,7 +19,7 @@ const REPORT: &[u8] = b"report";
 /// Decisions that are read at a time.
 const DECISIONS: usize = 20_000;
 /// The most answers of one check; the next one goes on behind them.
-pub const ANSWERS_MAX: usize = 200_000;
+const ANSWERS_MAX: usize = 200_000;
 
 /// What was found since the features are defined as they are.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -136,11 +136,7 @@ impl ProjectLoop {
                 .lake
                 .event_table(&self.project.name, snapshot)
                 .await?;
-            let options = ReplayOptions {
-                partitions: self.options.training_threads,
-                memory_bytes_max: self.options.replay_memory_bytes_max,
-                ..ReplayOptions::default()
-            };
+            let options = self.replay_options();
             let all = engine.set().select_all();
             let again = read_again(&all, &sample.served, table, &options).await?;
             for (row, (id, package, values)) in sample.answers.iter().enumerate() {

@@ -249,6 +249,15 @@ impl ProjectLoop {
         Ok(datasets)
     }
 
+    /// How events are replayed: within the budget of training.
+    pub(crate) fn replay_options(&self) -> ReplayOptions {
+        ReplayOptions {
+            partitions: self.options.training_threads,
+            memory_bytes_max: self.options.replay_memory_bytes_max,
+            ..ReplayOptions::default()
+        }
+    }
+
     /// The rows that are asked for, from one pass over the events of a snapshot.
     async fn replay(
         self: &Arc<Self>,
@@ -259,11 +268,7 @@ impl ProjectLoop {
     ) -> Result<Vec<Dataset>, CycleError> {
         let lake = &self.stores.lake;
         let events = lake.event_table(&self.project.name, snapshot).await?;
-        let options = ReplayOptions {
-            partitions: self.options.training_threads,
-            memory_bytes_max: self.options.replay_memory_bytes_max,
-            ..ReplayOptions::default()
-        };
+        let options = self.replay_options();
         let replayed = replay(set, requests, events, known_until, &options).await?;
         let this = self.clone();
         let assemble = move || this.training.install(|| replayed.datasets());

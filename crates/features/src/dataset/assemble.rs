@@ -14,6 +14,7 @@ use super::Dataset;
 use super::asked::Asked;
 use super::record::{self, Drop};
 use super::replay::rows::{MODELS, MOMENT, NUMBER, OFFSET, PERSON, TARGETS, feature_name};
+use super::replay::values::shared;
 use super::sampling::{Drawn, Sampler};
 use crate::{FeatureError, ModelFeatures};
 
@@ -185,16 +186,13 @@ fn values(
             ColumnValues::Number(numbers.map(|number| number.unwrap_or(f64::NAN)).collect())
         }
         FeatureType::Category => {
-            let mut shared = |text: &str| match texts.get(text) {
-                Some(known) => known.clone(),
-                None => {
-                    let new: Arc<str> = text.into();
-                    texts.insert(new.clone());
-                    new
-                }
-            };
             let array = array.as_string::<i32>();
-            ColumnValues::Category(array.iter().map(|text| text.map(&mut shared)).collect())
+            ColumnValues::Category(
+                array
+                    .iter()
+                    .map(|text| text.map(|text| shared(texts, text)))
+                    .collect(),
+            )
         }
     }
 }

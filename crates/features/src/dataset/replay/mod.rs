@@ -15,7 +15,7 @@ mod keys;
 mod persons;
 pub(super) mod rows;
 mod steps_exec;
-mod values;
+pub(super) mod values;
 
 use std::path::PathBuf;
 use std::sync::Arc;

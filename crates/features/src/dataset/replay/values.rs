@@ -100,7 +100,8 @@ impl Extracting {
     }
 }
 
-fn shared(texts: &mut HashSet<Arc<str>>, text: &str) -> Arc<str> {
+/// The one text that stands for all that are equal to it.
+pub(crate) fn shared(texts: &mut HashSet<Arc<str>>, text: &str) -> Arc<str> {
     match texts.get(text) {
         Some(known) => known.clone(),
         None => {
