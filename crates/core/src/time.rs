@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::{Add, Sub};
 use std::str::FromStr;
 
-use chrono::{DateTime, NaiveDate, NaiveDateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, SecondsFormat, Timelike, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
@@ -62,7 +62,6 @@ impl Timestamp {
 
     /// The first instant of the UTC calendar month `months` after the one that holds this instant.
     pub fn month_start(self, months: i32) -> Timestamp {
-        use chrono::Datelike;
         let date = self.to_chrono().date_naive();
         let index = date.year() * 12 + date.month0() as i32 + months;
         let (year, month0) = (index.div_euclid(12), index.rem_euclid(12));
@@ -71,6 +70,26 @@ impl Timestamp {
             .map_or(Timestamp::MAX, |d| {
                 Timestamp(d.and_utc().timestamp_micros())
             })
+    }
+
+    /// The hour in UTC, from 0 to 23.
+    pub fn hour(self) -> u32 {
+        self.to_chrono().hour()
+    }
+
+    /// The day of the week in UTC, from 1 for Monday to 7.
+    pub fn weekday(self) -> u32 {
+        self.to_chrono().weekday().number_from_monday()
+    }
+
+    /// The day of the month in UTC, from 1.
+    pub fn day_of_month(self) -> u32 {
+        self.to_chrono().day()
+    }
+
+    /// The month in UTC, from 1 to 12.
+    pub fn month(self) -> u32 {
+        self.to_chrono().month()
     }
 
     fn to_chrono(self) -> DateTime<Utc> {

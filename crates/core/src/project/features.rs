@@ -6,30 +6,36 @@ use super::operation::{Operation, ValueUse};
 use super::problem::did_you_mean;
 use super::reader::{Entry, Table};
 use super::{
-    Aggregate, EntityKind, FeatureDefinition, Formula, ProjectLimits, PropertyRule, Ratio,
+    Aggregate, EntityKind, FeatureDefinition, Formula, ItemDeclaration, ProjectLimits,
+    PropertyRule, Ratio,
 };
-use crate::event::Field;
+use crate::event::{EventKind, Field};
 use crate::feature::FeatureType;
 use crate::time::Span;
 
 type EventRules = BTreeMap<String, BTreeMap<String, PropertyRule>>;
 
-pub(super) fn read_features(entry: &Entry<'_, '_>, events: &EventRules) -> Vec<FeatureDefinition> {
+/// What the project file declares: it says of which type a value is.
+#[derive(Clone, Copy)]
+pub(super) struct Declared<'d> {
+    pub(super) events: &'d EventRules,
+    pub(super) items: Option<&'d ItemDeclaration>,
+}
+
+pub(super) fn read_features(
+    entry: &Entry<'_, '_>,
+    declared: Declared<'_>,
+) -> Vec<FeatureDefinition> {
     let Some(table) = entry.table() else {
         return Vec::new();
     };
     let mut features = Vec::new();
     for (name, entry) in table.entries() {
-        let entity = match name.as_str() {
-            "user" => EntityKind::User,
-            "item" => EntityKind::Item,
-            "global" => EntityKind::Global,
-            _ => EntityKind::Property(name),
-        };
+        let entity = EntityKind::named(&name);
         if !entry.is_array() {
             entry.problem(
                 "expected a list of features",
-                Some(format!("write [[features.{}]]", entity.as_str())),
+                Some(format!("write [[features.{}]]", in_header(&entity))),
             );
             continue;
         }
@@ -37,7 +43,7 @@ pub(super) fn read_features(entry: &Entry<'_, '_>, events: &EventRules) -> Vec<F
             features.extend(
                 entry
                     .table()
-                    .and_then(|table| read_feature(table, entity.clone(), events)),
+                    .and_then(|table| read_feature(table, entity.clone(), declared)),
             );
         }
     }
@@ -45,10 +51,21 @@ pub(super) fn read_features(entry: &Entry<'_, '_>, events: &EventRules) -> Vec<F
     features
 }
 
+/// The word as a key of TOML.
+fn in_header(entity: &EntityKind) -> String {
+    let word = entity.as_str();
+    let is_bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    if word.chars().all(is_bare) {
+        word.to_owned()
+    } else {
+        format!("{word:?}")
+    }
+}
+
 fn read_feature(
     mut table: Table<'_, '_>,
     entity: EntityKind,
-    events: &EventRules,
+    declared: Declared<'_>,
 ) -> Option<FeatureDefinition> {
     let line = table.line;
     let name = table.require("name", "\"orders\"").and_then(|entry| {
@@ -66,7 +83,7 @@ fn read_feature(
         good.then_some(name)
     });
     let label = table.get("label").and_then(|entry| entry.string());
-    let formula = read_formula(&mut table, events);
+    let formula = read_formula(&mut table, &entity, declared);
     table.finish();
     Some(FeatureDefinition {
         entity,
@@ -77,16 +94,102 @@ fn read_feature(
     })
 }
 
-fn read_formula(table: &mut Table<'_, '_>, rules: &EventRules) -> Option<Formula> {
+fn read_formula(
+    table: &mut Table<'_, '_>,
+    entity: &EntityKind,
+    declared: Declared<'_>,
+) -> Option<Formula> {
     if let Some(entry) = table.get("expression") {
         return entry.located().map(Formula::Expression);
+    }
+    for word in ["attribute", "trait"] {
+        if let Some(entry) = table.get(word) {
+            let attribute = read_attribute(table, &entry, word, entity, declared);
+            return attribute.map(Formula::Aggregate);
+        }
+    }
+    if *entity == EntityKind::Request {
+        let hint = Some("for example expression = \"user.spent_30d / 30\"".to_owned());
+        table.problem(
+            "features of a request are made of others: 'expression' is missing",
+            hint,
+        );
+        return None;
     }
     let aggregate = table.require("aggregate", "\"count\"");
     let word = aggregate.as_ref().and_then(Entry::string);
     if word.as_deref() == Some("ratio") {
         return read_ratio(table).map(Formula::Ratio);
     }
-    read_aggregate(table, aggregate.as_ref().zip(word.as_deref()), rules).map(Formula::Aggregate)
+    let aggregate = read_aggregate(
+        table,
+        aggregate.as_ref().zip(word.as_deref()),
+        declared.events,
+    )?;
+    if *entity == EntityKind::Session && !aggregate.windows.is_empty() {
+        let hint = Some("a session is a window already: leave them out".to_owned());
+        table.problem("features of a session have no windows", hint);
+        return None;
+    }
+    Some(Formula::Aggregate(aggregate))
+}
+
+/// `attribute = "price"` of items, `trait = "plan"` of persons: what it is since it was last changed.
+fn read_attribute(
+    table: &mut Table<'_, '_>,
+    entry: &Entry<'_, '_>,
+    word: &str,
+    entity: &EntityKind,
+    declared: Declared<'_>,
+) -> Option<Aggregate> {
+    let name = entry.string()?;
+    let (changes, inside) = match (word, entity) {
+        ("attribute", EntityKind::Item) => (
+            vec![EventKind::ItemChanged, EventKind::ItemDeleted],
+            "attributes.",
+        ),
+        ("trait", EntityKind::User) => (vec![EventKind::Identify], ""),
+        _ => {
+            let hint = match word {
+                "attribute" => "items have attributes: [[features.item]]",
+                _ => "persons have traits: [[features.user]]",
+            };
+            entry.problem(
+                format!("{} has no {word}s", entity.as_str()),
+                Some(hint.to_owned()),
+            );
+            return None;
+        }
+    };
+    let Ok(value) = format!("properties.{inside}{name}").parse::<Field>() else {
+        entry.problem(format!("'{name}' is not a name of a {word}"), None);
+        return None;
+    };
+    for key in ["event", "where", "value", "windows"] {
+        if let Some(entry) = table.get(key) {
+            let hint = "what it is does not depend on it".to_owned();
+            entry.problem(format!("a feature of a {word} takes no {key}"), Some(hint));
+        }
+    }
+    let events: Vec<String> = changes
+        .into_iter()
+        .map(|kind| kind.default_name().to_owned())
+        .collect();
+    let of_items = declared
+        .items
+        .filter(|_| word == "attribute")
+        .and_then(|items| items.attributes.get(&name));
+    let kind = match of_items {
+        Some(rule) if table.get("type").is_none() => rule.property_type.feature_type(),
+        _ => read_type(word, table, &events, Some(&value), declared.events)?,
+    };
+    Some(Aggregate {
+        operation: Operation::Attribute(kind),
+        events,
+        condition: None,
+        value: Some(value),
+        windows: Vec::new(),
+    })
 }
 
 /// `numerator = "spent"`, `denominator = "orders"`: the names of two aggregates.
@@ -422,7 +525,7 @@ mod tests {
         check(
             "aggregate = \"sum\"\nvalue = \"properties.total\"\nq = 0.5\n",
             expect![
-                "line 9, features.user: unknown key 'q' (known here: name, label, expression, aggregate, event, where, value, windows)"
+                "line 9, features.user: unknown key 'q' (known here: name, label, expression, attribute, trait, aggregate, event, where, value, windows)"
             ],
         );
     }

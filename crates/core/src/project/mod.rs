@@ -30,6 +30,8 @@ pub struct Project {
     pub name: ProjectName,
     /// The currency of amounts, as ISO 4217.
     pub currency: Option<String>,
+    /// How long nothing happens before a session is over.
+    pub session_gap: Span,
     /// What can be recommended, and where events name it.
     pub items: Option<ItemDeclaration>,
     /// The properties of declared events, by event name and property name.
@@ -96,18 +98,64 @@ pub enum EntityKind {
     Item,
     /// Everything together.
     Global,
+    /// What a person does now: everything since they last paused for longer than [`Project::session_gap`].
+    Session,
+    /// A person together with something that they deal with.
+    Pair {
+        /// The word in feature names: `user+item`.
+        name: String,
+        /// With what.
+        with: PairedWith,
+    },
+    /// The moment at which something is asked, together with everything that is known then.
+    Request,
     /// All events with the same value of a property: `[[features.country]]` is about `properties.country`.
     Property(String),
 }
 
+/// What a person is paired with.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PairedWith {
+    /// Items: `user+item`.
+    Item,
+    /// An attribute of items, as it was when the event happened: `user+item.category`.
+    Attribute(String),
+    /// A property of events: `user+country`.
+    Property(String),
+}
+
 impl EntityKind {
+    /// The kind that a word in the project file means.
+    pub fn named(word: &str) -> Self {
+        match word {
+            "user" => Self::User,
+            "item" => Self::Item,
+            "global" => Self::Global,
+            "session" => Self::Session,
+            "request" => Self::Request,
+            _ => match word.strip_prefix("user+") {
+                Some(with) => Self::Pair {
+                    name: word.to_owned(),
+                    with: match with.strip_prefix("item.") {
+                        Some(attribute) => PairedWith::Attribute(attribute.to_owned()),
+                        None if with == "item" => PairedWith::Item,
+                        None => PairedWith::Property(with.to_owned()),
+                    },
+                },
+                None => Self::Property(word.to_owned()),
+            },
+        }
+    }
+
     /// The word in feature names: `user` in `user.orders_30d`.
     pub fn as_str(&self) -> &str {
         match self {
             Self::User => "user",
             Self::Item => "item",
             Self::Global => "global",
-            Self::Property(name) => name,
+            Self::Session => "session",
+            Self::Request => "request",
+            Self::Pair { name, .. } | Self::Property(name) => name,
         }
     }
 }
@@ -132,7 +180,7 @@ pub struct FeatureDefinition {
 pub enum Formula {
     /// From events.
     Aggregate(Aggregate),
-    /// From other features of the same entity, as a SQL scalar expression.
+    /// From other features of the same entity, or of a request from all of them, as a SQL scalar expression.
     Expression(Located),
     /// One aggregate of the same entity divided by another, for each window that both have.
     Ratio(Ratio),
@@ -323,6 +371,8 @@ impl ProjectLimits {
     pub const SPAN_MIN: Span = Span::from_seconds(1);
     /// The largest `k` of a `top` feature.
     pub const TOP_MAX: i64 = 10;
+    /// How long nothing happens before a session is over, unless the project file says otherwise.
+    pub const SESSION_GAP: Span = Span::from_seconds(1_800);
     /// The largest `k` of a `recent` feature.
     pub const RECENT_MAX: i64 = 20;
 }

@@ -50,6 +50,8 @@ pub enum Operation {
         /// What they are.
         kind: FeatureType,
     },
+    /// What an attribute of an item, or a trait of a person, is since it was last changed.
+    Attribute(FeatureType),
 }
 
 /// Whether an operation reads a field of the events.
@@ -129,6 +131,7 @@ impl Operation {
             Self::Decayed { .. } => "decayed",
             Self::Top { .. } => "top",
             Self::Recent { .. } => "recent",
+            Self::Attribute(_) => "attribute",
         }
     }
 
@@ -152,7 +155,10 @@ impl Operation {
     pub fn value_type(&self) -> FeatureType {
         match self {
             Self::Distinct | Self::Top { .. } => FeatureType::Category,
-            Self::First(kind) | Self::Last(kind) | Self::Recent { kind, .. } => *kind,
+            Self::First(kind)
+            | Self::Last(kind)
+            | Self::Recent { kind, .. }
+            | Self::Attribute(kind) => *kind,
             _ => FeatureType::Number,
         }
     }
@@ -161,7 +167,10 @@ impl Operation {
     pub fn feature_type(&self) -> FeatureType {
         match self {
             Self::Top { .. } => FeatureType::Category,
-            Self::First(kind) | Self::Last(kind) | Self::Recent { kind, .. } => *kind,
+            Self::First(kind)
+            | Self::Last(kind)
+            | Self::Recent { kind, .. }
+            | Self::Attribute(kind) => *kind,
             _ => FeatureType::Number,
         }
     }

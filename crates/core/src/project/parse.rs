@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use toml::de::DeTable;
 
-use super::features::read_features;
+use super::features::{Declared, read_features};
 use super::problem::{Problem, ProjectError, did_you_mean};
 use super::reader::{Entry, Source as Text, Table};
 use super::{
@@ -71,6 +71,7 @@ impl Project {
 fn read_project(source: &Text<'_>, mut root: Table<'_, '_>, text: &str) -> Option<Project> {
     let mut name = None;
     let mut currency = None;
+    let mut session_gap = ProjectLimits::SESSION_GAP;
     if let Some(mut table) = root
         .require("project", "{ name = \"shop\" }")
         .and_then(|entry| entry.table())
@@ -81,6 +82,9 @@ fn read_project(source: &Text<'_>, mut root: Table<'_, '_>, text: &str) -> Optio
         currency = table
             .get("currency")
             .and_then(|entry| read_currency(&entry));
+        if let Some(gap) = table.get("session_gap").and_then(|entry| entry.span()) {
+            session_gap = gap;
+        }
         table.finish();
     }
     let items = root
@@ -93,13 +97,23 @@ fn read_project(source: &Text<'_>, mut root: Table<'_, '_>, text: &str) -> Optio
     let sources = named(root.get("sources"), |_, entry| read_source(entry.table()?));
     let features = root
         .get("features")
-        .map(|entry| read_features(&entry, &events))
+        .map(|entry| {
+            let items = items.as_ref();
+            read_features(
+                &entry,
+                Declared {
+                    events: &events,
+                    items,
+                },
+            )
+        })
         .unwrap_or_default();
     let models = read_models(source, root.get("models"));
     root.finish();
     Some(Project {
         name: name?,
         currency,
+        session_gap,
         items,
         events,
         sources,

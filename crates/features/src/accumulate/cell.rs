@@ -203,6 +203,7 @@ impl Cell {
             Operation::Distinct => Self::Distinct(Distinct::decode(reader)?),
             Operation::Top { .. } => Self::Top(Top::decode(reader)?),
             Operation::Decayed { .. } => return Err(DecodeError("a decaying number has no cells")),
+            Operation::Attribute(_) => return Err(DecodeError("an attribute has no cells")),
         })
     }
 }

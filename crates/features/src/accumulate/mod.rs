@@ -1,8 +1,8 @@
 //! Accumulators: what is remembered of an entity's events so that its features can be read at any later moment.
 //!
 //! ```text
-//! EntityState = one Accumulator per declared aggregate + events stamped in the future, which wait
-//! Accumulator = tiles of [`Cell`]s for windows | one Cell since the beginning, or of the newest | a decaying number
+//! EntityState = one Accumulator per declared aggregate + the session + pairs + events stamped in the future, which wait
+//! Accumulator = tiles of [`Cell`]s for windows | one Cell since the beginning, or of the newest | a decaying number | an attribute
 //! ```
 //!
 //! Everything here is a pure function of the sequence of updates and merges, so the same sequence gives the same bits
@@ -13,6 +13,7 @@
 mod cell;
 mod distinct;
 mod latest;
+mod parts;
 mod quantile;
 mod reading;
 mod spread;
@@ -24,6 +25,7 @@ pub use cell::{Cell, Place};
 pub(crate) use distinct::hash_text;
 pub use distinct::{DISTINCT_EXACT_BELOW, Distinct};
 pub use latest::Latest;
+pub use parts::{PARTNERS_MAX, PairPlan, Part};
 pub use quantile::{QUANTILE_BINS_MAX, QUANTILE_EXACT_BELOW, Sketch};
 pub use spread::Spread;
 pub(crate) use state::in_words;

@@ -128,7 +128,7 @@ impl<'c> SoFar<'c> {
     }
 }
 
-fn feature(value: &Value) -> FeatureValue {
+pub(super) fn feature(value: &Value) -> FeatureValue {
     match value {
         Value::Number(number) => FeatureValue::number(*number),
         Value::Category(text) => FeatureValue::Category(text.clone()),

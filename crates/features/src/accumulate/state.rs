@@ -1,10 +1,13 @@
 //! The state of one entity: its accumulators, and events stamped in the future that wait for their time.
 
+use std::sync::Arc;
+
 use tidemill_core::project::Operation;
 use tidemill_core::{FeatureValue, Span, Timestamp};
 
 use super::cell::{self, Cell, Place};
-use super::reading::Reading;
+use super::parts::{PairPlan, Pairs, Part, Session, Shown};
+use super::reading::{Reading, feature};
 use super::tiles::{Tiles, Windows};
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::value::Value;
@@ -13,7 +16,9 @@ use crate::value::Value;
 pub const PENDING_MAX: usize = 256;
 
 /// The version of the bytes of a state.
-const FORMAT: u8 = 2;
+const FORMAT: u8 = 3;
+/// The version before there were sessions and pairs, which is otherwise the same: it is read, and written anew as the newest.
+const FORMAT_WITHOUT_PARTS: u8 = 2;
 
 /// One aggregate: its operation and its windows, `None` for "since the beginning".
 #[derive(Debug, Clone, PartialEq)]
@@ -22,10 +27,12 @@ pub struct AggregatePlan {
     pub operation: Operation,
     /// The windows.
     pub windows: Option<Windows>,
+    /// Which of the entity's events it sums up.
+    pub part: Part,
 }
 
 /// What an event does to one aggregate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Step {
     /// Which aggregate.
     pub aggregate: usize,
@@ -33,6 +40,10 @@ pub struct Step {
     pub condition: Option<u32>,
     /// Which of [`Extracted::values`] it takes.
     pub value: Option<usize>,
+    /// For an aggregate of a pair, which of the values names the partner.
+    pub partner: Option<usize>,
+    /// Whether it takes an attribute away.
+    pub removes: bool,
 }
 
 /// What is needed to update and read the states of one kind of entity.
@@ -42,6 +53,14 @@ pub struct StatePlan {
     pub aggregates: Vec<AggregatePlan>,
     /// What to do, for each kind of event that the definitions tell apart.
     pub steps: Vec<Vec<Step>>,
+    /// What such an event does to attributes: at once and in the order of the log, whenever it happened.
+    pub changes: Vec<Vec<Step>>,
+    /// Whether such an event is something that people do, and not one of the system.
+    pub acts: Vec<bool>,
+    /// How long nothing happens before a session is over, in microseconds, where there are features of sessions.
+    pub session_gap: Option<i64>,
+    /// What persons are paired with.
+    pub pairs: Vec<PairPlan>,
 }
 
 /// What one kind of entity needs of an event: all that is kept of it.
@@ -68,6 +87,8 @@ pub enum Accumulator {
     Total(Option<Cell>),
     /// A number that decays, and the time in microseconds at which it had that value; zero before the first event.
     Decayed(f64, i64),
+    /// What an attribute is, and the offset of the event that says so; `None` before the first one.
+    Attribute(Option<(u64, Value)>),
 }
 
 /// All that is remembered of one entity.
@@ -75,14 +96,19 @@ pub enum Accumulator {
 pub struct EntityState {
     now: i64,
     events: u64,
+    /// Those of pairs stay empty: each partner has its own.
     accumulators: Vec<Accumulator>,
+    session: Option<Session>,
+    /// For each of [`StatePlan::pairs`].
+    pairs: Vec<Pairs>,
     /// In the order of timestamps, then offsets; all later than `now`.
     pending: Vec<Extracted>,
 }
 
 impl AggregatePlan {
-    fn start(&self) -> Accumulator {
+    pub(super) fn start(&self) -> Accumulator {
         match (self.operation, &self.windows) {
+            (Operation::Attribute(_), _) => Accumulator::Attribute(None),
             (Operation::Decayed { .. }, _) => Accumulator::Decayed(0.0, 0),
             // The newest in a window are among the newest of all, so there is no need for tiles.
             (Operation::Last(_) | Operation::SinceLast | Operation::Recent { .. }, _) => {
@@ -93,7 +119,7 @@ impl AggregatePlan {
         }
     }
 
-    fn add(&self, accumulator: &mut Accumulator, place: Place, value: &Value, now: i64) {
+    pub(super) fn add(&self, accumulator: &mut Accumulator, place: Place, value: &Value, now: i64) {
         match accumulator {
             Accumulator::Tiles(tiles) => {
                 if let Some(windows) = &self.windows {
@@ -110,10 +136,11 @@ impl AggregatePlan {
                 (*amount, *at) =
                     decay_to_newer(self.operation, (*amount, *at), (weight, place.timestamp));
             }
+            Accumulator::Attribute(is) => *is = Some((place.offset, value.clone())),
         }
     }
 
-    fn merge(&self, ours: &mut Accumulator, theirs: Accumulator, now: i64) {
+    pub(super) fn merge(&self, ours: &mut Accumulator, theirs: Accumulator, now: i64) {
         match (ours, theirs) {
             (Accumulator::Tiles(ours), Accumulator::Tiles(theirs)) => {
                 if let Some(windows) = &self.windows {
@@ -127,11 +154,17 @@ impl AggregatePlan {
             (Accumulator::Decayed(amount, at), Accumulator::Decayed(b_amount, b_at)) => {
                 (*amount, *at) = decay_to_newer(self.operation, (*amount, *at), (b_amount, b_at));
             }
+            (Accumulator::Attribute(ours), Accumulator::Attribute(theirs)) => {
+                let changed = |is: &Option<(u64, Value)>| is.as_ref().map(|(offset, _)| *offset);
+                if changed(&theirs) > changed(ours) {
+                    *ours = theirs;
+                }
+            }
             _ => {}
         }
     }
 
-    fn encode(&self, accumulator: &Accumulator, writer: &mut Writer, now: i64) {
+    pub(super) fn encode(&self, accumulator: &Accumulator, writer: &mut Writer, now: i64) {
         match accumulator {
             Accumulator::Tiles(tiles) => {
                 if let Some(windows) = &self.windows {
@@ -147,6 +180,13 @@ impl AggregatePlan {
             Accumulator::Decayed(amount, at) => {
                 writer.float(*amount);
                 writer.signed(now.wrapping_sub(*at));
+            }
+            Accumulator::Attribute(is) => {
+                writer.byte(u8::from(is.is_some()));
+                if let Some((offset, value)) = is {
+                    writer.unsigned(*offset);
+                    cell::encode_value(value, writer);
+                }
             }
         }
     }
@@ -185,6 +225,10 @@ impl AggregatePlan {
                     moment,
                 )));
             }
+            Accumulator::Attribute(is) => {
+                let is = is.as_ref().map(|(_, value)| feature(value));
+                row.push(is.unwrap_or_default());
+            }
         }
     }
 }
@@ -217,6 +261,8 @@ impl EntityState {
             now: 0,
             events: 0,
             accumulators,
+            session: None,
+            pairs: vec![Pairs::default(); plan.pairs.len()],
             pending: Vec::new(),
         }
     }
@@ -231,6 +277,7 @@ impl EntityState {
     pub fn update(&mut self, plan: &StatePlan, event: &Extracted, now: Timestamp) -> bool {
         self.advance(plan, now.micros());
         self.events += 1;
+        self.change(plan, event);
         if event.timestamp <= self.now {
             self.add(plan, event, event.timestamp);
             return false;
@@ -256,25 +303,68 @@ impl EntityState {
             timestamp,
             offset: event.offset,
         };
-        let Some(steps) = plan.steps.get(event.steps as usize) else {
+        let kind = event.steps as usize;
+        let Some(steps) = plan.steps.get(kind) else {
             return;
         };
-        for step in steps {
-            if step
-                .condition
-                .is_some_and(|bit| event.passed & (1 << bit) == 0)
-            {
-                continue;
-            }
+        let acts = plan.acts.get(kind).copied().unwrap_or(false);
+        let in_session = self.enter_session(plan, timestamp, acts);
+        for step in steps.iter().filter(|step| step.is_taken(event)) {
             // Without a value every event weighs one.
             let one = Value::Number(1.0);
             let value = step.value.map_or(&one, |index| &event.values[index]);
-            plan.aggregates[step.aggregate].add(
-                &mut self.accumulators[step.aggregate],
-                place,
-                value,
-                self.now,
-            );
+            let aggregate = &plan.aggregates[step.aggregate];
+            let accumulator = match aggregate.part {
+                Part::Session if !in_session => continue,
+                Part::Whole | Part::Session => &mut self.accumulators[step.aggregate],
+                Part::Pair { pair, of_pair } => {
+                    let Some(Value::Category(partner)) =
+                        step.partner.map(|index| &event.values[index])
+                    else {
+                        continue;
+                    };
+                    let with = self.pairs[pair].with(plan, pair, partner, event.offset);
+                    &mut with[of_pair]
+                }
+            };
+            aggregate.add(accumulator, place, value, self.now);
+        }
+        self.pairs.iter_mut().for_each(Pairs::trim);
+    }
+
+    /// Whether something that happens now belongs to the current session, which it may begin or prolong.
+    fn enter_session(&mut self, plan: &StatePlan, timestamp: i64, acts: bool) -> bool {
+        let Some(gap) = plan.session_gap else {
+            return false;
+        };
+        if let Some(session) = &mut self.session
+            && !session.is_over(timestamp, gap)
+        {
+            return session.take(timestamp, gap, acts);
+        }
+        if acts {
+            self.session = Some(Session::new(timestamp));
+            let aggregates = plan.aggregates.iter().zip(&mut self.accumulators);
+            aggregates
+                .filter(|(aggregate, _)| aggregate.part == Part::Session)
+                .for_each(|(aggregate, accumulator)| *accumulator = aggregate.start());
+        }
+        acts
+    }
+
+    /// Changes attributes.
+    fn change(&mut self, plan: &StatePlan, event: &Extracted) {
+        for (aggregate, value) in plan.changed(event) {
+            self.accumulators[aggregate] =
+                Accumulator::Attribute(Some((event.offset, value.clone())));
+        }
+    }
+
+    /// What an attribute is.
+    pub(crate) fn attribute(&self, aggregate: usize) -> Value {
+        match self.accumulators.get(aggregate) {
+            Some(Accumulator::Attribute(Some((_, value)))) => value.clone(),
+            _ => Value::Missing,
         }
     }
 
@@ -296,25 +386,48 @@ impl EntityState {
         self.advance(plan, now.micros());
         other.advance(plan, now.micros());
         self.events += other.events;
+        let session = plan.session_gap.map_or(Shown::Both, |gap| {
+            Session::merge(&mut self.session, other.session, gap)
+        });
         for ((aggregate, ours), theirs) in plan
             .aggregates
             .iter()
             .zip(&mut self.accumulators)
             .zip(other.accumulators)
         {
-            aggregate.merge(ours, theirs, self.now);
+            match (aggregate.part, session) {
+                (Part::Session, Shown::Ours) => {}
+                (Part::Session, Shown::Theirs) => *ours = theirs,
+                _ => aggregate.merge(ours, theirs, self.now),
+            }
+        }
+        for (pair, (ours, theirs)) in self.pairs.iter_mut().zip(other.pairs).enumerate() {
+            ours.merge(plan, pair, theirs, self.now);
         }
         for event in other.pending {
             self.wait(event);
         }
     }
 
-    /// Appends what each `(aggregate, window)` says at `moment`, which is not before the newest update.
+    /// Appends what each `(aggregate, window)` says at `moment`, which is not before the newest update. Pairs are those with what
+    /// the person dealt with last.
     pub fn read(
         &self,
         plan: &StatePlan,
         slots: &[(usize, usize)],
         moment: Timestamp,
+        row: &mut Vec<FeatureValue>,
+    ) {
+        self.read_with(plan, slots, moment, None, row);
+    }
+
+    /// As [`read`](Self::read), where `partners` says, for each of [`StatePlan::pairs`], with whom.
+    pub fn read_with(
+        &self,
+        plan: &StatePlan,
+        slots: &[(usize, usize)],
+        moment: Timestamp,
+        partners: Option<&[Option<Arc<str>>]>,
         row: &mut Vec<FeatureValue>,
     ) {
         let moment = moment.micros().max(self.now);
@@ -325,12 +438,59 @@ impl EntityState {
         {
             let mut later = self.clone();
             later.advance(plan, moment);
-            return later.read(plan, slots, Timestamp::from_micros(moment), row);
+            let moment = Timestamp::from_micros(moment);
+            return later.read_with(plan, slots, moment, partners, row);
         }
+        let is_over = |gap: i64| match &self.session {
+            Some(session) => session.is_over(moment, gap),
+            None => true,
+        };
+        let no_session = plan.session_gap.is_none_or(is_over);
         for windows in slots.chunk_by(|a, b| a.0 == b.0) {
-            let aggregate = windows[0].0;
+            let aggregate = &plan.aggregates[windows[0].0];
+            let known = match aggregate.part {
+                Part::Session if no_session => None,
+                Part::Whole | Part::Session => Some(&self.accumulators[windows[0].0]),
+                Part::Pair { pair, of_pair } => {
+                    let partner = match partners {
+                        Some(partners) => partners[pair].clone(),
+                        None => self.last_partner(plan, pair),
+                    };
+                    let Some(partner) = partner else {
+                        let width = aggregate.operation.width() * windows.len();
+                        row.extend(std::iter::repeat_n(FeatureValue::Missing, width));
+                        continue;
+                    };
+                    let with = self.pairs[pair].of(&partner);
+                    with.map(|accumulators| &accumulators[of_pair])
+                }
+            };
+            let nothing;
+            let accumulator = match known {
+                Some(accumulator) => accumulator,
+                None => {
+                    nothing = aggregate.start();
+                    &nothing
+                }
+            };
             let windows = windows.iter().map(|(_, window)| *window);
-            plan.aggregates[aggregate].read(&self.accumulators[aggregate], windows, moment, row);
+            aggregate.read(accumulator, windows, moment, row);
+        }
+    }
+
+    /// With whom the person dealt last.
+    fn last_partner(&self, plan: &StatePlan, pair: usize) -> Option<Arc<str>> {
+        let last = plan.pairs[pair].last;
+        let mut value = Vec::with_capacity(1);
+        plan.aggregates[last].read(
+            &self.accumulators[last],
+            std::iter::once(0),
+            self.now,
+            &mut value,
+        );
+        match value.pop() {
+            Some(FeatureValue::Category(partner)) => Some(partner),
+            _ => None,
         }
     }
 
@@ -356,7 +516,15 @@ impl EntityState {
         writer.unsigned(self.events);
         writer.unsigned(self.accumulators.len() as u64);
         for (aggregate, accumulator) in plan.aggregates.iter().zip(&self.accumulators) {
-            aggregate.encode(accumulator, &mut writer, self.now);
+            if aggregate.part.is_own() {
+                aggregate.encode(accumulator, &mut writer, self.now);
+            }
+        }
+        if plan.session_gap.is_some() {
+            Session::encode(self.session.as_ref(), &mut writer, self.now);
+        }
+        for (pair, pairs) in self.pairs.iter().enumerate() {
+            pairs.encode(plan, pair, &mut writer, self.now);
         }
         writer.unsigned(self.pending.len() as u64);
         self.pending
@@ -367,11 +535,18 @@ impl EntityState {
 
     /// How many of these bytes are those of each aggregate.
     pub fn sizes(&self, plan: &StatePlan) -> Vec<usize> {
-        let aggregates = plan.aggregates.iter().zip(&self.accumulators);
-        let size = |(aggregate, accumulator): (&AggregatePlan, &Accumulator)| {
+        let bytes = |aggregate: &AggregatePlan, accumulator: &Accumulator| {
             let mut writer = Writer::with_capacity(64);
             aggregate.encode(accumulator, &mut writer, self.now);
             writer.finish().len()
+        };
+        let aggregates = plan.aggregates.iter().zip(&self.accumulators);
+        let size = |(aggregate, accumulator): (&AggregatePlan, &Accumulator)| match aggregate.part {
+            Part::Whole | Part::Session => bytes(aggregate, accumulator),
+            Part::Pair { pair, of_pair } => {
+                let partners = self.pairs[pair].accumulators();
+                partners.map(|with| bytes(aggregate, &with[of_pair])).sum()
+            }
         };
         aggregates.map(size).collect()
     }
@@ -382,7 +557,9 @@ impl EntityState {
     /// When the bytes are damaged or belong to another plan.
     pub fn decode(plan: &StatePlan, bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes);
-        if reader.byte()? != FORMAT {
+        let format = reader.byte()?;
+        let has_parts = plan.session_gap.is_some() || !plan.pairs.is_empty();
+        if format != FORMAT && (format != FORMAT_WITHOUT_PARTS || has_parts) {
             return Err(DecodeError("the state has an unknown format"));
         }
         let (now, events) = (reader.time(0)?, reader.amount()?);
@@ -391,8 +568,19 @@ impl EntityState {
         }
         let mut accumulators = Vec::with_capacity(plan.aggregates.len());
         for aggregate in &plan.aggregates {
-            accumulators.push(aggregate.decode(&mut reader, now)?);
+            accumulators.push(if aggregate.part.is_own() {
+                aggregate.decode(&mut reader, now)?
+            } else {
+                aggregate.start()
+            });
         }
+        let session = match plan.session_gap {
+            Some(_) => Session::decode(&mut reader, now)?,
+            None => None,
+        };
+        let pairs = (0..plan.pairs.len())
+            .map(|pair| Pairs::decode(plan, pair, &mut reader, now))
+            .collect::<Result<Vec<_>, _>>()?;
         let pending = (0..reader.count()?)
             .map(|_| Extracted::decode(&mut reader))
             .collect::<Result<Vec<_>, _>>()?;
@@ -400,9 +588,10 @@ impl EntityState {
         let fits = |event: &Extracted| {
             let steps = plan.steps.get(event.steps as usize);
             steps.is_some_and(|steps| {
+                let has = |index: Option<usize>| index.is_none_or(|at| at < event.values.len());
                 steps
                     .iter()
-                    .all(|step| step.value.is_none_or(|index| index < event.values.len()))
+                    .all(|step| has(step.value) && has(step.partner))
             })
         };
         if !in_order || !pending.iter().all(fits) {
@@ -413,13 +602,19 @@ impl EntityState {
             now,
             events,
             accumulators,
+            session,
+            pairs,
             pending,
         })
     }
 }
 
 impl AggregatePlan {
-    fn decode(&self, reader: &mut Reader<'_>, now: i64) -> Result<Accumulator, DecodeError> {
+    pub(super) fn decode(
+        &self,
+        reader: &mut Reader<'_>,
+        now: i64,
+    ) -> Result<Accumulator, DecodeError> {
         Ok(match self.start() {
             Accumulator::Tiles(_) => Accumulator::Tiles(match &self.windows {
                 Some(windows) => windows.decode(self.operation, reader, now)?,
@@ -434,7 +629,40 @@ impl AggregatePlan {
                 let amount = reader.float()?;
                 Accumulator::Decayed(amount, reader.time(now)?)
             }
+            Accumulator::Attribute(_) => Accumulator::Attribute(match reader.byte()? {
+                0 => None,
+                1 => Some((reader.unsigned()?, cell::decode_value(reader)?)),
+                _ => return Err(DecodeError("an attribute has an unknown form")),
+            }),
         })
+    }
+}
+
+impl Step {
+    fn is_taken(&self, event: &Extracted) -> bool {
+        self.condition
+            .is_none_or(|bit| event.passed & (1 << bit) != 0)
+    }
+}
+
+impl StatePlan {
+    /// The attributes that an event changes, and what they are from then on.
+    pub(crate) fn changed<'e>(
+        &'e self,
+        event: &'e Extracted,
+    ) -> impl Iterator<Item = (usize, &'e Value)> {
+        let changes = self.changes.get(event.steps as usize).into_iter().flatten();
+        changes
+            .filter(|step| step.is_taken(event))
+            .filter_map(|step| {
+                let value = step.value.map(|index| &event.values[index]);
+                match value {
+                    _ if step.removes => Some((step.aggregate, &Value::Missing)),
+                    // what an event does not say stays as it was
+                    Some(Value::Missing) | None => None,
+                    Some(value) => Some((step.aggregate, value)),
+                }
+            })
     }
 }
 

@@ -13,7 +13,7 @@ use super::record::Drop;
 use super::sampling::Sampler;
 use super::{DatasetRequest, REQUESTS_MAX, Served};
 use crate::expression::EventCondition;
-use crate::set::{Entity, EntityRead, USER};
+use crate::set::{Entity, EntityRead, Inputs, USER};
 use crate::target::TargetTracker;
 use crate::{FeatureError, FeatureSet, ModelFeatures};
 
@@ -166,25 +166,40 @@ impl Asked {
         }
     }
 
-    /// What is read of other entities than the user: the place among the reads, and the read.
+    /// What is read of entities with states of their own, other than the user: the place among the reads, and the read.
     pub(super) fn others(&self) -> impl Iterator<Item = (usize, &EntityRead)> {
         let reads = self.features.reads().iter().enumerate();
-        reads.filter(|(_, read)| read.entity != USER)
+        reads.filter(|(_, read)| !self.is_of_person(read))
     }
 
-    /// What is read of the user.
-    pub(super) fn user(&self) -> Option<(usize, &EntityRead)> {
-        let mut reads = self.features.reads().iter().enumerate();
-        reads.find(|(_, read)| read.entity == USER)
+    /// What is read of the state of a person: of the user, the session, pairs.
+    pub(super) fn of_person(&self) -> impl Iterator<Item = (usize, &EntityRead)> {
+        let reads = self.features.reads().iter().enumerate();
+        reads.filter(|(_, read)| self.is_of_person(read))
+    }
+
+    fn is_of_person(&self, read: &EntityRead) -> bool {
+        self.set.entities()[read.entity].home == USER
+    }
+
+    /// Items, where something that events bring to an entity is found with them.
+    pub(super) fn looked_up_items(&self, entity: usize) -> Option<&Entity> {
+        let mut inputs = self.set.entities()[entity].inputs.iter();
+        let looks = inputs.any(|inputs| inputs.of_items().next().is_some());
+        let items = self.set.items().filter(|_| looks)?;
+        Some(&self.set.entities()[items])
     }
 
     /// The columns of the events that the pass over an entity needs.
     pub(super) fn event_columns(&self, entity: usize) -> EventColumns {
         let mut fields: Vec<&Field> = self.set.condition_fields().collect();
         let of = &self.set.entities()[entity];
-        let values = of.inputs.iter().flat_map(|inputs| &inputs.values);
-        fields.extend(values.map(|(field, _)| field));
+        fields.extend(of.inputs.iter().flat_map(Inputs::fields));
         fields.extend(of.key_field());
+        if let Some(items) = self.looked_up_items(entity) {
+            fields.extend(items.inputs.iter().flat_map(Inputs::fields));
+            fields.extend(items.key_field());
+        }
         if entity == USER {
             for asked in &self.models {
                 fields.extend(asked.tracker.field());

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use datafusion::arrow::array::{ArrayRef, AsArray, RecordBatch, UInt32Array, UInt64Array};
 use datafusion::arrow::compute::{concat_batches, take_record_batch};
@@ -153,7 +154,9 @@ fn features(
         });
         reads.push(arrays.collect::<Result<_>>()?);
     }
-    let all = asked.features.arrange(&reads);
+    let moments = rows.column(MOMENT).as_primitive::<Int64Type>().values();
+    let (all, failures) = asked.features.arrays(&reads, moments);
+    asked.failures.fetch_add(failures, Ordering::Relaxed);
     let place = |name: &str| {
         let mut known = asked.features.columns().iter();
         known.position(|column| column.name == name)

@@ -18,6 +18,7 @@ mod assemble;
 mod division;
 mod drift;
 mod export;
+mod items;
 mod leaks;
 mod observe;
 mod people;

@@ -21,12 +21,13 @@ use super::asked::{Asked, Layout};
 use super::division::{
     BUCKETS, GroupPartitions, bucket_of_group, bucket_of_key, partitions_of_keys,
 };
+use super::items::ItemHistory;
 use super::observe::Observer;
 use super::people::{People, Person};
 use super::sampling::Drawn;
 use crate::FeatureError;
 use crate::identity::{JOINING, learn};
-use crate::set::{Conditions, Entity, USER};
+use crate::set::{Conditions, Entity, Origin, USER};
 use crate::value::Value;
 
 /// An event of a person; where it is observed, the row is read after it.
@@ -120,11 +121,24 @@ impl Values {
         }
     }
 
-    /// Adds what an event brings, and nothing to the other columns.
-    fn push_event(&mut self, entity: &Entity, layout: &Layout, steps: usize, event: &EventRow<'_>) {
-        let fields = entity.inputs[steps].values.iter();
-        for ((field, kind), &column) in fields.zip(&layout.of_steps[steps]) {
-            self.push(column, &Value::of(event, field, *kind));
+    /// Adds what an event brings, itself or with the item that it is about, and nothing to the other columns.
+    fn push_event(
+        &mut self,
+        entity: &Entity,
+        layout: &Layout,
+        steps: usize,
+        event: &EventRow<'_>,
+        items: Option<&ItemHistory<'_>>,
+    ) {
+        let values = entity.inputs[steps].values.iter();
+        for ((origin, kind), &column) in values.zip(&layout.of_steps[steps]) {
+            let value = match origin {
+                Origin::Field(field) => Value::of(event, field, *kind),
+                Origin::OfItem(aggregate) => {
+                    items.map_or(Value::Missing, |items| items.attribute(event, *aggregate))
+                }
+            };
+            self.push(column, &value);
         }
     }
 
@@ -280,6 +294,8 @@ struct PersonPass<'a> {
     asked: &'a Asked,
     people: People,
     observer: Observer,
+    /// The items as they are at this place of the log, where they matter.
+    items: Option<ItemHistory<'a>>,
     now: Option<Timestamp>,
     last: Offset,
     /// How many rows are read.
@@ -307,6 +323,7 @@ pub(super) fn person_steps<'a>(
         asked,
         people,
         observer: Observer::new(asked),
+        items: asked.looked_up_items(USER).map(ItemHistory::new),
         now: None,
         last: Offset::ZERO,
         observed: 0,
@@ -371,6 +388,9 @@ impl PersonPass<'_> {
                 self.event(person, event, (index, &conditions), now, models)?;
                 self.observer.saw(person, event, now);
             }
+            if let Some(items) = &mut self.items {
+                items.take(event, offset, (index, &conditions));
+            }
         }
         Ok(())
     }
@@ -433,16 +453,20 @@ impl PersonPass<'_> {
             ..self.between(person, now)
         };
         self.observed += u32::from(models != 0);
-        self.push(&row, |values| {
+        // it goes on beside what is borrowed of the pass
+        let items = self.items.take();
+        let pushed = self.push(&row, |values| {
             let layout = &asked.layouts[USER];
-            values.push_event(user, layout, steps, event);
+            values.push_event(user, layout, steps, event, items.as_ref());
             for (model, column) in layout.of_targets.iter().enumerate() {
                 if let (Some(column), true) = (column, matters >> model & 1 == 1) {
                     let brought = asked.models[model].tracker.brought(event);
                     values.push(*column, &Value::Number(brought));
                 }
             }
-        })
+        });
+        self.items = items;
+        pushed
     }
 
     /// Reads the rows that were served before an event had been applied.
@@ -629,7 +653,8 @@ impl KeyPass<'_> {
             rows.steps.push(number(steps));
             rows.passed
                 .push(definition.passed(steps, index, &conditions));
-            rows.values.push_event(definition, layout, steps, event);
+            rows.values
+                .push_event(definition, layout, steps, event, None);
             rows.values.fill(rows.offset.len());
             if rows.offset.len() == BATCH_ROWS && !emit(partitions[index], rows.take(&self.schema)?)
             {

@@ -337,12 +337,12 @@ impl Engine {
                 changes.push(Change {
                     entity,
                     key: None,
-                    extracted: definition.extract(logged, index, conditions),
+                    extracted: definition.extract(&logged.event, logged.offset, index, conditions),
                 });
             } else if definition.reads(&logged.event)
                 && let Some(key) = definition.key_of(&logged.event)
             {
-                let extracted = definition.extract(logged, index, conditions);
+                let extracted = definition.extract(&logged.event, logged.offset, index, conditions);
                 changes.push(Change {
                     entity,
                     key: Some(key),
@@ -363,9 +363,10 @@ impl Engine {
         for Change {
             entity,
             key,
-            extracted,
+            mut extracted,
         } in changes
         {
+            self.look_at_item(entity, event, &mut extracted)?;
             let key = match (key, person) {
                 (Some(key), _) => key,
                 (None, Some(person)) => Arc::from(person.as_str()),
@@ -382,6 +383,32 @@ impl Engine {
                 .states
                 .update(entity, &key, |state| state.update(plan, &extracted, now))?;
             count(&self.counters.future_events_clamped, u64::from(clamped));
+        }
+        Ok(())
+    }
+
+    /// Fills in what an event brings with the item that it is about, as that is just before the event.
+    fn look_at_item(
+        &self,
+        entity: usize,
+        event: &Event,
+        extracted: &mut Extracted,
+    ) -> Result<(), FeatureError> {
+        let inputs = &self.set.entities()[entity].inputs[extracted.steps as usize];
+        let mut wanted = inputs.of_items().peekable();
+        if wanted.peek().is_none() {
+            return Ok(());
+        }
+        let Some(items) = self.set.items() else {
+            return Ok(());
+        };
+        let Some(key) = self.set.entities()[items].key_of(event) else {
+            return Ok(());
+        };
+        if let Some(state) = self.state(items, &key)? {
+            for (place, aggregate) in wanted {
+                extracted.values[place] = state.attribute(aggregate);
+            }
         }
         Ok(())
     }
@@ -483,7 +510,8 @@ impl Engine {
             user.unwrap_or_else(|| Arc::new(EntityState::new(&self.set.entities()[USER].plan)));
         let mut states = Vec::with_capacity(features.reads().len());
         for read in features.reads() {
-            states.push(if read.entity == USER {
+            let home = self.set.entities()[read.entity].home;
+            states.push(if home == USER {
                 Some(user.clone())
             } else {
                 match crate::set::key_last_had(&self.set, read.entity, &user, moment) {
@@ -499,17 +527,19 @@ impl Engine {
         drop(position);
         let mut columns = Vec::with_capacity(states.len());
         for (read, state) in features.reads().iter().zip(states) {
-            let entity = &self.set.entities()[read.entity];
-            let (row, failures) = read.read_row(entity, state.as_deref(), moment);
+            let plan = &self.set.home(read.entity).plan;
+            let (row, failures) = read.read_row(plan, state.as_deref(), moment);
             count(&self.counters.expression_failures, failures);
             columns.push(row);
         }
+        let (values, failures) = features.row(&columns, moment);
+        count(&self.counters.expression_failures, failures);
         Ok(FeatureRow {
             person,
             known,
             offset,
             moment,
-            values: features.arrange(&columns),
+            values,
         })
     }
 

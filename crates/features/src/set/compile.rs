@@ -4,18 +4,18 @@ use std::collections::{BTreeMap, HashMap};
 
 use tidemill_core::event::Field;
 use tidemill_core::project::{
-    Aggregate, EntityKind, FeatureDefinition, Formula, Located, Operation, Problem, Project,
-    ProjectError, ProjectLimits, ValueUse,
+    Aggregate, EntityKind, FeatureDefinition, Formula, Located, Operation, PairedWith, Problem,
+    Project, ProjectError, ProjectLimits, ValueUse, did_you_mean,
 };
-use tidemill_core::{FeatureColumn, FeatureType};
+use tidemill_core::{EventKind, FeatureColumn, FeatureType};
 
 use super::draft::{Draft, column_name, place, spans};
 use super::ratio::divide;
 use super::{
-    Condition, Entity, EntityColumn, EntityKey, Inner, Inputs, OTHER_EVENTS, SYSTEM_EVENTS, Source,
-    USER, label,
+    Condition, Entity, EntityColumn, EntityKey, Inner, Inputs, OTHER_EVENTS, Origin, SYSTEM_EVENTS,
+    Source, Test, USER, label,
 };
-use crate::accumulate::{AggregatePlan, StatePlan, Step, Windows};
+use crate::accumulate::{AggregatePlan, PairPlan, Part, StatePlan, Step, Windows};
 use crate::expression::{EventCondition, Fault, unknown_property};
 
 /// The most different conditions on one kind of event of one entity: one bit each.
@@ -30,6 +30,7 @@ pub(super) fn compile(
         problems: Vec::new(),
         conditions: Vec::new(),
         entities: Vec::new(),
+        pairs: Vec::new(),
     };
     compiler.entity(&EntityKind::User, 0);
     let mut columns = Vec::new();
@@ -57,11 +58,18 @@ pub(super) fn compile(
         problems,
         conditions,
         entities,
+        pairs,
         ..
     } = compiler;
     ProjectError::check(problems)?;
     let hash = super::hash::hash(project, definitions, &conditions);
-    let (entities, places) = finish(entities, &columns);
+    let (mut entities, places) = finish(entities, &columns);
+    let has_sessions = entities
+        .iter()
+        .any(|entity| matches!(entity.key, EntityKey::Session));
+    let user = &mut entities[USER].plan;
+    user.session_gap = has_sessions.then(|| project.session_gap.micros());
+    user.pairs = pairs.into_iter().map(|pair| pair.plan).collect();
     Ok(Inner {
         definitions: definitions.to_vec(),
         hash,
@@ -95,11 +103,19 @@ fn finish(entities: Vec<EntityDraft>, columns: &[Draft<'_>]) -> (Vec<Entity>, Ve
     let entities = entities
         .into_iter()
         .zip(entity_columns)
-        .map(|(entity, columns)| Entity {
+        .enumerate()
+        .map(|(index, (entity, columns))| Entity {
+            home: match &entity.key {
+                EntityKey::Session | EntityKey::Pair(_) => USER,
+                _ => index,
+            },
             key: entity.key,
             plan: StatePlan {
                 aggregates: entity.aggregates,
                 steps: entity.steps,
+                changes: entity.changes,
+                acts: entity.acts,
+                ..StatePlan::default()
             },
             columns,
             by_name: entity.by_name,
@@ -111,10 +127,21 @@ fn finish(entities: Vec<EntityDraft>, columns: &[Draft<'_>]) -> (Vec<Entity>, Ve
 }
 
 /// One aggregate with what its steps need.
+#[derive(Default)]
 struct Reads {
     events: Vec<String>,
     condition: Option<usize>,
-    value: Option<(Field, FeatureType)>,
+    value: Option<(Origin, FeatureType)>,
+    /// For a pair, where the partner is found.
+    partner: Option<Origin>,
+    /// For an attribute, the condition on which it is taken away.
+    removed: Option<usize>,
+}
+
+/// A kind of pair, and where the partner is found.
+struct PairDraft {
+    plan: PairPlan,
+    partner: Origin,
 }
 
 struct EntityDraft {
@@ -123,6 +150,8 @@ struct EntityDraft {
     aggregates: Vec<AggregatePlan>,
     reads: Vec<Reads>,
     steps: Vec<Vec<Step>>,
+    changes: Vec<Vec<Step>>,
+    acts: Vec<bool>,
     by_name: HashMap<String, usize>,
     inputs: Vec<Inputs>,
     last_key: Option<usize>,
@@ -133,6 +162,7 @@ pub(super) struct Compiler<'p> {
     problems: Vec<Problem>,
     conditions: Vec<Condition>,
     entities: Vec<EntityDraft>,
+    pairs: Vec<PairDraft>,
 }
 
 impl Compiler<'_> {
@@ -153,30 +183,35 @@ impl Compiler<'_> {
         let key = match kind {
             EntityKind::User => EntityKey::Person,
             EntityKind::Global => EntityKey::Everything,
-            EntityKind::Item => match &self.project.items {
-                Some(items) => EntityKey::Field(items.id.clone()),
-                None => {
-                    let hint = "declare [items] with id = \"properties.…\"";
-                    self.problem(
-                        line,
-                        "features.item".into(),
-                        Fault::with_hint("no items are declared", hint),
-                    );
-                    EntityKey::Everything
-                }
+            EntityKind::Session => EntityKey::Session,
+            EntityKind::Request => EntityKey::Request,
+            EntityKind::Item => match (self.item_id(kind, line), "properties.id".parse()) {
+                (Some(field), Ok(id)) => EntityKey::Item(field, id),
+                _ => EntityKey::Everything,
             },
-            EntityKind::Property(name) => match format!("properties.{name}").parse() {
-                Ok(field) => EntityKey::Field(field),
-                Err(error) => {
-                    let place = format!("features.{name}");
-                    self.problem(
-                        line,
-                        place,
-                        Fault::new(tidemill_core::event::FieldError::to_string(&error)),
-                    );
-                    EntityKey::Everything
+            EntityKind::Property(name) => {
+                let field = self.property(kind, name, line);
+                field.map_or(EntityKey::Everything, EntityKey::Field)
+            }
+            EntityKind::Pair { with, .. } => {
+                let partner = match with {
+                    PairedWith::Item => self.item_id(kind, line).map(Origin::Field),
+                    PairedWith::Property(name) => {
+                        self.property(kind, name, line).map(Origin::Field)
+                    }
+                    PairedWith::Attribute(name) => self.attribute_of_items(kind, name, line),
+                };
+                match partner {
+                    Some(partner) => {
+                        self.pairs.push(PairDraft {
+                            plan: PairPlan::default(),
+                            partner,
+                        });
+                        EntityKey::Pair(self.pairs.len() - 1)
+                    }
+                    None => EntityKey::Everything,
                 }
-            },
+            }
         };
         self.entities.push(EntityDraft {
             kind: kind.clone(),
@@ -184,11 +219,88 @@ impl Compiler<'_> {
             aggregates: Vec::new(),
             reads: Vec::new(),
             steps: Vec::new(),
+            changes: Vec::new(),
+            acts: Vec::new(),
             by_name: HashMap::new(),
             inputs: Vec::new(),
             last_key: None,
         });
         self.entities.len() - 1
+    }
+
+    /// Where events name items.
+    fn item_id(&mut self, kind: &EntityKind, line: usize) -> Option<Field> {
+        if let Some(items) = &self.project.items {
+            return Some(items.id.clone());
+        }
+        let hint = "declare [items] with id = \"properties.…\"";
+        let fault = Fault::with_hint("no items are declared", hint);
+        self.problem(line, format!("features.{}", kind.as_str()), fault);
+        None
+    }
+
+    fn property(&mut self, kind: &EntityKind, name: &str, line: usize) -> Option<Field> {
+        match format!("properties.{name}").parse() {
+            Ok(field) => Some(field),
+            Err(error) => {
+                let fault = Fault::new(tidemill_core::event::FieldError::to_string(&error));
+                self.problem(line, format!("features.{}", kind.as_str()), fault);
+                None
+            }
+        }
+    }
+
+    /// An attribute of items as a category: a hidden aggregate of theirs.
+    fn attribute_of_items(&mut self, kind: &EntityKind, name: &str, line: usize) -> Option<Origin> {
+        self.item_id(kind, line)?;
+        let declared = self.project.items.as_ref().map(|items| &items.attributes);
+        if let Some(declared) = declared
+            && !declared.is_empty()
+            && !declared.contains_key(name)
+        {
+            let fault = Fault {
+                message: format!("items have no attribute '{name}'"),
+                hint: did_you_mean(name, declared.keys().map(String::as_str)),
+            };
+            self.problem(line, format!("features.{}", kind.as_str()), fault);
+            return None;
+        }
+        let value: Field = format!("properties.attributes.{name}").parse().ok()?;
+        let items = self.entity(&EntityKind::Item, line);
+        let aggregate = Aggregate {
+            operation: Operation::Attribute(FeatureType::Category),
+            events: [EventKind::ItemChanged, EventKind::ItemDeleted]
+                .map(|kind| kind.default_name().to_owned())
+                .to_vec(),
+            condition: None,
+            value: Some(value.clone()),
+            windows: Vec::new(),
+        };
+        let reads = Reads {
+            value: Some((Origin::Field(value.clone()), FeatureType::Category)),
+            removed: Some(self.is_null(&aggregate.events, value)),
+            events: aggregate.events.clone(),
+            ..Reads::default()
+        };
+        Some(Origin::OfItem(self.entities[items].add(
+            &aggregate,
+            Part::Whole,
+            reads,
+        )))
+    }
+
+    /// The condition that a field is there and null.
+    fn is_null(&mut self, events: &[String], field: Field) -> usize {
+        let same = |known: &Condition| {
+            known.events == events && matches!(&known.test, Test::IsNull(of) if *of == field)
+        };
+        self.conditions.iter().position(same).unwrap_or_else(|| {
+            self.conditions.push(Condition {
+                events: events.to_vec(),
+                test: Test::IsNull(field),
+            });
+            self.conditions.len() - 1
+        })
     }
 
     fn aggregate<'d>(
@@ -212,18 +324,37 @@ impl Compiler<'_> {
                 Fault::with_hint("'decayed' has no windows", hint),
             );
         }
-        let draft = &mut self.entities[entity];
-        let index = draft.aggregates.len();
-        let windows = (!aggregate.windows.is_empty()).then(|| Windows::new(&aggregate.windows));
-        draft.aggregates.push(AggregatePlan {
-            operation: aggregate.operation,
-            windows,
-        });
-        draft.reads.push(Reads {
+        let is_attribute = matches!(aggregate.operation, Operation::Attribute(_));
+        let removed = aggregate
+            .value
+            .clone()
+            .filter(|_| is_attribute)
+            .map(|field| self.is_null(&aggregate.events, field));
+        let reads = Reads {
             events: aggregate.events.clone(),
             condition,
-            value,
-        });
+            value: value.map(|(field, kind)| (Origin::Field(field), kind)),
+            partner: None,
+            removed,
+        };
+        let index = match self.entities[entity].key {
+            EntityKey::Session => self.entities[USER].add(aggregate, Part::Session, reads),
+            EntityKey::Pair(pair) => {
+                let draft = &mut self.pairs[pair];
+                let part = Part::Pair {
+                    pair,
+                    of_pair: draft.plan.aggregates.len(),
+                };
+                let reads = Reads {
+                    partner: Some(draft.partner.clone()),
+                    ..reads
+                };
+                let index = self.entities[USER].add(aggregate, part, reads);
+                draft.plan.aggregates.push(index);
+                index
+            }
+            _ => self.entities[entity].add(aggregate, Part::Whole, reads),
+        };
         let (width, feature_type) = (
             aggregate.operation.width(),
             aggregate.operation.feature_type(),
@@ -308,12 +439,13 @@ impl Compiler<'_> {
         match EventCondition::compile(&text.text, &aggregate.events, &self.project.events) {
             Ok(compiled) => {
                 let same = |known: &Condition| {
-                    known.events == aggregate.events && known.compiled.text() == text.text
+                    let is_same = matches!(&known.test, Test::Sql(sql) if sql.text() == text.text);
+                    known.events == aggregate.events && is_same
                 };
                 Some(self.conditions.iter().position(same).unwrap_or_else(|| {
                     self.conditions.push(Condition {
                         events: aggregate.events.clone(),
-                        compiled,
+                        test: Test::Sql(compiled),
                     });
                     self.conditions.len() - 1
                 }))
@@ -349,22 +481,29 @@ impl Compiler<'_> {
         }
     }
 
-    /// Features of other entities are looked up with the key that the user last had: a hidden aggregate of the user.
+    /// Features of other entities and of pairs are looked up with the key that the user last had: a hidden aggregate of the user.
     fn look_up_other_entities(&mut self) {
         for index in 1..self.entities.len() {
-            if let EntityKey::Field(field) = self.entities[index].key.clone() {
-                let user = &mut self.entities[USER];
-                self.entities[index].last_key = Some(user.aggregates.len());
-                let user = &mut self.entities[USER];
-                user.aggregates.push(AggregatePlan {
-                    operation: Operation::Last(FeatureType::Category),
-                    windows: None,
-                });
-                user.reads.push(Reads {
-                    events: Vec::new(),
-                    condition: None,
-                    value: Some((field, FeatureType::Category)),
-                });
+            let (origin, pair) = match self.entities[index].key.clone() {
+                EntityKey::Field(field) | EntityKey::Item(field, _) => (Origin::Field(field), None),
+                EntityKey::Pair(pair) => (self.pairs[pair].partner.clone(), Some(pair)),
+                _ => continue,
+            };
+            let aggregate = Aggregate {
+                operation: Operation::Last(FeatureType::Category),
+                events: Vec::new(),
+                condition: None,
+                value: None,
+                windows: Vec::new(),
+            };
+            let reads = Reads {
+                value: Some((origin, FeatureType::Category)),
+                ..Reads::default()
+            };
+            let last = self.entities[USER].add(&aggregate, Part::Whole, reads);
+            match pair {
+                Some(pair) => self.pairs[pair].plan.last = last,
+                None => self.entities[index].last_key = Some(last),
             }
         }
     }
@@ -384,10 +523,14 @@ impl Compiler<'_> {
                 .chain(names.iter().map(|name| Some(name.as_str())))
                 .collect();
             debug_assert_eq!((OTHER_EVENTS, SYSTEM_EVENTS), (0, 1));
-            let (mut all_steps, mut all_inputs) = (Vec::new(), Vec::new());
+            let mut all_inputs = Vec::new();
             for name in kinds {
-                let (steps, inputs) = steps_of(name, &entity.reads);
-                all_steps.push(steps);
+                let (steps, changes, inputs) = steps_of(name, &entity.reads, &entity.aggregates);
+                entity.steps.push(steps);
+                entity.changes.push(changes);
+                entity
+                    .acts
+                    .push(!name.is_some_and(|name| name.starts_with('$')));
                 all_inputs.push(inputs);
             }
             entity.by_name = names
@@ -398,7 +541,7 @@ impl Compiler<'_> {
             let crowded = all_inputs
                 .iter()
                 .any(|inputs: &Inputs| inputs.conditions.len() > CONDITIONS_PER_EVENT_MAX);
-            (entity.steps, entity.inputs) = (all_steps, all_inputs);
+            entity.inputs = all_inputs;
             if crowded {
                 let place = format!("features.{}", entity.kind.as_str());
                 let message = format!(
@@ -410,9 +553,27 @@ impl Compiler<'_> {
     }
 }
 
-/// What an event of this name does; `None` stands for all names that no definition names.
-fn steps_of(name: Option<&str>, reads: &[Reads]) -> (Vec<Step>, Inputs) {
-    let (mut steps, mut inputs) = (Vec::new(), Inputs::default());
+impl EntityDraft {
+    /// One more aggregate.
+    fn add(&mut self, aggregate: &Aggregate, part: Part, reads: Reads) -> usize {
+        let windows = (!aggregate.windows.is_empty()).then(|| Windows::new(&aggregate.windows));
+        self.aggregates.push(AggregatePlan {
+            operation: aggregate.operation,
+            windows,
+            part,
+        });
+        self.reads.push(reads);
+        self.aggregates.len() - 1
+    }
+}
+
+/// What an event of this name does, to attributes apart from the rest; `None` stands for all names that no definition names.
+fn steps_of(
+    name: Option<&str>,
+    reads: &[Reads],
+    aggregates: &[AggregatePlan],
+) -> (Vec<Step>, Vec<Step>, Inputs) {
+    let (mut steps, mut changes, mut inputs) = (Vec::new(), Vec::new(), Inputs::default());
     for (aggregate, reads) in reads.iter().enumerate() {
         let is_read = match name {
             None => reads.events.is_empty(),
@@ -422,6 +583,30 @@ fn steps_of(name: Option<&str>, reads: &[Reads]) -> (Vec<Step>, Inputs) {
         if !is_read {
             continue;
         }
+        if matches!(aggregates[aggregate].operation, Operation::Attribute(_)) {
+            let is_deleted = name == Some(EventKind::ItemDeleted.default_name());
+            let removes = |condition| Step {
+                aggregate,
+                condition,
+                removes: true,
+                ..Step::default()
+            };
+            if is_deleted {
+                changes.push(removes(None));
+                continue;
+            }
+            let value = reads.value.clone();
+            changes.push(Step {
+                aggregate,
+                value: value.map(|value| index_of(&mut inputs.values, value)),
+                ..Step::default()
+            });
+            if let Some(condition) = reads.removed {
+                let bit = index_of(&mut inputs.conditions, condition) as u32;
+                changes.push(removes(Some(bit)));
+            }
+            continue;
+        }
         let condition = reads
             .condition
             .map(|condition| index_of(&mut inputs.conditions, condition) as u32);
@@ -429,13 +614,19 @@ fn steps_of(name: Option<&str>, reads: &[Reads]) -> (Vec<Step>, Inputs) {
             .value
             .clone()
             .map(|value| index_of(&mut inputs.values, value));
+        let partner = reads
+            .partner
+            .clone()
+            .map(|partner| index_of(&mut inputs.values, (partner, FeatureType::Category)));
         steps.push(Step {
             aggregate,
             condition,
             value,
+            partner,
+            removes: false,
         });
     }
-    (steps, inputs)
+    (steps, changes, inputs)
 }
 
 /// The place of a value in a list, to which it is added where it is not there.

@@ -41,10 +41,10 @@ impl<'d> Draft<'d> {
 
     /// The name without the entity: how expressions of the same entity call it.
     pub(super) fn short_name(&self) -> &str {
-        self.column
-            .name
-            .split_once('.')
-            .map_or(self.column.name.as_str(), |(_, name)| name)
+        let name = self.column.name.as_str();
+        name.strip_prefix(self.definition.entity.as_str())
+            .and_then(|name| name.strip_prefix('.'))
+            .unwrap_or(name)
     }
 }
 

@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use tidemill_core::event::{EventView, Field};
-use tidemill_core::{FeatureValue, Timestamp};
-use tidemill_store::LoggedEvent;
+use tidemill_core::{EventKind, FeatureValue, Offset, Timestamp};
 
-use super::{Entity, EntityKey, FeatureSet, OTHER_EVENTS, SYSTEM_EVENTS, USER};
+use super::{Entity, EntityKey, FeatureSet, OTHER_EVENTS, Origin, SYSTEM_EVENTS, Test, USER};
 use crate::accumulate::{EntityState, Extracted};
 use crate::value::{self, Value};
 
@@ -36,7 +35,12 @@ impl FeatureSet {
             let mut fulfilled = vec![false; events.len()];
             if !asked.is_empty() {
                 let of: Vec<&V> = asked.iter().map(|&index| &events[index]).collect();
-                let (answers, failures) = condition.compiled.evaluate(&of);
+                let (answers, failures) = match &condition.test {
+                    Test::Sql(compiled) => compiled.evaluate(&of),
+                    Test::IsNull(field) => {
+                        (of.iter().map(|event| is_null(*event, field)).collect(), 0)
+                    }
+                };
                 conditions.failures += failures;
                 for (index, answer) in asked.into_iter().zip(answers) {
                     fulfilled[index] = answer;
@@ -46,6 +50,16 @@ impl FeatureSet {
         }
         conditions
     }
+}
+
+/// Whether an event says of a field that it is nothing, rather than not mentioning it.
+fn is_null(event: &impl EventView, field: &Field) -> bool {
+    let value = match field {
+        Field::Property(path) => event.property(path),
+        Field::Context(path) => event.context(path),
+        Field::Name | Field::UserId | Field::AnonymousId | Field::GroupId => None,
+    };
+    value.is_some_and(|value| value.is_null())
 }
 
 /// The key of another entity that a user last had at a moment; for "everything" there is only one.
@@ -84,26 +98,36 @@ impl Entity {
 
     /// Whether the event does anything to entities of this kind.
     pub(crate) fn reads(&self, event: &impl EventView) -> bool {
-        !self.plan.steps[self.steps_of(event)].is_empty()
+        let steps = self.steps_of(event);
+        !self.plan.steps[steps].is_empty() || !self.plan.changes[steps].is_empty()
     }
 
     /// The field that has the key.
     pub(crate) fn key_field(&self) -> Option<&Field> {
         match &self.key {
-            EntityKey::Field(field) => Some(field),
-            EntityKey::Person | EntityKey::Everything => None,
+            EntityKey::Field(field) | EntityKey::Item(field, _) => Some(field),
+            _ => None,
         }
     }
 
     /// The key of the entity that the event is about; persons are resolved elsewhere.
     pub(crate) fn key_of(&self, event: &impl EventView) -> Option<Arc<str>> {
-        match &self.key {
-            EntityKey::Person => None,
-            EntityKey::Everything => Some(Arc::from("")),
-            EntityKey::Field(field) => event
-                .field(field)
-                .and_then(|json| value::category(&json).map(|text| Arc::from(text.as_ref()))),
-        }
+        let json = match &self.key {
+            EntityKey::Everything => return Some(Arc::from("")),
+            EntityKey::Item(_, id)
+                if matches!(
+                    event.kind(),
+                    EventKind::ItemChanged | EventKind::ItemDeleted
+                ) =>
+            {
+                event.field(id)
+            }
+            EntityKey::Field(field) | EntityKey::Item(field, _) => event.field(field),
+            EntityKey::Person | EntityKey::Session | EntityKey::Pair(_) | EntityKey::Request => {
+                None
+            }
+        }?;
+        value::category(&json).map(|text| Arc::from(text.as_ref()))
     }
 
     /// The conditions that hold for the event at `index` of the batch that `conditions` were evaluated on, a bit each.
@@ -115,23 +139,27 @@ impl Entity {
         passed
     }
 
-    /// What the entity needs of the event at `index` of the batch that `conditions` were evaluated on.
+    /// What the entity needs of the event at `index` of the batch that `conditions` were evaluated on. What is found with items is
+    /// missing yet.
     pub(crate) fn extract(
         &self,
-        logged: &LoggedEvent,
+        event: &impl EventView,
+        offset: Offset,
         index: usize,
         conditions: &Conditions,
     ) -> Extracted {
-        let event = &logged.event;
         let steps = self.steps_of(event);
         let values = self.inputs[steps].values.iter();
         Extracted {
-            timestamp: event.timestamp.micros(),
-            offset: logged.offset.0,
+            timestamp: event.timestamp().micros(),
+            offset: offset.0,
             steps: u32::try_from(steps).expect("definitions name fewer than 2^32 events"),
             passed: self.passed(steps, index, conditions),
             values: values
-                .map(|(field, kind)| Value::of(event, field, *kind))
+                .map(|(origin, kind)| match origin {
+                    Origin::Field(field) => Value::of(event, field, *kind),
+                    Origin::OfItem(_) => Value::Missing,
+                })
                 .collect(),
         }
     }

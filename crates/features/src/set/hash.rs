@@ -1,9 +1,9 @@
 //! One hash of everything that decides what is in the states.
 
 use sha2::{Digest, Sha256};
-use tidemill_core::project::{FeatureDefinition, Formula, Operation, Project};
+use tidemill_core::project::{EntityKind, FeatureDefinition, Formula, Operation, Project};
 
-use super::Condition;
+use super::{Condition, Test};
 
 /// Changes when the same definitions would make other states.
 const STATE_VERSION: u32 = 2;
@@ -17,6 +17,10 @@ pub(super) fn hash(
     let mut text = format!("tidemill features {STATE_VERSION}\n");
     if let Some(items) = &project.items {
         text += &format!("items {}\n", items.id);
+    }
+    let of_session = |definition: &FeatureDefinition| definition.entity == EntityKind::Session;
+    if definitions.iter().any(of_session) {
+        text += &format!("session {}\n", project.session_gap.micros());
     }
     for definition in definitions {
         text += &format!("{} {} ", definition.entity.as_str(), definition.name);
@@ -37,7 +41,9 @@ pub(super) fn hash(
                     .map(|window| window.micros())
                     .collect();
                 let parameter = match aggregate.operation {
-                    Operation::First(kind) | Operation::Last(kind) => format!("{kind:?}"),
+                    Operation::First(kind) | Operation::Last(kind) | Operation::Attribute(kind) => {
+                        format!("{kind:?}")
+                    }
                     Operation::Decayed { half_life } => half_life.micros().to_string(),
                     Operation::Top { k } => k.to_string(),
                     Operation::Recent { k, kind } => format!("{k} {kind:?}"),
@@ -53,11 +59,9 @@ pub(super) fn hash(
         text.push('\n');
     }
     for condition in conditions {
-        text += &format!(
-            "{:?} {}\n",
-            condition.events,
-            condition.compiled.signature()
-        );
+        if let Test::Sql(compiled) = &condition.test {
+            text += &format!("{:?} {}\n", condition.events, compiled.signature());
+        }
     }
     Sha256::digest(text)
         .iter()

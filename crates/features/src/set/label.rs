@@ -2,7 +2,7 @@
 
 use tidemill_core::Span;
 use tidemill_core::feature::Unit;
-use tidemill_core::project::{Aggregate, EntityKind, FeatureDefinition, Operation};
+use tidemill_core::project::{Aggregate, EntityKind, FeatureDefinition, Operation, PairedWith};
 
 /// `orders in the last 30 days`; for times `last Order Completed`.
 pub(super) fn aggregate(
@@ -35,6 +35,14 @@ fn whose_and_when(mut label: String, entity: &EntityKind, window: Option<Span>) 
         EntityKind::User => {}
         EntityKind::Item => label.push_str(" of the item"),
         EntityKind::Global => label.push_str(" of everybody"),
+        EntityKind::Session => label.push_str(" in this session"),
+        EntityKind::Pair { with, .. } => match with {
+            PairedWith::Item => label.push_str(" of this item"),
+            PairedWith::Attribute(name) | PairedWith::Property(name) => {
+                label = format!("{label} with this {}", spaced(name));
+            }
+        },
+        EntityKind::Request => {}
         EntityKind::Property(name) => label = format!("{label} with the same {}", spaced(name)),
     }
     if let Some(window) = window {
@@ -77,6 +85,7 @@ fn subject(name: &str, aggregate: &Aggregate) -> String {
         Operation::Top { .. } => format!("most frequent {bare}"),
         Operation::SinceFirst => format!("first {events}"),
         Operation::SinceLast => format!("last {events}"),
+        Operation::Attribute(_) => spaced(name),
     }
 }
 

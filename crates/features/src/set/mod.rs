@@ -7,6 +7,7 @@ mod extract;
 mod hash;
 mod label;
 mod ratio;
+mod request;
 mod select;
 mod usage;
 
@@ -22,6 +23,7 @@ use crate::accumulate::StatePlan;
 use crate::expression::{Declared, EventCondition, RowExpression};
 
 pub(crate) use extract::{Conditions, key_last_had};
+pub(crate) use request::RequestInput;
 pub(crate) use select::EntityRead;
 pub use select::ModelFeatures;
 pub use usage::ColumnSources;
@@ -47,13 +49,23 @@ struct Inner {
 #[derive(Debug)]
 pub(crate) struct Condition {
     pub(crate) events: Vec<String>,
-    pub(crate) compiled: EventCondition,
+    pub(crate) test: Test,
+}
+
+/// What a condition asks of an event.
+#[derive(Debug)]
+pub(crate) enum Test {
+    Sql(EventCondition),
+    /// Whether the field is there and null: it takes an attribute away.
+    IsNull(Field),
 }
 
 /// One kind of entity.
 #[derive(Debug)]
 pub(crate) struct Entity {
     pub(crate) key: EntityKey,
+    /// The entity in whose states it stands: itself, or for sessions and pairs the user.
+    pub(crate) home: usize,
     pub(crate) plan: StatePlan,
     pub(crate) columns: Vec<EntityColumn>,
     /// By event name, which of [`StatePlan::steps`]; others have [`OTHER_EVENTS`] or [`SYSTEM_EVENTS`].
@@ -76,14 +88,50 @@ pub(crate) enum EntityKey {
     Person,
     Everything,
     Field(Field),
+    /// Events name the item here; changes of items say it in a field of their own.
+    Item(Field, Field),
+    /// The current session of the person, in the person's state.
+    Session,
+    /// What the person deals with: a place in the pairs of the user's plan.
+    Pair(usize),
+    /// Nothing of its own: it is made of the others.
+    Request,
+}
+
+/// Where a value that an event brings is found.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Origin {
+    /// In the event.
+    Field(Field),
+    /// With the item that the event is about: this aggregate of items, as it was just before the event.
+    OfItem(usize),
 }
 
 /// What is extracted of an event of one name.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Inputs {
-    pub(crate) values: Vec<(Field, FeatureType)>,
+    pub(crate) values: Vec<(Origin, FeatureType)>,
     /// Indices of conditions, in the order of the bits.
     pub(crate) conditions: Vec<usize>,
+}
+
+impl Inputs {
+    /// The fields of the event that are asked for.
+    pub(crate) fn fields(&self) -> impl Iterator<Item = &Field> {
+        self.values.iter().filter_map(|(origin, _)| match origin {
+            Origin::Field(field) => Some(field),
+            Origin::OfItem(_) => None,
+        })
+    }
+
+    /// The values that are found with items: their places, and the aggregates.
+    pub(crate) fn of_items(&self) -> impl Iterator<Item = (usize, usize)> {
+        let values = self.values.iter().enumerate();
+        values.filter_map(|(place, (origin, _))| match origin {
+            Origin::OfItem(aggregate) => Some((place, *aggregate)),
+            Origin::Field(_) => None,
+        })
+    }
 }
 
 /// A column of an entity.
@@ -106,6 +154,11 @@ pub(crate) enum Source {
     Expression {
         expression: Arc<RowExpression>,
         inputs: Vec<usize>,
+    },
+    /// An expression over columns of the whole set and the moment.
+    Request {
+        expression: Arc<RowExpression>,
+        inputs: Vec<RequestInput>,
     },
 }
 
@@ -169,6 +222,17 @@ impl FeatureSet {
         &self.0.entities
     }
 
+    /// The entity in whose states another one's aggregates stand.
+    pub(crate) fn home(&self, entity: usize) -> &Entity {
+        &self.0.entities[self.0.entities[entity].home]
+    }
+
+    /// Items, where there are features of them.
+    pub(crate) fn items(&self) -> Option<usize> {
+        let is_items = |entity: &Entity| matches!(entity.key, EntityKey::Item(..));
+        self.0.entities.iter().position(is_items)
+    }
+
     /// What a kind of entity is called.
     pub(crate) fn entity_name(&self, entity: usize) -> &str {
         let mut places = self.0.places.iter().zip(&self.0.columns);
@@ -183,7 +247,10 @@ impl FeatureSet {
 
     pub(crate) fn condition_fields(&self) -> impl Iterator<Item = &Field> {
         let conditions = self.0.conditions.iter();
-        conditions.flat_map(|condition| condition.compiled.fields())
+        conditions.flat_map(|condition| match &condition.test {
+            Test::Sql(compiled) => compiled.fields().collect::<Vec<_>>(),
+            Test::IsNull(field) => vec![field],
+        })
     }
 
     pub(crate) fn declared(&self) -> &Declared {

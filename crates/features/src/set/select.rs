@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::ArrayRef;
+use datafusion::arrow::array::{Array, ArrayRef, AsArray};
+use datafusion::arrow::datatypes::Float64Type;
 use tidemill_core::feature::ColumnValues;
 use tidemill_core::project::{Observe, PredictModel, Problem, ProjectError, did_you_mean};
 use tidemill_core::{FeatureColumn, FeatureType, FeatureValue, Timestamp};
 
+use super::request::RequestRead;
 use super::{Entity, FeatureSet, Source};
 use crate::FeatureError;
-use crate::accumulate::EntityState;
+use crate::accumulate::{EntityState, StatePlan};
 use crate::expression::{EventCondition, to_array};
 
 /// Some columns of a [`FeatureSet`] in a fixed order: what a model reads. Cheap to clone.
@@ -21,8 +23,9 @@ struct Selection {
     set: FeatureSet,
     columns: Vec<FeatureColumn>,
     reads: Vec<EntityRead>,
-    /// For each column which of `reads` has it, and where.
+    /// For each plain column of `request` which of `reads` has it, and where.
     layout: Vec<(usize, usize)>,
+    request: RequestRead,
 }
 
 /// What is read of one entity: first the columns that come from aggregates, then those made of them.
@@ -42,12 +45,11 @@ pub(crate) struct EntityRead {
 
 impl ModelFeatures {
     pub(super) fn new(set: &FeatureSet, selected: &[usize]) -> Self {
-        let places: Vec<(usize, usize)> = selected
-            .iter()
-            .map(|&column| set.0.places[column])
-            .collect();
+        let request = RequestRead::new(set, selected);
+        let plain = request.plain.iter();
+        let places: Vec<(usize, usize)> = plain.map(|&column| set.0.places[column]).collect();
         let mut reads = Vec::new();
-        let mut layout = vec![(0, 0); selected.len()];
+        let mut layout = vec![(0, 0); places.len()];
         for entity in 0..set.entities().len() {
             let of_entity: Vec<usize> = places
                 .iter()
@@ -57,7 +59,7 @@ impl ModelFeatures {
             if of_entity.is_empty() {
                 continue;
             }
-            let (read, local) = EntityRead::new(entity, &set.entities()[entity], &of_entity);
+            let (read, local) = EntityRead::new(set, entity, &of_entity);
             for (index, _) in places
                 .iter()
                 .enumerate()
@@ -77,6 +79,7 @@ impl ModelFeatures {
             columns,
             reads,
             layout,
+            request,
         }))
     }
 
@@ -103,20 +106,69 @@ impl ModelFeatures {
         &self.0.reads
     }
 
-    /// The columns in their order, out of the columns of all reads.
-    pub(crate) fn arrange<T: Clone>(&self, columns: &[Vec<T>]) -> Vec<T> {
-        self.0
-            .layout
+    /// The columns in their order at one moment, out of what all reads say, and how often an expression failed.
+    pub(crate) fn row(
+        &self,
+        reads: &[Vec<FeatureValue>],
+        moment: Timestamp,
+    ) -> (Vec<FeatureValue>, u64) {
+        let plain = |place: usize| {
+            let (read, column) = self.0.layout[place];
+            reads[read][column].clone()
+        };
+        if self.0.request.is_plain() {
+            return (self.0.request.plain_places().map(plain).collect(), 0);
+        }
+        let types = self.0.request.plain.iter();
+        let arrays: Vec<ArrayRef> = types
+            .enumerate()
+            .map(|(place, &column)| {
+                let kind = self.0.set.columns()[column].feature_type;
+                to_array(&column_of_one(&plain(place), kind))
+            })
+            .collect();
+        let (columns, failures) = self.0.request.complete(&arrays, &[moment.micros()]);
+        let values = columns
             .iter()
-            .map(|&(read, column)| columns[read][column].clone())
-            .collect()
+            .zip(&self.0.columns)
+            .map(|(array, column)| value_of_one(array, column.feature_type));
+        (values.collect(), failures)
+    }
+
+    /// The columns in their order, out of the columns of all reads at these moments, and how often an expression failed.
+    pub(crate) fn arrays(&self, reads: &[Vec<ArrayRef>], moments: &[i64]) -> (Vec<ArrayRef>, u64) {
+        let layout = self.0.layout.iter();
+        let plain: Vec<ArrayRef> = layout
+            .map(|&(read, column)| reads[read][column].clone())
+            .collect();
+        self.0.request.complete(&plain, moments)
+    }
+}
+
+fn column_of_one(value: &FeatureValue, kind: FeatureType) -> ColumnValues {
+    match kind {
+        FeatureType::Number => ColumnValues::Number(vec![value.as_number()]),
+        FeatureType::Category => ColumnValues::Category(vec![value.as_category().map(Arc::from)]),
+    }
+}
+
+fn value_of_one(array: &ArrayRef, kind: FeatureType) -> FeatureValue {
+    if array.is_null(0) {
+        return FeatureValue::Missing;
+    }
+    match kind {
+        FeatureType::Number => FeatureValue::number(array.as_primitive::<Float64Type>().value(0)),
+        FeatureType::Category => {
+            FeatureValue::Category(Arc::from(array.as_string::<i32>().value(0)))
+        }
     }
 }
 
 type Local = std::collections::HashMap<usize, usize>;
 
 impl EntityRead {
-    fn new(index: usize, entity: &Entity, columns: &[usize]) -> (Self, Local) {
+    fn new(set: &FeatureSet, index: usize, columns: &[usize]) -> (Self, Local) {
+        let (entity, home) = (&set.entities()[index], set.home(index));
         let mut order: Vec<usize> = Vec::new();
         for column in columns {
             visit(entity, *column, &mut order);
@@ -132,7 +184,7 @@ impl EntityRead {
                 window,
                 rank,
             } => (aggregate, window, rank),
-            Source::Expression { .. } => (usize::MAX, 0, 0),
+            Source::Expression { .. } | Source::Request { .. } => (usize::MAX, 0, 0),
         });
         let mut read = Self {
             entity: index,
@@ -159,7 +211,7 @@ impl EntityRead {
                 .unwrap_or_else(|| {
                     read.slots.push((aggregate, window));
                     starts.push(width);
-                    width += entity.plan.aggregates[aggregate].operation.width();
+                    width += home.plan.aggregates[aggregate].operation.width();
                     read.slots.len() - 1
                 });
             read.raw.push(starts[slot] + rank);
@@ -196,10 +248,11 @@ impl EntityRead {
         self.types.iter().copied().chain(derived)
     }
 
-    /// The aggregates' columns of one entity at a moment; all missing where it is not known which entity.
+    /// The aggregates' columns of one entity at a moment, out of a state with that plan; all missing where it is not known which
+    /// entity.
     pub(crate) fn read(
         &self,
-        entity: &Entity,
+        plan: &StatePlan,
         state: Option<&EntityState>,
         moment: Timestamp,
     ) -> Vec<FeatureValue> {
@@ -207,7 +260,7 @@ impl EntityRead {
             return vec![FeatureValue::Missing; self.raw.len()];
         };
         let mut values = Vec::with_capacity(self.raw.len());
-        state.read(&entity.plan, &self.slots, moment, &mut values);
+        state.read(plan, &self.slots, moment, &mut values);
         if self.raw.iter().copied().eq(0..values.len()) {
             return values;
         }
@@ -240,24 +293,18 @@ impl EntityRead {
     /// The columns of one row: [`read`](Self::read) and [`derive`](Self::derive).
     pub(crate) fn read_row(
         &self,
-        entity: &Entity,
+        plan: &StatePlan,
         state: Option<&EntityState>,
         moment: Timestamp,
     ) -> (Vec<FeatureValue>, u64) {
-        let mut row = self.read(entity, state, moment);
+        let mut row = self.read(plan, state, moment);
         if self.derived.is_empty() {
             return (row, 0);
         }
-        let column = |value: &FeatureValue, kind: &FeatureType| match kind {
-            FeatureType::Number => ColumnValues::Number(vec![value.as_number()]),
-            FeatureType::Category => {
-                ColumnValues::Category(vec![value.as_category().map(Arc::from)])
-            }
-        };
         let mut columns: Vec<ColumnValues> = row
             .iter()
             .zip(&self.types)
-            .map(|(value, kind)| column(value, kind))
+            .map(|(value, kind)| column_of_one(value, *kind))
             .collect();
         let failures = self.derive(&mut columns, 1);
         row.extend(columns.drain(self.raw.len()..).map(|column| {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Entity, FeatureSet, OTHER_EVENTS, Source};
+use super::{Entity, FeatureSet, OTHER_EVENTS, RequestInput, Source};
 
 /// What a column is made of.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,26 +20,41 @@ pub struct ColumnSources {
 impl FeatureSet {
     /// What each column is made of, in their order.
     pub fn sources(&self) -> Vec<ColumnSources> {
-        let sources = self.0.places.iter().map(|&(entity, column)| {
-            let mut sources = ColumnSources {
-                entity,
-                ..ColumnSources::default()
-            };
-            let definition = &self.0.entities[entity];
-            aggregates(definition, column, &mut sources.aggregates);
-            for aggregate in &sources.aggregates {
-                let reads = |steps: usize| {
-                    let steps = definition.plan.steps.get(steps);
-                    steps.is_some_and(|steps| steps.iter().any(|step| step.aggregate == *aggregate))
-                };
-                sources.all_events |= reads(OTHER_EVENTS);
-                let named = definition.by_name.iter();
-                let named = named.filter(|(_, steps)| reads(**steps));
-                sources.events.extend(named.map(|(name, _)| name.clone()));
+        let columns = 0..self.0.places.len();
+        columns.map(|column| self.sources_of(column)).collect()
+    }
+
+    fn sources_of(&self, column: usize) -> ColumnSources {
+        let (entity, place) = self.0.places[column];
+        let definition = &self.0.entities[entity];
+        let mut sources = ColumnSources {
+            entity: definition.home,
+            ..ColumnSources::default()
+        };
+        if let Source::Request { inputs, .. } = &definition.columns[place].source {
+            for input in inputs {
+                if let RequestInput::Column(column) = input {
+                    let of = self.sources_of(*column);
+                    sources.events.extend(of.events);
+                    sources.all_events |= of.all_events;
+                }
             }
-            sources
-        });
-        sources.collect()
+            return sources;
+        }
+        aggregates(definition, place, &mut sources.aggregates);
+        let home = self.home(entity);
+        for aggregate in &sources.aggregates {
+            let reads = |kind: usize| {
+                let steps = home.plan.steps.get(kind).into_iter().flatten();
+                let mut all = steps.chain(home.plan.changes.get(kind).into_iter().flatten());
+                all.any(|step| step.aggregate == *aggregate)
+            };
+            sources.all_events |= reads(OTHER_EVENTS);
+            let named = home.by_name.iter();
+            let named = named.filter(|(_, steps)| reads(**steps));
+            sources.events.extend(named.map(|(name, _)| name.clone()));
+        }
+        sources
     }
 }
 
@@ -54,5 +69,6 @@ fn aggregates(entity: &Entity, column: usize, found: &mut BTreeSet<usize>) {
                 aggregates(entity, *input, found);
             }
         }
+        Source::Request { .. } => {}
     }
 }

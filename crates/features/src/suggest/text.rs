@@ -1,6 +1,6 @@
 //! Suggestions as a part of a project file, with what was seen as the reason of each choice.
 
-use tidemill_core::project::{FeatureDefinition, Formula, Operation, Project};
+use tidemill_core::project::{Aggregate, FeatureDefinition, Formula, Operation, Project};
 use tidemill_core::{FeatureType, Timestamp};
 
 use super::{EVENTS_MIN, PROPERTIES_MAX, is_telling, varies};
@@ -53,6 +53,19 @@ fn write(definition: &FeatureDefinition, comment: &str) -> String {
             lines.push(format!("numerator = {}", quoted(&ratio.numerator.text)));
             lines.push(format!("denominator = {}", quoted(&ratio.denominator.text)));
         }
+        Formula::Aggregate(Aggregate {
+            operation: operation @ Operation::Attribute(_),
+            value: Some(value),
+            ..
+        }) => {
+            let value = value.to_string();
+            let name = value.trim_start_matches("properties.");
+            lines.push(match name.strip_prefix("attributes.") {
+                Some(name) => format!("attribute = {}", quoted(name)),
+                None => format!("trait = {}", quoted(name)),
+            });
+            lines.extend(parameters(*operation));
+        }
         Formula::Aggregate(aggregate) => {
             lines.push(format!(
                 "aggregate = {}",
@@ -88,9 +101,10 @@ fn write(definition: &FeatureDefinition, comment: &str) -> String {
 /// The lines that say more about an operation.
 fn parameters(operation: Operation) -> Vec<String> {
     let kind = match operation {
-        Operation::First(kind) | Operation::Last(kind) | Operation::Recent { kind, .. } => {
-            Some(kind)
-        }
+        Operation::First(kind)
+        | Operation::Last(kind)
+        | Operation::Recent { kind, .. }
+        | Operation::Attribute(kind) => Some(kind),
         _ => None,
     };
     let own = match operation {
@@ -138,6 +152,7 @@ fn comment(definition: &FeatureDefinition) -> String {
         Operation::Min => format!("{events}: the smallest {value}"),
         Operation::Max => format!("{events}: the largest {value}"),
         Operation::Last(_) => format!("{events}: the latest {value}"),
+        Operation::Attribute(_) => format!("what {value} is"),
         Operation::Distinct => format!("{events}: how many different {value}"),
         Operation::Decayed { .. } => format!("{events}: lately more than long ago {value}"),
         Operation::Top { .. } => format!("{events}: the most frequent {value}"),

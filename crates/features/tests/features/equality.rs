@@ -45,6 +45,8 @@ fn events(draws: &[Draw]) -> Vec<LoggedEvent> {
             1 => ("alias", "$alias"),
             2..4 => ("track", "Buy"),
             4 => ("track", "Look"),
+            9 if who == 9 => ("item_deleted", "$item_deleted"),
+            9 if who > 5 => ("item_changed", "$item_changed"),
             _ => ("track", "Open"),
         };
         let user = format!("u{}", who % 4);
@@ -70,6 +72,19 @@ fn events(draws: &[Draw]) -> Vec<LoggedEvent> {
             _ => {}
         }
         fields["properties"]["session"] = json!(format!("s{index}"));
+        if name.starts_with("$item") {
+            fields["properties"]["id"] = json!(format!("i{}", item % 4));
+            fields["properties"]["attributes"] = match country {
+                0 => json!({ "category": "a", "price": seconds }),
+                1 => json!({ "category": "b" }),
+                2 => json!({ "price": null }),
+                _ => json!({ "category": null, "price": 1.5 }),
+            };
+            return event(index as u64 + 1, 0, fields);
+        }
+        if what == 0 && item % 2 == 0 {
+            fields["properties"]["plan"] = if country == 3 { json!(null) } else { json!(format!("p{country}")) };
+        }
         if item < 4 {
             fields["properties"]["item"] = json!(format!("i{item}"));
         }

@@ -10,5 +10,6 @@ mod datasets;
 mod definitions;
 mod engine;
 mod equality;
+mod parts;
 mod samples;
 mod window;

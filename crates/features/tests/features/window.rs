@@ -101,6 +101,7 @@ impl Window {
             Operation::Recent { k, .. } => (self.several(k, true), 0.0),
             Operation::Top { k } => (self.top(k), 0.0),
             Operation::Quantile { q } => self.quantile(q),
+            Operation::Attribute(_) => panic!("attributes have no windows"),
             Operation::Decayed { half_life } => {
                 let weight = |(time, _): &(i64, u64)| {
                     (-((self.moment - time) as f64) / half_life.micros() as f64).exp2()

@@ -41,10 +41,12 @@ fn plan() -> StatePlan {
                 aggregate: aggregates.len(),
                 condition,
                 value,
+                ..Step::default()
             });
             aggregates.push(AggregatePlan {
                 operation,
                 windows: windows.clone(),
+                part: Part::Whole,
             });
         }
     }
@@ -53,16 +55,19 @@ fn plan() -> StatePlan {
             aggregate: aggregates.len(),
             condition: None,
             value,
+            ..Step::default()
         });
         let half_life = Span::from_days(1);
         aggregates.push(AggregatePlan {
             operation: Operation::Decayed { half_life },
             windows: None,
+            part: Part::Whole,
         });
     }
     StatePlan {
         aggregates,
         steps: vec![steps],
+        ..StatePlan::default()
     }
 }
 
@@ -210,12 +215,15 @@ fn states_are_as_small_as_the_guide_says() {
             aggregates: vec![AggregatePlan {
                 operation,
                 windows: None,
+                part: Part::Whole,
             }],
             steps: vec![vec![Step {
                 aggregate: 0,
                 condition: None,
                 value,
+                ..Step::default()
             }]],
+            ..StatePlan::default()
         };
         let mut state = EntityState::new(&plan);
         let now =
@@ -245,12 +253,15 @@ fn a_sequence_has_as_many_values_as_there_are() {
         aggregates: vec![AggregatePlan {
             operation: recent(3, FeatureType::Number),
             windows: Some(Windows::new(&[span])),
+            part: Part::Whole,
         }],
         steps: vec![vec![Step {
             aggregate: 0,
             condition: None,
             value: Some(0),
+            ..Step::default()
         }]],
+        ..StatePlan::default()
     };
     let mut state = EntityState::new(&plan);
     let at = |second: i64| Timestamp::from_micros(1_300_000_000_000_000 + second * 1_000_000);
@@ -288,12 +299,15 @@ fn events_of_the_future_wait_for_their_time() {
         aggregates: vec![AggregatePlan {
             operation: Operation::Count,
             windows: None,
+            part: Part::Whole,
         }],
         steps: vec![vec![Step {
             aggregate: 0,
             condition: None,
             value: None,
+            ..Step::default()
         }]],
+        ..StatePlan::default()
     };
     let mut state = EntityState::new(&plan);
     let read = |state: &EntityState, moment: i64| {
@@ -320,4 +334,25 @@ fn events_of_the_future_wait_for_their_time() {
     }
     assert!(state.update(&plan, &event(900, 1_000), Timestamp::from_micros(600)));
     assert_eq!(read(&state, 600), 3.0);
+}
+
+/// States that were stored before there were sessions and pairs are read as they are.
+#[test]
+fn the_format_before_is_read() {
+    let mut plan = plan();
+    let mut state = EntityState::new(&plan);
+    for offset in 0..20 {
+        let now = 1_300_000_000_000_000 + offset as i64 * 7_000_000;
+        state.update(
+            &plan,
+            &many_values(offset, now),
+            Timestamp::from_micros(now),
+        );
+    }
+    let mut bytes = state.encode(&plan);
+    assert_eq!(bytes[0], FORMAT);
+    bytes[0] = FORMAT_WITHOUT_PARTS;
+    assert_eq!(EntityState::decode(&plan, &bytes), Ok(state));
+    plan.session_gap = Some(1);
+    assert!(EntityState::decode(&plan, &bytes).is_err());
 }

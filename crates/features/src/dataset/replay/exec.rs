@@ -28,6 +28,7 @@ use super::rows::{key_column, key_rows_schema, person_rows_schema};
 use super::steps_exec::properties;
 use crate::dataset::asked::Asked;
 use crate::dataset::division::BUCKETS;
+use crate::set::{EntityRead, USER};
 
 /// How many batches are made before they are asked for.
 const BATCHES_AHEAD: usize = 2;
@@ -119,12 +120,15 @@ fn unknown(
 
 impl DisplayAs for ReplayExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let read = match self.other {
-            Some((place, _)) => self.asked.features.reads().get(place),
-            None => self.asked.user().map(|(_, read)| read),
+        let reads: Vec<&EntityRead> = match self.other {
+            Some((place, _)) => self.asked.features.reads().get(place).into_iter().collect(),
+            None => self.asked.of_person().map(|(_, read)| read).collect(),
         };
-        let entity = read.map_or(crate::set::USER, |read| read.entity);
-        let features = read.map_or(0, |read| read.types().count());
+        let entity = match self.other {
+            Some(_) => reads.first().map_or(USER, |read| read.entity),
+            None => USER,
+        };
+        let features: usize = reads.iter().map(|read| read.types().count()).sum();
         let name = self.asked.set.entity_name(entity);
         write!(
             f,

@@ -107,7 +107,7 @@ impl<'a> Keys<'a> {
             unseen = EntityState::new(&entity.plan);
             Some(&unseen)
         };
-        let values = self.read.read(entity, state, moment);
+        let values = self.read.read(&entity.plan, state, moment);
         push_row(&mut self.features, values);
     }
 

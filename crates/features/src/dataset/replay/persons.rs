@@ -45,7 +45,8 @@ struct Rows {
     at_event: Vec<bool>,
     /// For each read of another entity the key that the person last had.
     keys: Vec<StringBuilder>,
-    features: Vec<ColumnValues>,
+    /// For each read of the person's state its columns.
+    features: Vec<Vec<ColumnValues>>,
 }
 
 struct TargetEvent {
@@ -57,7 +58,6 @@ struct TargetEvent {
 
 impl<'a> Persons<'a> {
     pub(super) fn new(asked: &'a Asked) -> Self {
-        let user = asked.user();
         Self {
             asked,
             extracting: Extracting::new(&asked.layouts[USER]),
@@ -71,7 +71,10 @@ impl<'a> Persons<'a> {
                 group: Vec::new(),
                 at_event: Vec::new(),
                 keys: asked.others().map(|_| StringBuilder::new()).collect(),
-                features: user.map_or(Vec::new(), |(_, read)| rows::start(read)),
+                features: asked
+                    .of_person()
+                    .map(|(_, read)| rows::start(read))
+                    .collect(),
             },
             target_events: asked.models.iter().map(|_| Vec::new()).collect(),
         }
@@ -161,9 +164,8 @@ impl<'a> Persons<'a> {
             .states
             .entry(person)
             .or_insert_with(|| EntityState::new(&user.plan));
-        if let Some((_, read)) = self.asked.user() {
-            let values = read.read(user, Some(state), moment);
-            push_row(&mut self.rows.features, values);
+        for (columns, (_, read)) in self.rows.features.iter_mut().zip(self.asked.of_person()) {
+            push_row(columns, read.read(&user.plan, Some(state), moment));
         }
         for (keys, (_, read)) in self.rows.keys.iter_mut().zip(self.asked.others()) {
             keys.append_option(key_last_had(&self.asked.set, read.entity, state, moment));
@@ -173,8 +175,8 @@ impl<'a> Persons<'a> {
     /// The rows, in the columns of [`person_rows_schema`](rows::person_rows_schema).
     pub(super) fn finish(mut self, schema: &SchemaRef) -> Result<RecordBatch> {
         let count = self.rows.number.len();
-        if let Some((_, read)) = self.asked.user() {
-            let failures = read.derive(&mut self.rows.features, count);
+        for (columns, (_, read)) in self.rows.features.iter_mut().zip(self.asked.of_person()) {
+            let failures = read.derive(columns, count);
             self.asked.failures.fetch_add(failures, Ordering::Relaxed);
         }
         let targets: Vec<ArrayRef> = (0..self.asked.models.len())
@@ -192,7 +194,9 @@ impl<'a> Persons<'a> {
         for mut keys in rows.keys {
             columns.push(Arc::new(keys.finish()));
         }
-        columns.extend(rows::arrays(&rows.features));
+        for features in &rows.features {
+            columns.extend(rows::arrays(features));
+        }
         Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
     }
 

@@ -29,7 +29,7 @@ pub(crate) fn key_column(asked: &Asked, other: usize) -> usize {
 }
 
 /// Rows as they leave the replay of persons: `number`, `moment`, `offset`, `models`, `person`, the targets, the keys of other
-/// entities, and the user's features.
+/// entities, and the features that stand in the person's state.
 pub(crate) fn person_rows_schema(asked: &Asked) -> SchemaRef {
     let mut fields = vec![
         Field::new("number", DataType::UInt32, false),
@@ -51,7 +51,7 @@ pub(crate) fn person_rows_schema(asked: &Asked) -> SchemaRef {
             .others()
             .map(|(place, _)| Field::new(format!("key_{place}"), DataType::Utf8, true)),
     );
-    if let Some((place, read)) = asked.user() {
+    for (place, read) in asked.of_person() {
         fields.extend(feature_fields(place, read));
     }
     Arc::new(Schema::new(fields))
