@@ -64,7 +64,7 @@ impl ProjectLoop {
             let _one_at_a_time = this.running.lock().await;
             this.catch_up().await?;
             this.land(true).await?;
-            this.follow_suggestions().await?;
+            this.follow_definitions().await?;
             let now = this.clock.now();
             let datasets = this.rows(std::slice::from_ref(&model), now).await?;
             let dataset = datasets.first().ok_or(CycleError::Ended("building"))?;

@@ -158,6 +158,8 @@ pub struct ProjectLoop {
     /// One landing at a time.
     pub(crate) landing: tokio::sync::Mutex<()>,
     pub(crate) training: rayon::ThreadPool,
+    /// Definitions of features that are still to take over from those that the states were made with.
+    pending: Mutex<Option<FeatureSet>>,
     /// The live quality that was last shown, by model.
     pub(crate) recent: Mutex<BTreeMap<ModelName, LiveQuality>>,
 }
@@ -170,8 +172,9 @@ pub(crate) struct Feeding {
 }
 
 impl ProjectLoop {
-    /// Opens a project: its feature engine (rebuilt where the definitions have changed), the decision log, the
-    /// open decisions, and the champions of its models.
+    /// Opens a project: its feature engine, the decision log, the open decisions, and the champions of its models. Where the
+    /// definitions of features have changed it goes on with those before; the new ones take over
+    /// ([`switch_over`](Self::switch_over)) when their states are made.
     ///
     /// # Errors
     /// When the project file does not compile, or a store fails.
@@ -187,7 +190,7 @@ impl ProjectLoop {
             .catalog
             .put_project(&project.name, &project.text, clock.now())
             .await?;
-        let engine = open_engine(&project, &stores, &options).await?;
+        let (engine, pending) = open_engine(&project, &stores, &options).await?;
         let engine = Arc::new(ArcSwap::from_pointee(engine));
         let registry = Arc::new(Registry::new(&project));
         let decisions = Arc::new(DecisionLog::open(
@@ -220,6 +223,7 @@ impl ProjectLoop {
             running: tokio::sync::Mutex::default(),
             landing: tokio::sync::Mutex::default(),
             training,
+            pending: Mutex::new(pending),
             recent: Mutex::default(),
         });
         project_loop.check_models()?;
@@ -288,12 +292,15 @@ impl ProjectLoop {
             .ok_or_else(|| CycleError::UnknownModel(model.to_string()))
     }
 
-    /// Makes the features follow what is suggested from the events that were seen, where the project file names
-    /// none. Returns whether they changed.
+    /// Makes the features follow the project file, or where that names none what is suggested from the events that were seen.
+    /// Returns whether they changed.
     ///
     /// # Errors
     /// When rebuilding fails; the features then stay as they were.
-    pub(crate) async fn follow_suggestions(self: &Arc<Self>) -> Result<bool, CycleError> {
+    pub(crate) async fn follow_definitions(self: &Arc<Self>) -> Result<bool, CycleError> {
+        if self.switch_over().await? {
+            return Ok(true);
+        }
         if !self.project.features.is_empty() {
             return Ok(false);
         }
@@ -307,6 +314,32 @@ impl ProjectLoop {
         }
         drop(engine);
         self.rebuild(set).await?;
+        Ok(true)
+    }
+
+    /// Whether changed definitions of features still wait for their states to be made.
+    pub fn is_switching_over(&self) -> bool {
+        self.pending.lock().is_some()
+    }
+
+    /// The definitions that hold from now on, or as soon as their states are made.
+    pub(crate) fn wanted_set(&self) -> FeatureSet {
+        let pending = self.pending.lock().clone();
+        pending.unwrap_or_else(|| self.engine().set().clone())
+    }
+
+    /// Makes the states of definitions that have changed since the project was last open, while those before go on answering; then
+    /// they take over at once. Returns whether there was anything to do.
+    ///
+    /// # Errors
+    /// When rebuilding fails; it is tried again the next time.
+    pub(crate) async fn switch_over(self: &Arc<Self>) -> Result<bool, CycleError> {
+        let Some(set) = self.pending.lock().clone() else {
+            return Ok(false);
+        };
+        self.rebuild(set).await?;
+        *self.pending.lock() = None;
+        tracing::info!(project = %self.project.name, "the new definitions of features have taken over");
         Ok(true)
     }
 
@@ -345,37 +378,40 @@ impl ProjectLoop {
     }
 }
 
-/// Opens the feature engine; where the definitions have changed since it was last open, its state is built anew
-/// from the lake and the log first.
+/// Opens the feature engine; where the definitions have changed since it was last open, with those before, beside the new ones.
+/// Where those before are not known any more, the states are made anew from the lake and the log first.
 async fn open_engine(
     project: &Project,
     stores: &Stores,
     options: &LoopOptions,
-) -> Result<Engine, CycleError> {
+) -> Result<(Engine, Option<FeatureSet>), CycleError> {
     let definitions = definitions(project, stores)?;
     let set = FeatureSet::compile(project, &definitions)?;
     for model in project.models.values() {
         set.select(model)?;
     }
-    let engine_options = engine_options(options);
-    match Engine::open(project, set.clone(), stores.state.clone(), engine_options) {
-        Err(FeatureError::NeedsRebuild { .. }) => {
-            tracing::info!(project = %project.name, "the definitions of features have changed: building their state anew");
-            let rebuild = begin_rebuild(project, set, stores, options)?;
-            let rebuild = replay_lake(project, stores, rebuild).await?;
-            loop {
-                let events = stores
-                    .log
-                    .read(&project.name, rebuild.applied(), CONSUME_EVENTS)?;
-                if events.is_empty() {
-                    break;
-                }
-                rebuild.apply(&events)?;
-            }
-            Ok(rebuild.finish()?)
-        }
-        other => Ok(other?),
+    let (state, engine_options) = (stores.state.clone(), engine_options(options));
+    match Engine::open(project, set.clone(), state.clone(), engine_options) {
+        Err(FeatureError::NeedsRebuild { .. }) => {}
+        other => return Ok((other?, None)),
     }
+    if let Some(engine) = Engine::open_as_before(&project.name, state, engine_options)? {
+        tracing::info!(project = %project.name, "the definitions of features have changed: those before go on until the state of the new ones is made");
+        return Ok((engine, Some(set)));
+    }
+    tracing::info!(project = %project.name, "the definitions of features have changed: making their state anew");
+    let rebuild = begin_rebuild(project, set, stores, options)?;
+    let rebuild = replay_lake(project, stores, rebuild).await?;
+    loop {
+        let events = stores
+            .log
+            .read(&project.name, rebuild.applied(), CONSUME_EVENTS)?;
+        if events.is_empty() {
+            break;
+        }
+        rebuild.apply(&events)?;
+    }
+    Ok((rebuild.finish()?, None))
 }
 
 /// The definitions of the project file, or what is suggested from the events that were seen so far.

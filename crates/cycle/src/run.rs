@@ -221,7 +221,7 @@ impl ProjectLoop {
         let stopwatch = Stopwatch::start();
         self.catch_up().await?;
         self.land(true).await?;
-        if self.follow_suggestions().await? {
+        if self.follow_definitions().await? {
             for model in models {
                 self.note_definition(model)?;
             }

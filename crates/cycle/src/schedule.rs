@@ -22,6 +22,14 @@ impl ProjectLoop {
     /// # Errors
     /// When a store fails. A run that fails is a row in the catalog, not an error here.
     pub async fn run_due(self: &Arc<Self>) -> Result<Vec<Run>, CycleError> {
+        if self.is_switching_over() {
+            let this = self.clone();
+            self.beside(async move {
+                let _one_at_a_time = this.running.lock().await;
+                this.switch_over().await
+            })
+            .await?;
+        }
         let now = self.clock.now();
         let engine = self.engine();
         let seen = engine.seen();
@@ -47,10 +55,10 @@ impl ProjectLoop {
 
     /// After a start with a changed project file, models that are asked something else need not rest first.
     pub(crate) fn forgo_cool_downs(&self) -> Result<(), CycleError> {
-        let engine = self.engine();
+        let set = self.wanted_set();
         for (name, model) in &self.project.models {
             let mut state = self.model_state(name)?;
-            if is_redefined(&state, &definition_of(engine.set(), model)) {
+            if is_redefined(&state, &definition_of(&set, model)) {
                 let rested = self.clock.now() - COOL_DOWN;
                 state.last_run = state.last_run.map(|last| last.min(rested));
                 self.put_model_state(name, &state)?;

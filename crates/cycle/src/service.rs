@@ -18,6 +18,9 @@ const RETRY: Duration = Duration::from_secs(1);
 pub const DEDUPLICATION: Span = Span::from_days(7);
 /// How often old message ids are forgotten and small files merged.
 const MAINTENANCE: Duration = Duration::from_secs(3_600);
+/// How many states are looked at each time for those that are idle, in steps between which others may write.
+const EXPIRE_STEPS: usize = 50;
+const EXPIRE_STATES: usize = 2_000;
 
 /// Starts the background tasks of a project. They end, with everything committed, soon after `stop` turns true.
 pub fn spawn(project_loop: Arc<ProjectLoop>, stop: watch::Receiver<bool>) -> Vec<JoinHandle<()>> {
@@ -79,7 +82,8 @@ async fn maintain(project_loop: Arc<ProjectLoop>, mut stop: watch::Receiver<bool
 }
 
 impl ProjectLoop {
-    /// Forgets old message ids, removes the state of replaced definitions and merges small files of the lake.
+    /// Forgets old message ids, removes the state of replaced definitions and of those who are idle, and merges small files of the
+    /// lake.
     ///
     /// # Errors
     /// When a store fails.
@@ -96,6 +100,11 @@ impl ProjectLoop {
         let engine = self.engine();
         tokio::task::spawn_blocking(move || {
             while engine.sweep(10_000)? > 0 {}
+            for _ in 0..EXPIRE_STEPS {
+                if engine.expire(EXPIRE_STATES)?.finished {
+                    break;
+                }
+            }
             Ok::<_, CycleError>(())
         })
         .await

@@ -45,7 +45,7 @@ impl Shop {
     async fn open(datasets_keep: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(VirtualClock::at("2026-01-01T00:00:00Z".parse().unwrap()));
-        let project = open(&folder, clock.clone(), datasets_keep).await;
+        let project = open(&folder, SHOP, clock.clone(), datasets_keep).await;
         Self {
             project,
             clock,
@@ -89,6 +89,7 @@ impl Shop {
 
 async fn open(
     folder: &TempDir,
+    project: &str,
     clock: Arc<VirtualClock>,
     datasets_keep: usize,
 ) -> Arc<ProjectLoop> {
@@ -109,7 +110,7 @@ async fn open(
     let count = std::sync::atomic::AtomicU8::new(1);
     let random = move || [count.fetch_add(1, std::sync::atomic::Ordering::Relaxed); 10];
     ProjectLoop::open(
-        Project::parse(SHOP).unwrap(),
+        Project::parse(project).unwrap(),
         stores,
         clock,
         Arc::new(Metrics::default()),
@@ -166,7 +167,7 @@ async fn a_dataset_is_built_again_from_its_record_bit_for_bit() {
         folder,
     } = shop;
     drop(project);
-    let project = open(&folder, clock, 1).await;
+    let project = open(&folder, SHOP, clock, 1).await;
     let third = project
         .build_dataset_again(&model, first.version)
         .await
@@ -246,4 +247,55 @@ async fn what_is_not_there_is_said() {
     };
     let refused = shop.project.rebuild_dataset(&record).await;
     assert!(matches!(refused, Err(CycleError::NotAllowed(_))));
+}
+
+/// While the state of changed definitions is made, those before go on, also when it is interrupted; then the new ones take over and
+/// have seen everything.
+#[tokio::test]
+async fn changed_definitions_take_over_without_a_gap() {
+    let shop = Shop::open(1).await;
+    shop.live(60, "Page Viewed").await;
+    shop.build().await;
+    shop.live(5, "Page Viewed").await;
+    shop.project.catch_up().await.unwrap();
+    shop.project.engine().commit().unwrap();
+    let before = shop.project.engine().set().hash().to_owned();
+    let person = tidemill_core::event::PersonKey::user("u3");
+    let read = |project: &Arc<ProjectLoop>| {
+        let row = project.engine().read_all(&person, project.clock.now());
+        row.unwrap().values
+    };
+    let values = read(&shop.project);
+    let Shop {
+        folder,
+        clock,
+        project,
+        model,
+    } = shop;
+    drop(project);
+    let changed = format!(
+        "{SHOP}\n[[features.user]]\nname = \"orders\"\naggregate = \"count\"\nevent = \"Order Completed\"\n"
+    );
+    // opened twice: whoever stops before the new ones have taken over still goes on with those before
+    drop(open(&folder, &changed, clock.clone(), 1).await);
+    let project = open(&folder, &changed, clock.clone(), 1).await;
+    assert!(project.is_switching_over());
+    assert_eq!(project.engine().set().hash(), before);
+    assert_eq!(read(&project), values);
+    let shop = Shop {
+        project,
+        clock,
+        model,
+        folder,
+    };
+    shop.live(5, "Page Viewed").await;
+    shop.project.tick().await.unwrap();
+    assert!(!shop.project.is_switching_over());
+    let orders = (1..=70)
+        .filter(|day| (shop.clock.now().day() - 70 + day + 3) % 7 == 0)
+        .count();
+    assert_eq!(
+        read(&shop.project),
+        [tidemill_core::FeatureValue::Number(orders as f64)]
+    );
 }

@@ -51,7 +51,9 @@ pub mod suggest;
 pub mod target;
 pub mod value;
 
-pub use engine::{Engine, EngineOptions, EngineStats, FeatureRow, Rebuild, StateCosts, read_seen};
+pub use engine::{
+    Engine, EngineOptions, EngineStats, Expired, FeatureRow, Rebuild, StateCosts, read_seen,
+};
 pub use error::FeatureError;
 pub use seen::SeenEvents;
 pub use set::{ColumnSources, FeatureSet, ModelFeatures};

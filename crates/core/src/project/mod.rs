@@ -32,6 +32,8 @@ pub struct Project {
     pub currency: Option<String>,
     /// How long nothing happens before a session is over.
     pub session_gap: Span,
+    /// After how long without any event what is known of a person, or of a value of a property, begins anew; never where absent.
+    pub forget_after: Option<Span>,
     /// What can be recommended, and where events name it.
     pub items: Option<ItemDeclaration>,
     /// The properties of declared events, by event name and property name.
@@ -373,6 +375,8 @@ impl ProjectLimits {
     pub const TOP_MAX: i64 = 10;
     /// How long nothing happens before a session is over, unless the project file says otherwise.
     pub const SESSION_GAP: Span = Span::from_seconds(1_800);
+    /// The shortest time after which what is known may begin anew.
+    pub const FORGET_AFTER_MIN: Span = Span::from_days(2);
     /// The largest `k` of a `recent` feature.
     pub const RECENT_MAX: i64 = 20;
 }

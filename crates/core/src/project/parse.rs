@@ -72,6 +72,7 @@ fn read_project(source: &Text<'_>, mut root: Table<'_, '_>, text: &str) -> Optio
     let mut name = None;
     let mut currency = None;
     let mut session_gap = ProjectLimits::SESSION_GAP;
+    let mut forget_after = None;
     if let Some(mut table) = root
         .require("project", "{ name = \"shop\" }")
         .and_then(|entry| entry.table())
@@ -85,6 +86,9 @@ fn read_project(source: &Text<'_>, mut root: Table<'_, '_>, text: &str) -> Optio
         if let Some(gap) = table.get("session_gap").and_then(|entry| entry.span()) {
             session_gap = gap;
         }
+        forget_after = table
+            .get("forget_after")
+            .and_then(|entry| read_forget_after(&entry));
         table.finish();
     }
     let items = root
@@ -114,6 +118,7 @@ fn read_project(source: &Text<'_>, mut root: Table<'_, '_>, text: &str) -> Optio
         name: name?,
         currency,
         session_gap,
+        forget_after,
         items,
         events,
         sources,
@@ -148,6 +153,16 @@ fn read_currency(entry: &Entry<'_, '_>) -> Option<String> {
         Some("three letters, like EUR".to_owned()),
     );
     None
+}
+
+fn read_forget_after(entry: &Entry<'_, '_>) -> Option<Span> {
+    let after = entry.span()?;
+    if after < ProjectLimits::FORGET_AFTER_MIN {
+        let hint = format!("at least {}", ProjectLimits::FORGET_AFTER_MIN);
+        entry.problem(format!("{after} is too short"), Some(hint));
+        return None;
+    }
+    Some(after)
 }
 
 fn read_items(mut table: Table<'_, '_>) -> Option<ItemDeclaration> {

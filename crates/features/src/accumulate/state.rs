@@ -61,6 +61,16 @@ pub struct StatePlan {
     pub session_gap: Option<i64>,
     /// What persons are paired with.
     pub pairs: Vec<PairPlan>,
+    /// How long after the last event a state begins anew, in microseconds; never where absent.
+    pub forget_after: Option<i64>,
+}
+
+impl StatePlan {
+    /// Whether what was last updated then is forgotten at a moment.
+    pub(crate) fn forgets(&self, updated: i64, moment: i64) -> bool {
+        self.forget_after
+            .is_some_and(|after| moment.saturating_sub(updated) > after)
+    }
 }
 
 /// What one kind of entity needs of an event: all that is kept of it.
@@ -275,6 +285,7 @@ impl EntityState {
     /// Takes an event; `now` is the engine's time at its place in the log and never goes back. Returns whether the event
     /// was stamped in the future and, since too many such events wait already, counted at once instead.
     pub fn update(&mut self, plan: &StatePlan, event: &Extracted, now: Timestamp) -> bool {
+        self.forget(plan, now.micros());
         self.advance(plan, now.micros());
         self.events += 1;
         self.change(plan, event);
@@ -288,6 +299,18 @@ impl EntityState {
         }
         self.wait(event.clone());
         false
+    }
+
+    /// Whether what it knows is forgotten at a moment.
+    pub(crate) fn is_forgotten(&self, plan: &StatePlan, moment: Timestamp) -> bool {
+        plan.forgets(self.now, moment.micros())
+    }
+
+    /// Begins anew where nothing has happened for too long.
+    fn forget(&mut self, plan: &StatePlan, moment: i64) {
+        if plan.forgets(self.now, moment) {
+            *self = Self::new(plan);
+        }
     }
 
     fn wait(&mut self, event: Extracted) {
@@ -383,6 +406,8 @@ impl EntityState {
 
     /// Takes over what another entity, which turned out to be the same, has seen.
     pub fn merge(&mut self, plan: &StatePlan, mut other: Self, now: Timestamp) {
+        self.forget(plan, now.micros());
+        other.forget(plan, now.micros());
         self.advance(plan, now.micros());
         other.advance(plan, now.micros());
         self.events += other.events;
@@ -431,6 +456,11 @@ impl EntityState {
         row: &mut Vec<FeatureValue>,
     ) {
         let moment = moment.micros().max(self.now);
+        if self.events > 0 && plan.forgets(self.now, moment) {
+            // as one of whom nothing was ever seen
+            let moment = Timestamp::from_micros(moment);
+            return Self::new(plan).read_with(plan, slots, moment, partners, row);
+        }
         if self
             .pending
             .first()
@@ -531,6 +561,16 @@ impl EntityState {
             .iter()
             .for_each(|event| event.encode(&mut writer));
         writer.finish()
+    }
+
+    /// When the state of these bytes was last updated, in microseconds.
+    ///
+    /// # Errors
+    /// When the bytes are damaged.
+    pub(crate) fn updated(bytes: &[u8]) -> Result<i64, DecodeError> {
+        let mut reader = Reader::new(bytes);
+        reader.byte()?;
+        reader.time(0)
     }
 
     /// How many of these bytes are those of each aggregate.

@@ -149,6 +149,20 @@ impl StateCache {
         }
     }
 
+    /// Forgets a key, unless it has changed since the last commit; returns whether it is gone.
+    pub(super) fn remove(&self, entity: usize, key: &str) -> bool {
+        let mut shard = self.shard(entity, key).write();
+        if shard.entries[entity]
+            .get(key)
+            .is_some_and(|entry| entry.dirty)
+        {
+            return false;
+        }
+        // its place in the queue is passed over
+        shard.entries[entity].remove(key);
+        true
+    }
+
     /// Replaces what stands under a key.
     pub(super) fn put(&self, entity: usize, key: &Arc<str>, slot: Slot) {
         let mut shard = self.shard(entity, key).write();

@@ -1,15 +1,27 @@
 //! Where the states are in the log, and which definitions they belong to.
 
 use serde::{Deserialize, Serialize};
-use tidemill_core::{Offset, ProjectName, Timestamp};
+use tidemill_core::{Offset, Project, ProjectName, Timestamp};
 use tidemill_store::{StateBatch, StateStore};
 
+use crate::suggest::to_toml;
 use crate::{FeatureError, FeatureSet};
 
 /// The table of checkpoints, and its keys.
 pub(super) const CHECKPOINTS: &str = "feature_checkpoints";
 pub(super) const CURRENT: &[u8] = b"current";
 pub(super) const REBUILD: &[u8] = b"rebuild";
+/// The project file that the current states were made with; where it names no features, followed by those that were suggested.
+pub(super) const SOURCE: &[u8] = b"source";
+
+/// What stands under [`SOURCE`].
+pub(super) fn source_of(project: &Project, set: &FeatureSet) -> String {
+    if project.features.is_empty() {
+        format!("{}\n{}", project.text, to_toml(set.definitions()))
+    } else {
+        project.text.clone()
+    }
+}
 
 /// What is stored about a generation of states.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

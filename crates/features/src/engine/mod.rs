@@ -6,6 +6,7 @@
 mod cache;
 mod checkpoint;
 mod costs;
+mod expire;
 mod items;
 mod links;
 mod rebuild;
@@ -27,8 +28,11 @@ use crate::seen::SeenEvents;
 use crate::set::{Conditions, USER};
 use crate::{FeatureError, FeatureSet, ModelFeatures};
 use cache::{STATES, Slot, StateCache};
-use checkpoint::{CURRENT, Checkpoint, read_checkpoint, write_checkpoint};
+use checkpoint::{
+    CHECKPOINTS, CURRENT, Checkpoint, SOURCE, read_checkpoint, source_of, write_checkpoint,
+};
 pub use costs::StateCosts;
+pub use expire::Expired;
 use links::CacheLinks;
 pub use rebuild::Rebuild;
 use shared::Shared;
@@ -121,6 +125,8 @@ struct Writer {
     shared: Offset,
     /// Set when an event was applied in part: only the last commit is right then.
     broken: bool,
+    /// Where the search for idle states is.
+    search: expire::Search,
 }
 
 /// The states of one project, kept up with its log.
@@ -158,6 +164,12 @@ impl Engine {
             Some(checkpoint) => checkpoint,
             None => Checkpoint::start(1, &set),
         };
+        let source = source_of(project, &set);
+        if state.get(&project.name, CHECKPOINTS, SOURCE)?.as_deref() != Some(source.as_bytes()) {
+            let mut batch = StateBatch::default();
+            batch.put(CHECKPOINTS, SOURCE, source);
+            state.commit(&project.name, batch)?;
+        }
         let shared = Shared::open(&project.name, &state, options)?;
         Ok(Self::new(
             project,
@@ -168,6 +180,33 @@ impl Engine {
             Some(shared),
             CURRENT,
         ))
+    }
+
+    /// Opens the states of a project with the definitions that they were made with, whatever the project file says now: what goes on
+    /// answering while [`Rebuild`] makes those of the new ones. `None` where it is not known, or not understood any more, what they
+    /// were made with.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn open_as_before(
+        project: &ProjectName,
+        state: Arc<dyn StateStore>,
+        options: EngineOptions,
+    ) -> Result<Option<Self>, FeatureError> {
+        let stored = read_checkpoint(project, &*state, CURRENT)?;
+        let source = state.get(project, CHECKPOINTS, SOURCE)?;
+        let before = source
+            .and_then(|source| String::from_utf8(source).ok())
+            .and_then(|source| Project::parse(&source).ok());
+        let (Some(stored), Some(before)) = (stored, before) else {
+            return Ok(None);
+        };
+        match FeatureSet::compile(&before, &before.features) {
+            Ok(set) if set.hash() == stored.hash => {
+                Self::open(&before, set, state, options).map(Some)
+            }
+            _ => Ok(None),
+        }
     }
 
     fn new(
@@ -201,6 +240,7 @@ impl Engine {
                 shared: checkpoint.shared,
                 checkpoint,
                 broken: false,
+                search: None,
             }),
             shared: shared.map(RwLock::new),
             checkpoint_key,
@@ -505,9 +545,11 @@ impl Engine {
         let offset = position.applied;
         let person = self.canonical(person)?;
         let user = self.state(USER, person.as_str())?;
-        let known = user.is_some();
-        let user =
-            user.unwrap_or_else(|| Arc::new(EntityState::new(&self.set.entities()[USER].plan)));
+        let plan = &self.set.entities()[USER].plan;
+        let known = user
+            .as_ref()
+            .is_some_and(|user| !user.is_forgotten(plan, moment));
+        let user = user.unwrap_or_else(|| Arc::new(EntityState::new(plan)));
         let mut states = Vec::with_capacity(features.reads().len());
         for read in features.reads() {
             let home = self.set.entities()[read.entity].home;

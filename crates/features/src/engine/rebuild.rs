@@ -6,7 +6,7 @@ use tidemill_core::{Offset, Project};
 use tidemill_store::{LoggedEvent, StateBatch, StateStore};
 
 use super::checkpoint::{
-    CHECKPOINTS, CURRENT, Checkpoint, REBUILD, read_checkpoint, write_checkpoint,
+    CHECKPOINTS, CURRENT, Checkpoint, REBUILD, SOURCE, read_checkpoint, source_of, write_checkpoint,
 };
 use super::shared::Shared;
 use super::{Engine, EngineOptions};
@@ -112,6 +112,7 @@ impl Rebuild {
         let mut batch = StateBatch::default();
         write_checkpoint(&mut batch, CURRENT, &checkpoint)?;
         batch.remove(CHECKPOINTS, REBUILD);
+        batch.put(CHECKPOINTS, SOURCE, source_of(&project, &engine.set));
         store.commit(&project.name, batch)?;
         let shared = Shared::open(&project.name, &store, options)?;
         let set = engine.set.clone();

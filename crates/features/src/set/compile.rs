@@ -7,7 +7,7 @@ use tidemill_core::project::{
     Aggregate, EntityKind, FeatureDefinition, Formula, Located, Operation, PairedWith, Problem,
     Project, ProjectError, ProjectLimits, ValueUse, did_you_mean,
 };
-use tidemill_core::{EventKind, FeatureColumn, FeatureType};
+use tidemill_core::{EventKind, FeatureColumn, FeatureType, Span};
 
 use super::draft::{Draft, column_name, place, spans};
 use super::ratio::divide;
@@ -70,6 +70,13 @@ pub(super) fn compile(
     let user = &mut entities[USER].plan;
     user.session_gap = has_sessions.then(|| project.session_gap.micros());
     user.pairs = pairs.into_iter().map(|pair| pair.plan).collect();
+    for entity in &mut entities {
+        entity.plan.forget_after = match entity.key {
+            // items are a catalogue: they are there until they are deleted
+            EntityKey::Everything | EntityKey::Item(..) => None,
+            _ => project.forget_after.map(Span::micros),
+        };
+    }
     Ok(Inner {
         definitions: definitions.to_vec(),
         hash,

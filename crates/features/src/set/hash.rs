@@ -22,6 +22,9 @@ pub(super) fn hash(
     if definitions.iter().any(of_session) {
         text += &format!("session {}\n", project.session_gap.micros());
     }
+    if let Some(after) = project.forget_after {
+        text += &format!("forget after {}\n", after.micros());
+    }
     for definition in definitions {
         text += &format!("{} {} ", definition.entity.as_str(), definition.name);
         match &definition.formula {

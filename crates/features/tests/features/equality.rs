@@ -9,11 +9,16 @@ use serde_json::json;
 use tidemill_core::event::PersonKey;
 use tidemill_core::{FeatureTable, FeatureValue, Offset, Project, Span, Timestamp};
 use tidemill_features::dataset::{Dataset, DatasetRequest, Served};
-use tidemill_features::{Engine, EngineOptions, FeatureSet, ModelFeatures};
+use tidemill_features::{Engine, EngineOptions, FeatureSet, ModelFeatures, Rebuild};
 use tidemill_store::LoggedEvent;
 use tidemill_store::memory::MemoryState;
 
 const PROJECT: &str = include_str!("equality.toml");
+
+/// The same where what is known begins anew after two idle days.
+fn forgetful() -> String {
+    PROJECT.replace("session_gap", "forget_after = \"2d\"\nsession_gap")
+}
 
 /// One random event: who (0–3 a user, 4–7 an anonymous id, 8 both, 9 nobody), what, how much later it is received, how much earlier
 /// or later than that it happened, with which values.
@@ -345,8 +350,10 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
 
     #[test]
-    fn online_equals_offline(draws in draws(), restarts in prop::collection::vec(any::<bool>(), 0..12), run in runs()) {
-        let project = project(PROJECT);
+    fn online_equals_offline(
+        draws in draws(), restarts in prop::collection::vec(any::<bool>(), 0..12), run in runs(), forgets: bool
+    ) {
+        let project = project(&if forgets { forgetful() } else { PROJECT.to_owned() });
         let events = events(&draws);
         let newest = events.iter().map(|logged| logged.event.received_at).max().unwrap();
         let known_until = newest + Span::from_days(3);
@@ -379,6 +386,42 @@ proptest! {
         let rows: Vec<usize> = (0..few.rows()).collect();
         prop_assert_eq!(format!("{:?}", all.features.take(&rows)), format!("{:?}", few.features));
         prop_assert_eq!(&all.entities[..few.rows()], &few.entities[..]);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 30, ..ProptestConfig::default() })]
+
+    /// States of new definitions that are built beside the old ones, and idle ones that are removed, are what they would always have
+    /// been.
+    #[test]
+    fn redefined_and_tidied_up_states_are_as_if_they_had_always_been_so(draws in draws(), cut in 0.0..1.0f64) {
+        let (before, after) = (project(PROJECT), project(&forgetful()));
+        let events = events(&draws);
+        let cut = ((events.len() as f64 * cut) as usize).max(1);
+        let mut online = Online::new(&before, EngineOptions { cache_entries: 1, timeline_events: 0 });
+        online.engine.apply(&events[..cut]).unwrap();
+        online.engine.commit().unwrap();
+        online.set = FeatureSet::compile(&after, &after.features).unwrap();
+        let goes_on = Engine::open_as_before(&after.name, online.store.clone(), online.options).unwrap().unwrap();
+        prop_assert_eq!(goes_on.set().hash(), online.engine.set().hash());
+        let rebuild = Rebuild::begin(&after, online.set.clone(), online.store.clone(), online.options).unwrap();
+        rebuild.apply(&events[..cut]).unwrap();
+        online.engine = rebuild.finish().unwrap();
+        online.engine.apply(&events[cut..]).unwrap();
+        online.engine.commit().unwrap();
+        let always = Online::new(&after, online.options);
+        always.engine.apply(&events).unwrap();
+        while !online.engine.expire(2).unwrap().finished {}
+        for person in ["user:u0", "user:u1", "user:u2", "user:u3", "anonymous:a0", "anonymous:a1", "anonymous:a2", "anonymous:a3"] {
+            let person: PersonKey = serde_json::from_value(json!(person)).unwrap();
+            let moment = always.engine.now();
+            let [one, other] = [&online.engine, &always.engine].map(|engine| engine.read_all(&person, moment).unwrap());
+            prop_assert_eq!(one.known, other.known);
+            for (one, other) in one.values.iter().zip(&other.values) {
+                prop_assert!(one.same_bits(other), "{:?} {:?}", one, other);
+            }
+        }
     }
 }
 

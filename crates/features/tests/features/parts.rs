@@ -257,6 +257,44 @@ fn traits_stay_until_they_change() {
 }
 
 #[test]
+fn what_is_idle_for_too_long_begins_anew() {
+    let text = PROJECT.replace("[items]", "forget_after = \"10d\"\n[items]");
+    let project: Project = project(&text);
+    let set = FeatureSet::compile(&project, &project.features).unwrap();
+    let engine = Engine::open(&project, set, store(), EngineOptions::default()).unwrap();
+    let mut told = Told { engine, offset: 0 };
+    const DAY: i64 = 86_400;
+    told.tell(
+        0,
+        json!({ "user_id": "u", "properties": { "item": "a", "paid": 4.0 } }),
+    );
+    told.open(0, "v", "a");
+    told.check("u", 10 * DAY, "user.dearest", 4.0);
+    told.check("u", 10 * DAY + 1, "user.dearest", None);
+    told.check("u", 10 * DAY + 1, "user+item.opens_1d", None);
+    told.open(9 * DAY, "v", "b");
+    told.open(11 * DAY, "w", "b");
+    told.engine.commit().unwrap();
+    let mut removed = 0;
+    loop {
+        let step = told.engine.expire(1).unwrap();
+        removed += step.removed;
+        if step.finished {
+            break;
+        }
+    }
+    assert_eq!(removed, 1);
+    let known = |user: &str| {
+        let row = told.engine.read_all(&PersonKey::user(user), at(11 * DAY));
+        row.unwrap().known
+    };
+    assert_eq!([known("u"), known("v"), known("w")], [false, true, true]);
+    told.open(12 * DAY, "u", "a");
+    told.check("u", 12 * DAY, "user.dearest", None);
+    told.check("u", 12 * DAY, "user+item.opens_1d", 1.0);
+}
+
+#[test]
 fn a_request_knows_the_moment_and_everything_else() {
     let mut told = Told::new();
     // the tests' time begins on Sunday 2011-03-13 at 07:06:40
