@@ -91,8 +91,9 @@ impl Server {
     ///
     /// # Errors
     /// When it fails; the message has what it wrote.
-    pub(crate) fn run(&self, arguments: &[&str]) -> anyhow::Result<String> {
-        let output = Command::new(&self.binary).args(arguments).output()?;
+    pub(crate) fn run(&self, arguments: &[impl AsRef<str>]) -> anyhow::Result<String> {
+        let arguments: Vec<&str> = arguments.iter().map(AsRef::as_ref).collect();
+        let output = Command::new(&self.binary).args(&arguments).output()?;
         ensure!(
             output.status.success(),
             "tidemill {} ended with {}:\n{}{}",

@@ -135,7 +135,7 @@ fn main() {
     let (count, persons) = (number(1, 600_000), number(2, 5_000));
     let log = events(count, persons);
     let runtime = tokio::runtime::Runtime::new().unwrap_or_else(|error| panic!("{error}"));
-    for (features, operations) in [(20, &PLAIN[..]), (62, &PLAIN), (20, &RICH)] {
+    for (features, operations) in [(5, &PLAIN[..]), (20, &PLAIN), (62, &PLAIN), (20, &RICH)] {
         let project = project(features, operations);
         let names: Vec<&str> = operations.iter().map(|(name, _)| *name).collect();
         println!(
@@ -149,6 +149,13 @@ fn main() {
                 apply(&engine, &log)
             );
             reads(&engine, persons);
+            let costs = engine
+                .state_costs(persons as usize)
+                .unwrap_or_else(|error| panic!("{error}"));
+            println!(
+                "  state of the median person: {:.0} bytes",
+                costs.person_bytes.unwrap_or_default()
+            );
         }
         let set = FeatureSet::compile(&project, &project.features)
             .unwrap_or_else(|error| panic!("{error}"));

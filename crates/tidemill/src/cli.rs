@@ -85,8 +85,55 @@ pub enum Command {
     Keys(KeysCommand),
     /// Say what keeps a project from giving good answers.
     Doctor(DataArgs),
+    /// Measure learners on fixed splits of public data.
+    #[command(subcommand)]
+    Bench(BenchCommand),
     /// Show the effective server settings and where each comes from.
     Config,
+}
+
+/// What `bench` measures.
+#[derive(Debug, Subcommand)]
+pub enum BenchCommand {
+    /// Learn recommendations from one file, ask for those of another, over the whole catalogue.
+    #[command(
+        after_help = "Examples:\n  tidemill bench recommend --train gowalla/train.txt.zst --test gowalla/test.txt.zst\n  tidemill bench recommend --train Beauty.txt.zst --format sequence\n  tidemill bench recommend --train train_seq.txt.zst --test test.tsv.zst --format session --json\n\nThe configuration is the same for all data; what is chosen is chosen on a part of the training data."
+    )]
+    Recommend(BenchRecommendArgs),
+}
+
+/// Arguments of `bench recommend`.
+#[derive(Debug, Args)]
+pub struct BenchRecommendArgs {
+    /// What is learnt from, as text, plain or compressed with zstd.
+    #[arg(long, value_name = "FILE")]
+    pub train: PathBuf,
+    /// What is asked; not needed for sequences, whose last items are the test.
+    #[arg(long, value_name = "FILE")]
+    pub test: Option<PathBuf>,
+    /// How the files are written; found out from them where absent.
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub format: Option<SplitFormat>,
+    /// Published figures to print beside: gowalla, amazon-beauty, diginetica, or a file with lines of name TAB figure TAB figure.
+    /// By default those of the set that the training file's path names.
+    #[arg(long, value_name = "NAME|FILE")]
+    pub published: Option<String>,
+    /// Where random numbers start.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+}
+
+/// How a split is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum SplitFormat {
+    /// Lines of `user item item …`; items of the test file were taken by the same user: recall of unseen items.
+    Pairs,
+    /// Lines of `user item item …`, oldest first; the last item is the test.
+    Sequence,
+    /// Training: lines of `item item …`, one session each, in order of time. Test: `item item … TAB item`.
+    Session,
+    /// Training: `user,item,type,time` with a heading; types are view, cart and buy. Test: `user,item` with a heading, the buys held back.
+    Events,
 }
 
 /// Where the data are.

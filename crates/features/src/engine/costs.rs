@@ -14,7 +14,7 @@ pub struct StateCosts {
     /// For each column of the set the mean bytes of the state that it is read from, which the windows of one definition
     /// share; absent where no such entity was stored yet.
     pub bytes: Vec<Option<f64>>,
-    /// The mean bytes of all that is stored of a person.
+    /// The median bytes of all that is stored of a person.
     pub person_bytes: Option<f64>,
     /// The persons of the sample.
     pub persons: Vec<PersonKey>,
@@ -41,7 +41,7 @@ impl Engine {
             let rows = self
                 .store
                 .scan(&self.project, STATES, &prefix, None, limit)?;
-            let (mut count, mut all) = (0u64, 0usize);
+            let (mut count, mut all) = (0u64, Vec::new());
             let mut sums = vec![0usize; definition.plan.aggregates.len()];
             for (key, bytes) in rows {
                 // a pointer to another person is no state
@@ -56,7 +56,8 @@ impl Engine {
                 sums.iter_mut()
                     .zip(of_state)
                     .for_each(|(sum, size)| *sum += size);
-                (count, all) = (count + 1, all + bytes.len());
+                count += 1;
+                all.push(bytes.len());
                 if entity == USER
                     && let Ok(person) = serde_json::from_value(key.into())
                 {
@@ -65,7 +66,8 @@ impl Engine {
             }
             let mean = |sum: usize| (count > 0).then(|| sum as f64 / count as f64);
             if entity == USER {
-                costs.person_bytes = mean(all);
+                all.sort_unstable();
+                costs.person_bytes = all.get(all.len() / 2).map(|bytes| *bytes as f64);
             }
             sizes.push(sums.into_iter().map(mean).collect::<Vec<_>>());
         }

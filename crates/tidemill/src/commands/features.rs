@@ -129,7 +129,7 @@ fn told(report: &Value) -> String {
     let mut parts = vec![table(&header, &rows)];
     let person = match report["person_bytes"].as_f64() {
         Some(bytes) => format!(
-            "of a person {bytes:.0} bytes are stored on average ({} looked at); windows of one definition share their bytes",
+            "of a person {bytes:.0} bytes are stored in the median ({} looked at); windows of one definition share their bytes",
             report["persons"]
         ),
         None => "nothing is stored of anybody yet".to_owned(),

@@ -1,5 +1,6 @@
 //! What each command does.
 
+mod bench;
 mod dataset;
 mod dataset_text;
 mod decisions;
@@ -15,7 +16,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use crate::cli::{Cli, Command, DataArgs};
+use crate::cli::{BenchCommand, Cli, Command, DataArgs};
 use crate::client::Client;
 use crate::config::Config;
 use crate::demo;
@@ -29,6 +30,7 @@ pub async fn run(cli: &Cli) -> Result<()> {
         Command::Init(args) => files::init(args, output),
         Command::Check(args) => files::check(&args.project, output),
         Command::Config => files::config(&configure(cli, None, None)?, output),
+        Command::Bench(BenchCommand::Recommend(args)) => bench::recommend(args, output),
         Command::Serve(args) => {
             let config = configure(cli, args.data.as_deref(), args.listen.as_deref())?;
             serve::run(&config, args, output).await
@@ -65,6 +67,7 @@ async fn ask(client: &Client, command: &Command, output: Output) -> Result<()> {
         | Command::Check(_)
         | Command::Serve(_)
         | Command::Import(_)
+        | Command::Bench(_)
         | Command::Config => Ok(()),
     }
 }
@@ -103,6 +106,7 @@ fn data_of(command: &Command) -> &DataArgs {
         | Command::Check(_)
         | Command::Serve(_)
         | Command::Import(_)
+        | Command::Bench(_)
         | Command::Config => NONE,
     }
 }

@@ -9,6 +9,7 @@ use tidemill_learn::recommend::{
 };
 
 use super::split::Split;
+use crate::output::thousands;
 
 /// How deep rankings go.
 const DEPTHS: [usize; 2] = [10, 20];
@@ -24,17 +25,20 @@ struct Ranked {
 }
 
 /// Fits the default recommender and simple sources beside it, and measures them all.
-pub fn examine(split: &Split, seed: u64) -> Value {
+pub fn examine(split: &Split, seed: u64, say: &dyn Fn(&str)) -> Value {
     let recommender = Recommender {
         goal: split.goal,
         seed,
         ..Recommender::new(split.question)
     };
+    say("learning");
     let watch = Stopwatch::start();
     let fitted = recommender.fit(&split.train);
     let fit_seconds = watch.seconds();
+    say("asking");
     let exclude_seen = fitted.record().exclude_seen;
     let mut models = vec![blend(&fitted, split, fit_seconds)];
+    say("learning simple models to compare");
     models.push(simple("popular", split, exclude_seen, |data| {
         Box::new(Popular::default().fit(data))
     }));
@@ -50,8 +54,11 @@ pub fn examine(split: &Split, seed: u64) -> Value {
             |_| Box::new(ItemGraph::default().fit(&strong)),
         ));
     }
+    say("measuring");
     let all = graph_of(split);
     json!({
+        "result": result(&models[0], split),
+        "train_seconds": fit_seconds,
         "cases": split.cases.len(),
         "items": split.train.items(),
         "histories": split.train.histories(),
@@ -60,6 +67,20 @@ pub fn examine(split: &Split, seed: u64) -> Value {
         "record": fitted.record(),
         "models": models.iter().map(|model| measured(model, &models[0], split, &all)).collect::<Vec<_>>(),
     })
+}
+
+/// The metrics of the default as plain numbers.
+fn result(model: &Ranked, split: &Split) -> Value {
+    let mut result = serde_json::Map::new();
+    for k in DEPTHS {
+        for metric in RankingMetric::ALL {
+            let values = values(model, split, metric, k);
+            let name = metric.name().to_lowercase().replace(' ', "_");
+            let mean = values.iter().sum::<f64>() / values.len().max(1) as f64;
+            result.insert(format!("{name}@{k}"), json!(mean));
+        }
+    }
+    result.into()
 }
 
 fn strong_only(data: &Interactions, goal: f32) -> Interactions {
@@ -219,8 +240,52 @@ fn headline(question: Question) -> [&'static str; 2] {
     }
 }
 
-/// The table for people, with the published rows under ours.
-pub fn table(report: &Value, question: Question, published: &str) -> String {
+/// What is told to people: what was measured how, the table with the published rows under ours, what was chosen, and what it took.
+pub fn told(report: &Value, question: Question, published: &str) -> String {
+    let count = |name: &str| thousands(report[name].as_u64().unwrap_or(0));
+    let number = |name: &str| report[name].as_f64().unwrap_or(f64::NAN);
+    let mut kept = Vec::new();
+    let mut left_out = Vec::new();
+    for source in report["record"]["sources"].as_array().into_iter().flatten() {
+        let name = name_of(&source["parameters"]);
+        match source["kept"].as_bool() {
+            Some(true) => kept.push(name),
+            _ => left_out.push(name),
+        }
+    }
+    format!(
+        "{} signals of {} histories about {} items; {} cases, ranked over the whole catalogue.\n\n{}\n\n\
+         Blended: {}. Left out, since the blend is no worse without: {}.\n\
+         Chosen on {} cases held back from the training data. Learnt in {:.1} s; the whole took {:.1} s and {:.0} MiB at most.",
+        count("signals"),
+        count("histories"),
+        count("items"),
+        count("cases"),
+        table(report, question, published),
+        listed(&kept),
+        listed(&left_out),
+        thousands(report["record"]["cases"].as_u64().unwrap_or(0)),
+        number("train_seconds"),
+        number("seconds"),
+        number("memory_peak_mib"),
+    )
+}
+
+fn name_of(parameters: &Value) -> String {
+    let name = parameters["name"].as_str().or(parameters["kind"].as_str());
+    name.unwrap_or_default().replace('_', " ")
+}
+
+fn listed(names: &[String]) -> String {
+    if names.is_empty() {
+        "nothing".to_owned()
+    } else {
+        names.join("; ")
+    }
+}
+
+/// The table, with the published rows under ours.
+fn table(report: &Value, question: Question, published: &str) -> String {
     let metrics = headline(question);
     let mut lines = vec![format!(
         "| model | {} | 95 % | {} | 95 % | coverage | Gini | novelty, bits | diversity | training, s | a query, µs |",

@@ -7,19 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use tidemill_learn::recommend::{Case, Interactions, ItemIndex, Question, Signal};
 
-/// How a split is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// Lines of `user item item …`, in both files; items of the test file were taken by the same user.
-    Pairs,
-    /// Lines of `user item item …`, oldest first; the last item is the test. There is no test file.
-    Sequence,
-    /// Training: lines of `item item …`, one session each, in order of time. Test: `item item … TAB item`.
-    Session,
-    /// Training: `user,item,type,time` with a heading, time in seconds. Test: `user,item` with a heading. Types are weighed by
-    /// [`SIGNALS`]; the test is the strongest of them.
-    Events,
-}
+use crate::cli::SplitFormat;
 
 /// What a type of event says: a purchase more than a view. Others count as a view.
 pub const SIGNALS: [(&str, f32); 3] = [("view", 1.0), ("cart", 2.0), ("buy", 4.0)];
@@ -37,33 +25,53 @@ pub struct Split {
     pub goal: f32,
 }
 
-/// Reads a split.
+/// Reads a split, and says how it is written.
 ///
 /// # Errors
 /// When a file cannot be read, is not text, or a line is not of the format; with the number of the line.
-pub fn read(format: Format, train: &Path, test: Option<&Path>) -> Result<Split> {
+pub fn read(
+    format: Option<SplitFormat>,
+    train: &Path,
+    test: Option<&Path>,
+) -> Result<(Split, SplitFormat)> {
     let train_text = text(train)?;
-    let test_text = match (format, test) {
-        (Format::Sequence, None) => String::new(),
-        (Format::Sequence, Some(_)) => {
-            bail!("leave --test out: the last item of each sequence is the test")
-        }
-        (_, Some(test)) => text(test)?,
+    let test_text = test.map(text).transpose()?;
+    let format = format.unwrap_or_else(|| found_out(&train_text, test_text.as_deref()));
+    let test_text = match (format, test_text) {
+        // the whole sequences are often given as both
+        (SplitFormat::Sequence, Some(test_text)) if test_text == train_text => None,
+        (SplitFormat::Sequence, test_text) => test_text,
         (_, None) => bail!("name the test's file with --test"),
+        (_, test_text) => test_text,
     };
+    let test_text = test_text.as_deref();
     let split = match format {
-        Format::Pairs => pairs(&train_text, &test_text),
-        Format::Sequence => sequences(&train_text),
-        Format::Session => sessions(&train_text, &test_text),
-        Format::Events => events(&train_text, &test_text),
+        SplitFormat::Pairs => pairs(&train_text, test_text.unwrap_or_default()),
+        SplitFormat::Sequence => sequences(&train_text, test_text),
+        SplitFormat::Session => sessions(&train_text, test_text.unwrap_or_default()),
+        SplitFormat::Events => events(&train_text, test_text.unwrap_or_default()),
     }?;
     if split.train.is_empty() || split.cases.is_empty() {
         bail!(
-            "find something to learn from and something to ask in {}",
+            "there is nothing to learn from or nothing to ask in {}: is it written as {format:?}? (--format)",
             train.display()
         );
     }
-    Ok(split)
+    Ok((split, format))
+}
+
+/// How files are written that do not say it.
+fn found_out(train: &str, test: Option<&str>) -> SplitFormat {
+    let first = train.lines().next().unwrap_or_default();
+    match test {
+        _ if first.split(',').count() >= 4 => SplitFormat::Events,
+        None => SplitFormat::Sequence,
+        Some(test) if test == train => SplitFormat::Sequence,
+        Some(test) if test.lines().next().is_some_and(|line| line.contains('\t')) => {
+            SplitFormat::Session
+        }
+        Some(_) => SplitFormat::Pairs,
+    }
 }
 
 fn text(path: &Path) -> Result<String> {
@@ -127,20 +135,30 @@ fn pairs(train: &str, test: &str) -> Result<Split> {
     })
 }
 
-fn sequences(text: &str) -> Result<Split> {
+/// Without a test of their own, sequences are learnt from but for their last items, which are asked for.
+fn sequences(train: &str, test: Option<&str>) -> Result<Split> {
     let mut names = Names::default();
     let mut data = Interactions::builder();
     let mut cases = Vec::new();
-    for line in text.lines() {
+    let mut ask = |items: &[ItemIndex]| {
+        if let Some((target, before)) = items.split_last() {
+            cases.push(Case {
+                history: plain(before),
+                targets: vec![*target],
+            });
+        }
+    };
+    for line in train.lines() {
         let items = names.items(line.split_whitespace().skip(1));
-        let Some((target, before)) = items.split_last() else {
-            continue;
-        };
-        data.push(plain(before));
-        cases.push(Case {
-            history: plain(before),
-            targets: vec![*target],
-        });
+        if test.is_none() {
+            ask(&items);
+            data.push(plain(&items[..items.len().saturating_sub(1)]));
+        } else {
+            data.push(plain(&items));
+        }
+    }
+    for line in test.into_iter().flat_map(str::lines) {
+        ask(&names.items(line.split_whitespace().skip(1)));
     }
     Ok(Split {
         train: data.build(names.0.len()),
@@ -266,9 +284,28 @@ mod tests {
 
     #[test]
     fn the_last_item_of_a_sequence_is_not_learnt_from() {
-        let split = sequences("u a b c\n").unwrap();
+        let split = sequences("u a b c\n", None).unwrap();
         assert_eq!(split.train.history(0), plain(&[0, 1]));
         assert_eq!((split.train.items(), split.cases[0].targets[0]), (3, 2));
+        let split = sequences("u a b c\n", Some("v c d\n")).unwrap();
+        assert_eq!(split.train.history(0), plain(&[0, 1, 2]));
+        assert_eq!((split.cases.len(), split.cases[0].targets[0]), (1, 3));
+    }
+
+    #[test]
+    fn formats_are_found_out() {
+        let check = |train: &str, test: Option<&str>, expected: SplitFormat| {
+            assert_eq!(found_out(train, test), expected, "{train:?} {test:?}");
+        };
+        check("u a b\n", None, SplitFormat::Sequence);
+        check("u a b\n", Some("u a b\n"), SplitFormat::Sequence);
+        check("u a b\n", Some("u c\n"), SplitFormat::Pairs);
+        check("a b c\n", Some("a b\tc\n"), SplitFormat::Session);
+        check(
+            "user,item,type,time\n",
+            Some("user,item\n"),
+            SplitFormat::Events,
+        );
     }
 
     #[test]
