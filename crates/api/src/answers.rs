@@ -93,6 +93,12 @@ fn answer(
     request: &PredictRequest,
 ) -> Result<Prediction, Problem> {
     let (prediction, answering) = project.answerer.predict(model, request)?;
+    count(app, project, model, answering);
+    Ok(prediction)
+}
+
+/// Counts an answer.
+pub(crate) fn count(app: &App, project: &ProjectLoop, model: &ModelName, answering: Answering) {
     let Answering {
         latency_us,
         fallback,
@@ -108,7 +114,6 @@ fn answer(
         &counted,
         latency_us,
     );
-    Ok(prediction)
 }
 
 impl From<ServeError> for Problem {
@@ -118,6 +123,19 @@ impl From<ServeError> for Problem {
                 Self::new(ErrorCode::UnknownModel, error.to_string()).field("model")
             }
             ServeError::Nobody => nobody(),
+            ServeError::TooMany { field, .. } => {
+                Self::new(ErrorCode::TooManyEvents, error.to_string()).field(field)
+            }
+            ServeError::BadExpression {
+                field,
+                message,
+                hint,
+            } => Self::new(ErrorCode::BadExpression, message)
+                .field(field)
+                .hint(hint),
+            ServeError::UnknownDecision(_) => {
+                Self::new(ErrorCode::UnknownDecision, error.to_string()).field("after")
+            }
             ServeError::Features(error) => error.into(),
             ServeError::Log(error) => Self::store(&error),
         }
@@ -156,6 +174,8 @@ struct DecisionLine {
     score: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     label: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    items: Vec<String>,
     latency_us: u64,
 }
 
@@ -172,6 +192,7 @@ impl From<Decision> for DecisionLine {
             moment: decision.moment,
             score: decision.answer.score,
             label: decision.answer.label,
+            items: decision.items.into_iter().map(|shown| shown.item).collect(),
             latency_us: decision.latency_us,
         }
     }

@@ -69,14 +69,15 @@ impl Caller {
 
     /// A model of the project.
     pub(crate) fn model(&self, name: &str) -> Result<ModelName, Problem> {
-        let models = &self.project.project.models;
-        let known = name
-            .parse()
-            .ok()
-            .filter(|name: &ModelName| models.contains_key(name));
+        let project = &self.project.project;
+        let is_known = |name: &ModelName| {
+            project.models.contains_key(name) || project.recommenders.contains_key(name)
+        };
+        let known = name.parse().ok().filter(is_known);
         known.ok_or_else(|| {
             let shown: String = name.chars().take(64).collect();
-            let meant = did_you_mean(&shown, models.keys().map(ModelName::as_str));
+            let names = project.models.keys().chain(project.recommenders.keys());
+            let meant = did_you_mean(&shown, names.map(ModelName::as_str));
             Problem::new(
                 ErrorCode::UnknownModel,
                 format!("the project has no model '{shown}'"),

@@ -29,6 +29,7 @@ mod models;
 mod page;
 mod people;
 mod problem;
+mod recommend;
 mod routes;
 mod server;
 

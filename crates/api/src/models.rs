@@ -27,7 +27,8 @@ pub(crate) async fn list(
 ) -> Result<Json<Value>, Problem> {
     let read = move || async move {
         let mut models = Vec::new();
-        for model in caller.project.project.models.keys() {
+        let project = &caller.project.project;
+        for model in project.models.keys().chain(project.recommenders.keys()) {
             models.push(caller.project.model_status(model).await?);
         }
         Ok(models)

@@ -68,6 +68,9 @@ error_codes! {
     /// A batch with too many events, items or entities.
     TooManyEvents = "too_many_events", BAD_REQUEST, "The batch has too many entries",
         "send several smaller batches";
+    /// A filter, a boost or a share of a request is wrong.
+    BadExpression = "bad_expression", BAD_REQUEST, "A part of the question cannot be understood",
+        "the detail says what is wrong with it; docs/recommend.md has examples";
     /// More bytes than are accepted.
     TooLarge = "too_large", PAYLOAD_TOO_LARGE, "The body is too large",
         "send smaller bodies; the limits are in docs/api.md";

@@ -16,7 +16,7 @@ use crate::body::Received;
 use crate::events::TRACKING;
 use crate::gate::{self, Access, BodySize, Caller, Gate};
 use crate::problem::{ErrorCode, Problem};
-use crate::{admin, answers, datasets, events, features, health, items, models, people};
+use crate::{admin, answers, datasets, events, features, health, items, models, people, recommend};
 
 /// Under which route requests are counted that met none.
 const NO_ROUTE: &str = "(none)";
@@ -94,6 +94,19 @@ pub fn routes() -> Vec<Route> {
             answers::predict_batch,
         )
         .body(BodySize::PredictBatch),
+        Route::new(
+            Method::POST,
+            "/v1/recommend/{model}",
+            READ,
+            recommend::recommend,
+        ),
+        Route::new(Method::POST, "/v1/rank/{model}", READ, recommend::rank),
+        Route::new(
+            Method::GET,
+            "/v1/similar/{model}/{item}",
+            READ,
+            recommend::similar,
+        ),
         Route::new(Method::GET, "/v1/decisions", READ, answers::decisions),
         Route::new(Method::GET, "/v1/decisions/{id}", READ, answers::decision),
         Route::new(Method::GET, "/v1/users/{id}", READ, people::get),

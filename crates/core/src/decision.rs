@@ -35,8 +35,40 @@ pub struct Decision {
     pub context: Map<String, Value>,
     /// The answer.
     pub answer: Answer,
+    /// What was recommended, in this order; empty for other kinds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub items: Vec<ShownItem>,
+    /// The best ones that it was chosen from, best first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub candidates: Vec<ScoredItem>,
+    /// The decision whose list this one goes on with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<DecisionId>,
     /// How long the answer took, in microseconds.
     pub latency_us: u64,
+}
+
+/// An item in a list that was recommended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ShownItem {
+    /// The item.
+    pub item: String,
+    /// Its log-odds; 0 where nothing is known.
+    pub score: f64,
+    /// With which probability it stood here, given those before it.
+    pub propensity: f64,
+    /// Whether it was drawn at random, or is new, rather than the best.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub explored: bool,
+}
+
+/// An item that could have been recommended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ScoredItem {
+    /// The item.
+    pub item: String,
+    /// Its log-odds.
+    pub score: f64,
 }
 
 /// The answer of a predict model.

@@ -48,6 +48,8 @@ pub struct ConsistencyReport {
 pub enum LeftOut {
     /// A fallback answered, without features.
     Fallback,
+    /// It recommends, from what was taken and not from features.
+    NoFeatures,
     /// It is not in the sample.
     NotSampled,
     /// Its version reads features that were defined otherwise.
@@ -171,6 +173,10 @@ impl ProjectLoop {
                     *report.left_out.entry(LeftOut::Fallback).or_insert(0) += 1;
                     continue;
                 };
+                if self.is_recommender(&value.model) {
+                    *report.left_out.entry(LeftOut::NoFeatures).or_insert(0) += 1;
+                    continue;
+                }
                 if !is_in_share(value.id, share) {
                     *report.left_out.entry(LeftOut::NotSampled).or_insert(0) += 1;
                     continue;

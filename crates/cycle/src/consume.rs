@@ -33,12 +33,16 @@ impl ProjectLoop {
     pub(crate) fn step(&self) -> Result<usize, CycleError> {
         let mut feeding = self.feeding.lock();
         let engine = self.engine();
-        let after = engine.applied().min(self.joiner.cursor().offset);
+        let before = engine.applied();
+        let after = before.min(self.joiner.cursor().offset);
         let events = self
             .stores
             .log
             .read(&self.project.name, after, CONSUME_EVENTS)?;
         engine.apply(&events)?;
+        for logged in events.iter().filter(|logged| logged.offset > before) {
+            self.catalogue.apply(&logged.event);
+        }
         self.join(&events)?;
         self.applied.send_replace(engine.applied());
         feeding.uncommitted += events.len();

@@ -20,6 +20,7 @@ pub mod land;
 pub mod project_loop;
 pub mod promote;
 pub mod quality;
+pub mod recommend;
 pub mod run;
 pub mod schedule;
 pub mod service;

@@ -12,6 +12,7 @@ use tidemill_core::{Clock, ModelName, Offset, Span, Timestamp};
 use tidemill_features::{Engine, EngineOptions, FeatureError, FeatureSet, Rebuild, suggest};
 use tidemill_monitor::quality::LiveQuality;
 use tidemill_monitor::{Metrics, MonitorError, OutcomeJoiner};
+use tidemill_serve::recommend::{Catalogue, Rulebook};
 use tidemill_serve::{Answerer, DecisionLog, PackageError, Registry};
 use tidemill_store::{LoggedEvent, StoreError, Stores};
 use tokio::runtime::Handle;
@@ -142,6 +143,8 @@ pub struct ProjectLoop {
     pub answerer: Answerer,
     /// Versions in memory.
     pub registry: Arc<Registry>,
+    /// The items as they are now.
+    pub(crate) catalogue: Arc<Catalogue>,
     /// Every answer.
     pub decisions: Arc<DecisionLog>,
     /// Joins outcomes.
@@ -198,9 +201,11 @@ impl ProjectLoop {
             stores.state.clone(),
         )?);
         let joiner = OutcomeJoiner::open(&project, stores.state.clone())?;
+        let catalogue = Arc::new(Catalogue::of(engine.load().items()?));
         let answerer = Answerer::new(
             engine.clone(),
             registry.clone(),
+            (catalogue.clone(), project.items.clone()),
             decisions.clone(),
             clock.clone(),
             random,
@@ -213,6 +218,7 @@ impl ProjectLoop {
             clock,
             answerer,
             registry,
+            catalogue,
             decisions,
             joiner,
             metrics,
@@ -389,6 +395,9 @@ async fn open_engine(
     let set = FeatureSet::compile(project, &definitions)?;
     for model in project.models.values() {
         set.select(model)?;
+    }
+    for model in project.recommenders.values() {
+        Rulebook::compile(project, model, &set)?;
     }
     let (state, engine_options) = (stores.state.clone(), engine_options(options));
     match Engine::open(project, set.clone(), state.clone(), engine_options) {

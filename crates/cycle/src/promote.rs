@@ -1,6 +1,8 @@
 //! Changing which version answers: by the gate, or by a person, always with an entry in the audit log.
 
 use tidemill_core::ModelName;
+use tidemill_serve::recommend::RecommendSlot;
+use tidemill_serve::registry::Slot;
 use tidemill_store::catalog::AuditEntry;
 
 use crate::project_loop::{CycleError, ProjectLoop};
@@ -24,7 +26,7 @@ impl ProjectLoop {
         reason: &str,
         override_gate: bool,
     ) -> Result<(), CycleError> {
-        self.slot(model)?;
+        self.check_model(model)?;
         let version = self.version(model, number).await?;
         if !version.passed && !override_gate {
             return Err(CycleError::NotAllowed(format!(
@@ -55,7 +57,7 @@ impl ProjectLoop {
         actor: &str,
         reason: &str,
     ) -> Result<Option<u32>, CycleError> {
-        self.slot(model)?;
+        self.check_model(model)?;
         let history = self
             .stores
             .catalog
@@ -76,6 +78,17 @@ impl ProjectLoop {
         Ok(earlier)
     }
 
+    /// That there is such a model, of any kind.
+    ///
+    /// # Errors
+    /// When there is none with that name.
+    pub(crate) fn check_model(&self, model: &ModelName) -> Result<(), CycleError> {
+        if self.is_recommender(model) {
+            return Ok(());
+        }
+        self.slot(model).map(drop)
+    }
+
     pub(crate) async fn change_champion(
         &self,
         model: &ModelName,
@@ -84,7 +97,9 @@ impl ProjectLoop {
         action: &str,
         reason: &str,
     ) -> Result<(), CycleError> {
-        let before = self.slot(model)?.champion();
+        let recommender = self.registry.recommender(model);
+        let before = recommender.map(RecommendSlot::champion);
+        let predicting = self.registry.slot(model).map(Slot::champion);
         // activating proves the artifact first: the catalog never names a champion that cannot answer
         self.activate(model, number).await?;
         let subject = number.map_or_else(
@@ -105,7 +120,12 @@ impl ProjectLoop {
             .set_champion(&self.project.name, model, number, audit)
             .await;
         if recorded.is_err() {
-            self.slot(model)?.set_champion(before);
+            if let (Some(slot), Some(before)) = (recommender, before) {
+                slot.set_champion(before);
+            }
+            if let (Some(slot), Some(before)) = (self.registry.slot(model), predicting) {
+                slot.set_champion(before);
+            }
         }
         Ok(recorded?)
     }

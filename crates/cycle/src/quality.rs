@@ -11,11 +11,13 @@ use tidemill_evaluate::report::MetricValue;
 use tidemill_learn::Task;
 use tidemill_monitor::quality::{LiveQuality, LiveRows, Period, live_quality};
 use tidemill_serve::Package;
+use tidemill_serve::recommend::RecommendSlot;
 use tidemill_store::catalog::Run;
 
 use crate::examine::{metric_of, task_kind};
 use crate::fit::entity_hash;
 use crate::project_loop::{CycleError, ProjectLoop};
+use crate::recommend::METRIC_NAME;
 use crate::run::RunDetail;
 
 /// The period over which a model's status shows its live quality.
@@ -33,22 +35,33 @@ pub struct ModelStatus {
     pub model: ModelName,
     /// The question in words.
     pub question: Option<String>,
-    /// `binary`, `regression` or `multiclass`.
+    /// `binary`, `regression`, `multiclass` or `recommend`.
     pub kind: &'static str,
     /// The version that answers.
     pub champion: Option<u32>,
-    /// What answers where no version does.
-    pub fallback: Answer,
+    /// What answers where no version does; of models that recommend it is what everybody takes.
+    pub fallback: Option<Answer>,
     /// The metric that versions are compared by.
     pub metric: String,
     /// What the champion's examination promised.
-    pub promised: Option<MetricValue>,
+    pub promised: Option<Promised>,
     /// What the newest answers with certain outcomes were worth: those of 30 days.
     pub live: Option<LiveQuality>,
     /// The newest run.
     pub last_run: Option<Run>,
     /// When its schedule trains it next.
     pub next_run: Option<Timestamp>,
+}
+
+/// What the examination of a version promised.
+#[derive(Debug, Clone, Serialize)]
+pub struct Promised {
+    /// The metric.
+    pub metric: String,
+    /// Its value.
+    pub value: Option<f64>,
+    /// Its 95 % interval.
+    pub interval: Option<(f64, f64)>,
 }
 
 impl ProjectLoop {
@@ -102,11 +115,21 @@ impl ProjectLoop {
     /// # Errors
     /// When there is no such model or a store fails.
     pub async fn model_status(&self, model: &ModelName) -> Result<ModelStatus, CycleError> {
+        if let Some(slot) = self.registry.recommender(model) {
+            return self.recommender_status(slot).await;
+        }
         let slot = self.slot(model)?;
         let metric = metric_of(&slot.model, &slot.task)?;
         let champion = slot.champion().map(|champion| champion.number);
         let promised = match champion {
-            Some(number) => self.promised(model, number).await?,
+            Some(number) => self
+                .promised(model, number)
+                .await?
+                .map(|promised| Promised {
+                    metric: promised.metric.name().to_owned(),
+                    value: promised.value,
+                    interval: promised.interval,
+                }),
             None => None,
         };
         let until = self.clock.now() - slot.model.target.within();
@@ -125,12 +148,42 @@ impl ProjectLoop {
                 Task::Multiclass { .. } => "multiclass",
             },
             champion,
-            fallback: (*slot.fallback()).clone(),
+            fallback: Some((*slot.fallback()).clone()),
             metric: metric.name().to_owned(),
             promised,
             live: (live.answers + live.fallbacks > 0).then_some(live),
             last_run: runs.into_iter().next(),
             next_run: self.next_run(model)?,
+        })
+    }
+
+    async fn recommender_status(&self, slot: &RecommendSlot) -> Result<ModelStatus, CycleError> {
+        let model = &slot.model.name;
+        let champion = slot.champion().map(|champion| champion.number);
+        let promised = match champion {
+            Some(number) => self.recommend_promised(model, number).await?,
+            None => None,
+        };
+        let runs = self
+            .stores
+            .catalog
+            .runs(&self.project.name, Some(model), None, 1)
+            .await?;
+        Ok(ModelStatus {
+            model: model.clone(),
+            question: slot.model.question.clone(),
+            kind: "recommend",
+            champion,
+            fallback: None,
+            metric: METRIC_NAME.to_owned(),
+            promised: promised.map(|promised| Promised {
+                metric: METRIC_NAME.to_owned(),
+                value: promised.value,
+                interval: promised.interval,
+            }),
+            live: None,
+            last_run: runs.into_iter().next(),
+            next_run: self.next_recommend_run(&slot.model)?,
         })
     }
 

@@ -116,7 +116,7 @@ impl ProjectLoop {
         actor: &str,
     ) -> Result<Vec<Run>, CycleError> {
         for model in models {
-            self.slot(model)?;
+            self.check_model(model)?;
         }
         let (this, models) = (self.clone(), models.to_vec());
         let (trigger, actor) = (trigger.to_owned(), actor.to_owned());
@@ -132,6 +132,17 @@ impl ProjectLoop {
     ) -> Result<Vec<Run>, CycleError> {
         let _one_at_a_time = self.running.lock().await;
         let now = self.clock.now();
+        let is_recommender = |model: &&ModelName| self.is_recommender(model);
+        let (recommenders, models): (Vec<&ModelName>, Vec<&ModelName>) =
+            models.iter().partition(is_recommender);
+        let models: &[ModelName] = &models.into_iter().cloned().collect::<Vec<_>>();
+        let mut recommended = Vec::new();
+        for model in recommenders {
+            recommended.push(self.train_recommender(model, trigger, actor).await?);
+        }
+        if models.is_empty() {
+            return Ok(recommended);
+        }
         let mut runs = Vec::new();
         for model in models {
             runs.push(self.begin(model, trigger, now).await?);
@@ -152,6 +163,7 @@ impl ProjectLoop {
                 }
             }
         }
+        runs.extend(recommended);
         Ok(runs)
     }
 

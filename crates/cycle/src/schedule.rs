@@ -47,6 +47,9 @@ impl ProjectLoop {
         }
         drop(engine);
         let mut runs = Vec::new();
+        for (model, trigger) in self.recommenders_due()? {
+            runs.extend(self.train(&[model], trigger, SYSTEM).await?);
+        }
         for (trigger, models) in triggered {
             runs.extend(self.train(&models, trigger.as_str(), SYSTEM).await?);
         }

@@ -30,6 +30,9 @@ pub struct ModelState {
     pub definition: Option<String>,
     /// How many targets were certain when it began.
     pub last_targets: u64,
+    /// Of a model that recommends: what everybody takes, as the newest run found it, best first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub popular: Vec<String>,
     /// Observations so far at the end of recent days: (day since the epoch, count), oldest first.
     pub observed: Vec<(i64, u64)>,
 }
@@ -159,6 +162,25 @@ impl ProjectLoop {
                 slot.set_champion(None);
             }
         }
+        for slot in self.registry.recommenders() {
+            let model = &slot.model.name;
+            let popular = self.model_state(model)?.popular;
+            slot.set_popular(
+                popular
+                    .iter()
+                    .map(|item| Arc::from(item.as_str()))
+                    .collect(),
+            );
+            let number = self
+                .stores
+                .catalog
+                .champion(&self.project.name, model)
+                .await?;
+            if let Err(error) = self.activate_recommender(slot, number).await {
+                tracing::error!(%model, error = %error, "the champion cannot be loaded: what everybody takes is recommended");
+                slot.set_champion(None);
+            }
+        }
         Ok(())
     }
 
@@ -168,6 +190,9 @@ impl ProjectLoop {
         model: &ModelName,
         number: Option<u32>,
     ) -> Result<(), CycleError> {
+        if let Some(slot) = self.registry.recommender(model) {
+            return self.activate_recommender(slot, number).await;
+        }
         let slot = self.slot(model)?;
         let champion = match number {
             Some(number) => {
@@ -218,7 +243,7 @@ impl ProjectLoop {
             outcome: None,
         };
         let decision = &explanation.decision;
-        if let Some(number) = decision.version {
+        if let (Some(number), false) = (decision.version, self.is_recommender(&decision.model)) {
             let package = self.package(&decision.model, number).await?;
             explanation.features = NamedFeature::row(&package.columns, &decision.features);
             explanation.reasons = package.reasons(&decision.features, REASONS_MAX);

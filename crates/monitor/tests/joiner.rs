@@ -142,6 +142,9 @@ impl World {
                     _ => Vec::new(),
                 },
             },
+            items: Vec::new(),
+            candidates: Vec::new(),
+            after: None,
             latency_us: 1,
         };
         self.decisions.push(Sequenced { sequence, value });

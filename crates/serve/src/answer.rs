@@ -8,12 +8,14 @@ use serde_json::{Map, Value};
 use tidemill_core::clock::Stopwatch;
 use tidemill_core::decision::{Answer, ClassProbability, Fallback};
 use tidemill_core::event::PersonKey;
+use tidemill_core::project::ItemDeclaration;
 use tidemill_core::{Clock, Decision, DecisionId, ModelName};
 use tidemill_features::Engine;
 use tidemill_learn::{Reason, Task};
 use tidemill_store::StoreError;
 
 use crate::decision_log::DecisionLog;
+use crate::recommend::Catalogue;
 use crate::registry::{Champion, Registry, Slot};
 
 /// How many reasons an answer carries when it is asked for them without a number.
@@ -31,6 +33,29 @@ pub enum ServeError {
     /// The features could not be read.
     #[error("read the features")]
     Features(#[source] tidemill_features::FeatureError),
+    /// More was sent than is accepted.
+    #[error("'{field}' has {found}, at most {most} are accepted")]
+    TooMany {
+        /// Of what.
+        field: &'static str,
+        /// How many.
+        found: usize,
+        /// At most.
+        most: usize,
+    },
+    /// An expression or a number of the request is wrong.
+    #[error("{message}")]
+    BadExpression {
+        /// Which part of the request.
+        field: &'static str,
+        /// What is wrong.
+        message: String,
+        /// What to do.
+        hint: Option<String>,
+    },
+    /// The list that this one should go on with is not known, or not any more.
+    #[error("there is no decision {0}")]
+    UnknownDecision(DecisionId),
     /// The decision could not be logged.
     #[error("log the decision")]
     Log(#[source] StoreError),
@@ -108,10 +133,12 @@ pub struct Answering {
 
 /// Answers the questions of one project.
 pub struct Answerer {
-    engine: Arc<ArcSwap<Engine>>,
-    registry: Arc<Registry>,
-    decisions: Arc<DecisionLog>,
-    clock: Arc<dyn Clock>,
+    pub(crate) engine: Arc<ArcSwap<Engine>>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) catalogue: Arc<Catalogue>,
+    pub(crate) items: Option<ItemDeclaration>,
+    pub(crate) decisions: Arc<DecisionLog>,
+    pub(crate) clock: Arc<dyn Clock>,
     random: Box<dyn Fn() -> [u8; 10] + Send + Sync>,
 }
 
@@ -120,6 +147,7 @@ impl Answerer {
     pub fn new(
         engine: Arc<ArcSwap<Engine>>,
         registry: Arc<Registry>,
+        (catalogue, items): (Arc<Catalogue>, Option<ItemDeclaration>),
         decisions: Arc<DecisionLog>,
         clock: Arc<dyn Clock>,
         random: Box<dyn Fn() -> [u8; 10] + Send + Sync>,
@@ -127,6 +155,8 @@ impl Answerer {
         Self {
             engine,
             registry,
+            catalogue,
+            items,
             decisions,
             clock,
             random,
@@ -203,6 +233,9 @@ impl Answerer {
             features: Vec::new(),
             context: context.clone(),
             answer: (*slot.fallback()).clone(),
+            items: Vec::new(),
+            candidates: Vec::new(),
+            after: None,
             latency_us: 0,
         };
         let Some(champion) = champion else {

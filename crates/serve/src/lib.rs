@@ -8,6 +8,7 @@
 pub mod answer;
 pub mod decision_log;
 pub mod package;
+pub mod recommend;
 pub mod registry;
 
 pub use answer::{Answerer, Answering, PredictRequest, Prediction, ServeError};

@@ -20,6 +20,9 @@ pub enum PackageError {
     /// The bytes are not a package.
     #[error("read the packaged model")]
     Unreadable(#[source] serde_json::Error),
+    /// The bytes are not a packaged recommender.
+    #[error("read the packaged model: {0}")]
+    Damaged(String),
     /// Written by a newer version.
     #[error("the packaged model has format {found}, this version reads up to {PACKAGE_FORMAT}")]
     Newer {

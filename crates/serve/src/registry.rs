@@ -11,6 +11,7 @@ use tidemill_features::{Engine, ModelFeatures};
 use tidemill_learn::Task;
 
 use crate::package::{Package, ignorance, task_of};
+use crate::recommend::RecommendSlot;
 
 /// The version that answers, with what it needs to.
 pub struct Champion {
@@ -60,6 +61,7 @@ impl Slot {
 /// The models of one project. Models come and go with the project file, so the set itself never changes.
 pub struct Registry {
     slots: BTreeMap<ModelName, Slot>,
+    recommenders: BTreeMap<ModelName, RecommendSlot>,
 }
 
 impl Registry {
@@ -81,15 +83,30 @@ impl Registry {
                 .iter()
                 .map(|(name, model)| (name.clone(), slot(model)))
                 .collect(),
+            recommenders: project
+                .recommenders
+                .iter()
+                .map(|(name, model)| (name.clone(), RecommendSlot::new(model)))
+                .collect(),
         }
     }
 
-    /// A model.
+    /// A model that recommends.
+    pub fn recommender(&self, model: &ModelName) -> Option<&RecommendSlot> {
+        self.recommenders.get(model)
+    }
+
+    /// All models that recommend, in the order of their names.
+    pub fn recommenders(&self) -> impl Iterator<Item = &RecommendSlot> {
+        self.recommenders.values()
+    }
+
+    /// A model that predicts.
     pub fn slot(&self, model: &ModelName) -> Option<&Slot> {
         self.slots.get(model)
     }
 
-    /// All models in the order of their names.
+    /// All models that predict, in the order of their names.
     pub fn slots(&self) -> impl Iterator<Item = &Slot> {
         self.slots.values()
     }

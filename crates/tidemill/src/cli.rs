@@ -74,6 +74,11 @@ pub enum Command {
         after_help = "Example:\n  tidemill predict will_return --user 17850 --project shop.toml"
     )]
     Predict(PredictArgs),
+    /// Ask a model which items are for a person or a session, or go with an item.
+    #[command(
+        after_help = "Examples:\n  tidemill recommend for_you --user 17850 --project shop.toml\n  tidemill recommend for_you --session 85123A,22423 --filter \"item.price < 5\"\n  tidemill recommend for_you --similar 85123A"
+    )]
+    Recommend(RecommendArgs),
     /// Show the newest decisions, or everything about one.
     Decisions(DecisionsArgs),
     /// Let a version answer from now on.
@@ -351,6 +356,40 @@ pub struct PredictArgs {
     /// The person, by an anonymous id.
     #[arg(long)]
     pub anonymous_id: Option<String>,
+    /// Where the data are.
+    #[command(flatten)]
+    pub data: DataArgs,
+}
+
+/// Arguments of `recommend`.
+#[derive(Debug, Args)]
+pub struct RecommendArgs {
+    /// The model.
+    pub model: String,
+    /// The person, by the id that the product knows them by.
+    #[arg(long)]
+    pub user: Option<String>,
+    /// The person, by an anonymous id.
+    #[arg(long)]
+    pub anonymous_id: Option<String>,
+    /// What was looked at just now, oldest first.
+    #[arg(long, value_delimiter = ',', value_name = "ITEM,…")]
+    pub session: Vec<String>,
+    /// Items that go with this one, for nobody in particular.
+    #[arg(long, value_name = "ITEM", conflicts_with_all = ["user", "anonymous_id", "session", "filter", "exclude", "diversity"])]
+    pub similar: Option<String>,
+    /// How many items.
+    #[arg(long, default_value_t = 10)]
+    pub limit: u32,
+    /// Items that are not wanted.
+    #[arg(long, value_delimiter = ',', value_name = "ITEM,…")]
+    pub exclude: Vec<String>,
+    /// What may be shown: SQL over item.…, user.…, request.…, seen, now.
+    #[arg(long, value_name = "SQL")]
+    pub filter: Option<String>,
+    /// From 0, the best ones, to 1, those that are least alike.
+    #[arg(long)]
+    pub diversity: Option<f64>,
     /// Where the data are.
     #[command(flatten)]
     pub data: DataArgs,

@@ -9,6 +9,7 @@ mod operation;
 mod parse;
 mod problem;
 mod reader;
+mod recommend;
 mod schema;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ use crate::time::Span;
 
 pub use operation::{Operation, ValueUse};
 pub use problem::{Problem, ProjectError, did_you_mean};
+pub use recommend::RecommendModel;
 pub use schema::{PropertyRule, PropertyType, SchemaViolation};
 
 /// A parsed project file.
@@ -42,8 +44,10 @@ pub struct Project {
     pub sources: BTreeMap<String, Source>,
     /// Declared features, in the order of the file. Empty means: suggest from the events that were seen.
     pub features: Vec<FeatureDefinition>,
-    /// The models, by name.
+    /// The models that predict, by name.
     pub models: BTreeMap<ModelName, PredictModel>,
+    /// The models that recommend, by name; no two models have the same.
+    pub recommenders: BTreeMap<ModelName, RecommendModel>,
     /// The text that it was parsed from.
     pub text: String,
 }

@@ -7,6 +7,7 @@ use toml::de::DeTable;
 use super::features::{Declared, read_features};
 use super::problem::{Problem, ProjectError, did_you_mean};
 use super::reader::{Entry, Source as Text, Table};
+use super::recommend::{RecommendModel, read_recommend};
 use super::{
     GateRules, ItemDeclaration, Located, Observe, PredictModel, Project, ProjectLimits,
     PropertyRule, Retrain, Sample, Source, SourceFormat, Target, Training,
@@ -112,7 +113,7 @@ fn read_project(source: &Text<'_>, mut root: Table<'_, '_>, text: &str) -> Optio
             )
         })
         .unwrap_or_default();
-    let models = read_models(source, root.get("models"));
+    let (models, recommenders) = read_models(source, root.get("models"), items.is_some());
     root.finish();
     Some(Project {
         name: name?,
@@ -124,6 +125,7 @@ fn read_project(source: &Text<'_>, mut root: Table<'_, '_>, text: &str) -> Optio
         sources,
         features,
         models,
+        recommenders,
         text: text.to_owned(),
     })
 }
@@ -236,10 +238,14 @@ fn read_source(mut table: Table<'_, '_>) -> Option<Source> {
 fn read_models(
     source: &Text<'_>,
     entry: Option<Entry<'_, '_>>,
-) -> BTreeMap<ModelName, PredictModel> {
-    let mut models = BTreeMap::new();
+    has_items: bool,
+) -> (
+    BTreeMap<ModelName, PredictModel>,
+    BTreeMap<ModelName, RecommendModel>,
+) {
+    let (mut models, mut recommenders) = (BTreeMap::new(), BTreeMap::new());
     let Some(table) = entry.and_then(|entry| entry.table()) else {
-        return models;
+        return (models, recommenders);
     };
     for (name, entry) in table.entries() {
         let parsed = name.parse::<ModelName>();
@@ -247,40 +253,60 @@ fn read_models(
             source.problem(entry.line, &entry.place, error, None);
         }
         let table = entry.table();
-        if let (Ok(name), Some(table)) = (parsed, table)
-            && let Some(model) = read_model(name.clone(), table)
-        {
-            models.insert(name, model);
+        let (Ok(name), Some(mut table)) = (parsed, table) else {
+            continue;
+        };
+        match read_kind(&mut table) {
+            Some(Kind::Predict) => {
+                models.extend(read_model(name.clone(), table).map(|model| (name, model)));
+            }
+            Some(Kind::Recommend) => {
+                let model = read_recommend(name.clone(), table, has_items);
+                recommenders.extend(model.map(|model| (name, model)));
+            }
+            None => {}
         }
     }
-    if models.len() > ProjectLimits::MODELS_MAX {
+    if models.len() + recommenders.len() > ProjectLimits::MODELS_MAX {
         table.problem(
             format!("more than {} models", ProjectLimits::MODELS_MAX),
             None,
         );
     }
-    models
+    (models, recommenders)
 }
 
-/// Kinds that the design names and this version does not build yet.
-const LATER_KINDS: [&str; 4] = ["recommend", "optimise", "score", "external"];
+/// The kinds of models that are built.
+enum Kind {
+    Predict,
+    Recommend,
+}
 
-fn read_model(name: ModelName, mut table: Table<'_, '_>) -> Option<PredictModel> {
+const KINDS: [&str; 2] = ["predict", "recommend"];
+/// Kinds that the design names and this version does not build yet.
+const LATER_KINDS: [&str; 3] = ["optimise", "score", "external"];
+
+fn read_kind(table: &mut Table<'_, '_>) -> Option<Kind> {
     let kind = table.require("kind", "\"predict\"")?;
+    let built = || Some("this version builds kind = \"predict\" and \"recommend\"".to_owned());
     match kind.string()?.as_str() {
-        "predict" => {}
+        "predict" => return Some(Kind::Predict),
+        "recommend" => return Some(Kind::Recommend),
         later if LATER_KINDS.contains(&later) => {
-            let hint = Some("this version builds kind = \"predict\"".to_owned());
-            kind.problem(format!("models of kind '{later}' are not built yet"), hint);
-            return None;
+            kind.problem(
+                format!("models of kind '{later}' are not built yet"),
+                built(),
+            );
         }
         other => {
-            let hint = did_you_mean(other, LATER_KINDS.into_iter().chain(["predict"]))
-                .or_else(|| Some("this version builds kind = \"predict\"".to_owned()));
+            let hint = did_you_mean(other, LATER_KINDS.into_iter().chain(KINDS)).or_else(built);
             kind.problem(format!("'{other}' is not a kind of model"), hint);
-            return None;
         }
     }
+    None
+}
+
+fn read_model(name: ModelName, mut table: Table<'_, '_>) -> Option<PredictModel> {
     let line = table.line;
     let question = table.get("question").and_then(|entry| entry.string());
     if let Some(entry) = table.get("entity")
@@ -474,7 +500,7 @@ fn read_sum(entry: &Entry<'_, '_>) -> Option<(String, Field)> {
     }
 }
 
-fn read_retrain(mut table: Table<'_, '_>) -> Retrain {
+pub(super) fn read_retrain(mut table: Table<'_, '_>) -> Retrain {
     let every = table.get("every").and_then(|entry| entry.span());
     let min_new_targets = table
         .get("min_new_targets")
@@ -493,7 +519,7 @@ fn read_retrain(mut table: Table<'_, '_>) -> Retrain {
     }
 }
 
-fn read_gate(mut table: Table<'_, '_>) -> GateRules {
+pub(super) fn read_gate(mut table: Table<'_, '_>) -> GateRules {
     let min = named(table.get("min"), |_, entry| entry.number());
     let slices = table
         .get("slices")
@@ -526,7 +552,7 @@ impl Default for Training {
     }
 }
 
-fn read_training(mut table: Table<'_, '_>) -> Training {
+pub(super) fn read_training(mut table: Table<'_, '_>) -> Training {
     let default = Training::default();
     let budget = table.get("budget").and_then(|entry| {
         let budget = entry.number()?;
@@ -750,9 +776,9 @@ properties = { total = "number" }
     #[test]
     fn kinds_of_later_versions_are_refused_clearly() {
         check(
-            "[project]\nname = \"shop\"\n[models.for_you]\nkind = \"recommend\"\n",
+            "[project]\nname = \"shop\"\n[models.headline]\nkind = \"optimise\"\n",
             expect![[r#"
-                line 4, models.for_you.kind: models of kind 'recommend' are not built yet (this version builds kind = "predict")"#]],
+                line 4, models.headline.kind: models of kind 'optimise' are not built yet (this version builds kind = "predict" and "recommend")"#]],
         );
     }
 }

@@ -243,6 +243,15 @@ impl<'s, 't> Entry<'s, 't> {
         Some(span)
     }
 
+    /// `true` or `false`.
+    pub(super) fn truth(&self) -> Option<bool> {
+        if let DeValue::Boolean(truth) = self.value {
+            return Some(*truth);
+        }
+        self.wrong_type("true or false");
+        None
+    }
+
     pub(super) fn number(&self) -> Option<f64> {
         let number = match self.value {
             DeValue::Float(float) => float.as_str().replace('_', "").parse().ok(),

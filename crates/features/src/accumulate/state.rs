@@ -508,6 +508,28 @@ impl EntityState {
         }
     }
 
+    /// The values of a `recent` aggregate without windows at `moment` with when they came, the newest first.
+    pub(crate) fn newest(
+        &self,
+        plan: &StatePlan,
+        aggregate: usize,
+        moment: Timestamp,
+    ) -> Vec<(Place, Value)> {
+        if self.is_forgotten(plan, moment) {
+            return Vec::new();
+        }
+        let is_due = |event: &Extracted| event.timestamp <= moment.micros();
+        if self.pending.first().is_some_and(is_due) {
+            let mut later = self.clone();
+            later.advance(plan, moment.micros());
+            return later.newest(plan, aggregate, moment);
+        }
+        match self.accumulators.get(aggregate) {
+            Some(Accumulator::Total(Some(Cell::Latest(latest)))) => latest.since(i64::MIN).to_vec(),
+            _ => Vec::new(),
+        }
+    }
+
     /// With whom the person dealt last.
     fn last_partner(&self, plan: &StatePlan, pair: usize) -> Option<Arc<str>> {
         let last = plan.pairs[pair].last;

@@ -1,6 +1,6 @@
 //! The items with their attributes as they are now.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use serde_json::Map;
@@ -74,6 +74,27 @@ impl Items {
         let item = serde_json::from_slice(&bytes);
         item.map(Some)
             .map_err(|error| FeatureError::damaged(format!("item {id}"), error.to_string()))
+    }
+
+    /// All of them, in the order of their ids.
+    pub(super) fn all(&self) -> Result<Vec<Item>, FeatureError> {
+        let stored = self
+            .store
+            .scan(&self.project, ITEMS, &[], None, usize::MAX)?;
+        let mut items = BTreeMap::new();
+        for (id, bytes) in stored {
+            let id = String::from_utf8_lossy(&id).into_owned();
+            let item: Item = serde_json::from_slice(&bytes)
+                .map_err(|error| FeatureError::damaged(format!("item {id}"), error.to_string()))?;
+            items.insert(id, item);
+        }
+        for (id, item) in &self.pending {
+            match item {
+                Some(item) => items.insert(id.clone(), item.clone()),
+                None => items.remove(id),
+            };
+        }
+        Ok(items.into_values().collect())
     }
 
     /// Adds what has not been committed to a batch.

@@ -7,6 +7,7 @@ mod cache;
 mod checkpoint;
 mod costs;
 mod expire;
+mod history;
 mod items;
 mod links;
 mod rebuild;
@@ -33,6 +34,7 @@ use checkpoint::{
 };
 pub use costs::StateCosts;
 pub use expire::Expired;
+pub use history::{History, Taken};
 use links::CacheLinks;
 pub use rebuild::Rebuild;
 use shared::Shared;

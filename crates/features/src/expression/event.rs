@@ -1,5 +1,6 @@
 //! Conditions over events: `properties.seconds > 5 AND user_id IS NOT NULL`.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -233,7 +234,7 @@ pub(crate) fn unknown_property(
     })
 }
 
-fn kind_of(property_type: PropertyType) -> Kind {
+pub(super) fn kind_of(property_type: PropertyType) -> Kind {
     match property_type {
         PropertyType::Float | PropertyType::Int => Kind::Number,
         PropertyType::String | PropertyType::Text => Kind::Text,
@@ -242,7 +243,7 @@ fn kind_of(property_type: PropertyType) -> Kind {
     }
 }
 
-fn data_type(kind: Kind) -> DataType {
+pub(super) fn data_type(kind: Kind) -> DataType {
     match kind {
         Kind::Number => DataType::Float64,
         Kind::Text => DataType::Utf8,
@@ -264,7 +265,14 @@ fn only_presence(text: &str, name: &str) -> bool {
 }
 
 fn array<V: EventView>(events: &[V], field: &Field, kind: Kind) -> ArrayRef {
-    let values = events.iter().map(|event| event.field(field));
+    array_of(events.iter().map(|event| event.field(field)), kind)
+}
+
+/// JSON values as a column of a kind; what is not of it is missing.
+pub(super) fn array_of<'v>(
+    values: impl Iterator<Item = Option<Cow<'v, serde_json::Value>>>,
+    kind: Kind,
+) -> ArrayRef {
     match kind {
         Kind::Number => Arc::new(Float64Array::from_iter(
             values.map(|value| value.and_then(|value| value::number(&value))),
@@ -273,7 +281,7 @@ fn array<V: EventView>(events: &[V], field: &Field, kind: Kind) -> ArrayRef {
             values.map(|value| value.and_then(|value| value::truth(&value))),
         )),
         Kind::Text => Arc::new(StringArray::from_iter(values.map(|value| {
-            value.and_then(|value| value::category(&value).map(std::borrow::Cow::into_owned))
+            value.and_then(|value| value::category(&value).map(Cow::into_owned))
         }))),
         Kind::Time => {
             let time = |value: &serde_json::Value| {

@@ -5,6 +5,7 @@
 
 mod event;
 mod infer;
+mod item;
 mod row;
 
 use std::ops::ControlFlow;
@@ -22,6 +23,7 @@ use datafusion::sql::sqlparser::ast::{self, ExprWithAlias, Ident, VisitMut, Visi
 
 pub use event::EventCondition;
 pub(crate) use event::{Declared, unknown_property};
+pub use item::{Asking, ItemExpression, ItemResult};
 pub use row::RowExpression;
 pub(crate) use row::to_array;
 

@@ -21,6 +21,9 @@ use crate::expression::{EventCondition, Fault, unknown_property};
 /// The most different conditions on one kind of event of one entity: one bit each.
 const CONDITIONS_PER_EVENT_MAX: usize = 64;
 
+/// The most items that are kept of what a person took, for each signal.
+pub(crate) const HISTORY_MAX: usize = 50;
+
 pub(super) fn compile(
     project: &Project,
     definitions: &[FeatureDefinition],
@@ -53,6 +56,7 @@ pub(super) fn compile(
     divide(&mut columns);
     compiler.expressions(&mut columns);
     compiler.look_up_other_entities();
+    let histories = compiler.histories();
     compiler.steps();
     let Compiler {
         problems,
@@ -84,6 +88,7 @@ pub(super) fn compile(
         places,
         entities,
         conditions,
+        histories,
         declared: project.events.clone(),
     })
 }
@@ -172,7 +177,7 @@ pub(super) struct Compiler<'p> {
     pairs: Vec<PairDraft>,
 }
 
-impl Compiler<'_> {
+impl<'p> Compiler<'p> {
     pub(super) fn problem(&mut self, line: usize, place: String, fault: Fault) {
         self.problems.push(Problem {
             line,
@@ -513,6 +518,39 @@ impl Compiler<'_> {
                 None => self.entities[index].last_key = Some(last),
             }
         }
+    }
+
+    /// What persons took, for the models that recommend: the newest items of each signal, hidden aggregates of the user.
+    fn histories(&mut self) -> BTreeMap<String, usize> {
+        let mut histories = BTreeMap::new();
+        let project: &'p Project = self.project;
+        let Some(items) = &project.items else {
+            return histories;
+        };
+        let models = project.recommenders.values();
+        for event in models.flat_map(|model| model.signals.keys()) {
+            if histories.contains_key(event) {
+                continue;
+            }
+            let aggregate = Aggregate {
+                operation: Operation::Recent {
+                    k: HISTORY_MAX,
+                    kind: FeatureType::Category,
+                },
+                events: vec![event.clone()],
+                condition: None,
+                value: Some(items.id.clone()),
+                windows: Vec::new(),
+            };
+            let reads = Reads {
+                events: aggregate.events.clone(),
+                value: Some((Origin::Field(items.id.clone()), FeatureType::Category)),
+                ..Reads::default()
+            };
+            let place = self.entities[USER].add(&aggregate, Part::Whole, reads);
+            histories.insert(event.clone(), place);
+        }
+        histories
     }
 
     fn steps(&mut self) {

@@ -1,5 +1,7 @@
 //! One hash of everything that decides what is in the states.
 
+use std::collections::BTreeSet;
+
 use sha2::{Digest, Sha256};
 use tidemill_core::project::{EntityKind, FeatureDefinition, Formula, Operation, Project};
 
@@ -21,6 +23,14 @@ pub(super) fn hash(
     let of_session = |definition: &FeatureDefinition| definition.entity == EntityKind::Session;
     if definitions.iter().any(of_session) {
         text += &format!("session {}\n", project.session_gap.micros());
+    }
+    let signals: BTreeSet<&String> = project
+        .recommenders
+        .values()
+        .flat_map(|model| model.signals.keys())
+        .collect();
+    if !signals.is_empty() {
+        text += &format!("histories {signals:?}\n");
     }
     if let Some(after) = project.forget_after {
         text += &format!("forget after {}\n", after.micros());

@@ -11,7 +11,7 @@ mod request;
 mod select;
 mod usage;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use tidemill_core::event::Field;
@@ -42,6 +42,8 @@ struct Inner {
     /// The first is the user, always.
     entities: Vec<Entity>,
     conditions: Vec<Condition>,
+    /// For each event that says what people like, the user's hidden aggregate with the newest items.
+    histories: BTreeMap<String, usize>,
     declared: Declared,
 }
 
@@ -220,6 +222,11 @@ impl FeatureSet {
 
     pub(crate) fn entities(&self) -> &[Entity] {
         &self.0.entities
+    }
+
+    /// The user's aggregate that holds what was taken by such events.
+    pub(crate) fn history(&self, event: &str) -> Option<usize> {
+        self.0.histories.get(event).copied()
     }
 
     /// The entity in whose states another one's aggregates stand.

@@ -28,7 +28,7 @@ pub enum SourceParameters {
 
 /// Any fitted source.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 #[allow(missing_docs, reason = "each variant is the struct of its name")]
 pub enum FittedSource {
     ItemGraph(Graph),

@@ -76,6 +76,15 @@ impl Scratch {
     }
 }
 
+/// What a source says of an item: its score over the largest one, and the logarithm of that, from 0 to 1.
+fn said(score: f32, largest: f32) -> [f32; 2] {
+    let share = match largest > 0.0 {
+        true => score / largest,
+        false => 0.0,
+    };
+    [share, (1.0 + share.max(1e-30).ln() / LOG_FLOOR).max(0.0)]
+}
+
 impl Blend {
     /// What the sources say, without the items of the history where `exclude_seen`.
     pub fn candidates(
@@ -104,12 +113,7 @@ impl Blend {
         let mut features = Vec::with_capacity(items.len() * 2 * sources.len());
         for item in &items {
             for (scores, largest) in scratch.0.iter().zip(&largest) {
-                let share = match *largest > 0.0 {
-                    true => scores.get(*item) / largest,
-                    false => 0.0,
-                };
-                features.push(share);
-                features.push((1.0 + share.max(1e-30).ln() / LOG_FLOOR).max(0.0));
+                features.extend(said(scores.get(*item), *largest));
             }
         }
         for scores in &mut scratch.0 {
@@ -448,6 +452,31 @@ impl BlendWeights {
         let kept = keep_best(&mut ranked, limit);
         ranked.truncate(kept);
         ranked
+    }
+
+    /// The log-odds of given items, in their order.
+    pub fn score(
+        &self,
+        sources: &[&dyn Source],
+        query: &Query<'_>,
+        items: &[ItemIndex],
+        scratch: &mut Scratch,
+    ) -> Vec<f32> {
+        let weights = self.weights(query.history.len());
+        let mut odds = vec![0.0; items.len()];
+        for (place, (source, scores)) in sources.iter().zip(&mut scratch.0).enumerate() {
+            source.score(query, scores);
+            let largest = scores.scores().map(|(_, score)| score).fold(0.0, f32::max);
+            for (odd, item) in odds.iter_mut().zip(items) {
+                let known = (*item as usize) < scores.items();
+                let score = if known { scores.get(*item) } else { 0.0 };
+                let [share, log] = said(score, largest);
+                *odd +=
+                    f64::from(share) * weights[2 * place] + f64::from(log) * weights[2 * place + 1];
+            }
+            scores.clear();
+        }
+        odds.into_iter().map(|odd| odd as f32).collect()
     }
 
     /// The places of a case's best candidates, best first.

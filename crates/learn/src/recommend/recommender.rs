@@ -37,6 +37,8 @@ pub struct Recommender {
     pub search_cases_max: usize,
     /// With more signals than this, parameters of sources are the default ones and not searched for.
     pub search_signals_max: usize,
+    /// Whether what was seen is left out; found out from what was held back where absent.
+    pub exclude_seen: Option<bool>,
     /// A source stays if the blend without it loses at least this share of its NDCG.
     pub worth_min: f64,
     /// Where random numbers start.
@@ -145,9 +147,32 @@ impl Recommender {
             cases_max: 8_000,
             search_cases_max: 2_000,
             search_signals_max: 3_000_000,
+            exclude_seen: None,
             worth_min: 0.001,
             seed: 1,
         }
+    }
+
+    /// What is fitted in seconds: sources that count, with their default parameters.
+    pub fn quick(question: Question) -> Self {
+        let mut recommender = Self {
+            cases_max: 2_000,
+            search_signals_max: 0,
+            ..Self::new(question)
+        };
+        recommender.sources.retain_mut(|source| match source {
+            SourceParameters::ItemGraph(graph) => {
+                graph.neighbours = 100;
+                true
+            }
+            SourceParameters::Embeddings(_) | SourceParameters::Spectral(_) => false,
+            _ => true,
+        });
+        let trending = Popular::trending(0.05);
+        recommender
+            .sources
+            .push(SourceParameters::Popular(trending));
+        recommender
     }
 
     /// Chooses, weighs and fits.
@@ -155,7 +180,8 @@ impl Recommender {
         let holdout = self
             .question
             .hold_back(data, self.goal, self.cases_max, self.seed);
-        let exclude_seen = repeat_share(&holdout.cases) < REPEAT_SHARE_MIN;
+        let found = repeat_share(&holdout.cases) < REPEAT_SHARE_MIN;
+        let exclude_seen = self.exclude_seen.unwrap_or(found);
         let examination = Examination {
             recommender: self,
             ordered: self.question != Question::Others || data.has_times(),
@@ -366,6 +392,41 @@ impl Recommendations {
             .collect();
         self.weights
             .rank(&sources, query, self.exclude_seen, limit, scratch)
+    }
+
+    /// The log-odds of given items for a query, in their order: those of what no source says anything about are 0.
+    pub fn score(&self, query: &Query<'_>, items: &[ItemIndex], scratch: &mut Scratch) -> Vec<f32> {
+        let sources: Vec<&dyn Source> = self
+            .sources
+            .iter()
+            .map(|source| source as &dyn Source)
+            .collect();
+        self.weights.score(&sources, query, items, scratch)
+    }
+
+    /// How alike two items are to those who take them, from 0 to 1: the weight between them over the largest weight of either.
+    pub fn likeness(&self, one: ItemIndex, other: ItemIndex) -> f32 {
+        let mut graphs = self.sources.iter().filter_map(|source| match source {
+            FittedSource::ItemGraph(graph) => Some(graph),
+            _ => None,
+        });
+        let Some(graph) = graphs.next() else {
+            return 0.0;
+        };
+        let share = |from, to| {
+            let strongest = graph
+                .neighbours(from)
+                .next()
+                .map_or(0.0, |(_, weight)| weight);
+            let link = graph.neighbours(from).find(|(item, _)| *item == to);
+            link.map_or(0.0, |(_, weight)| weight / strongest.max(f32::MIN_POSITIVE))
+        };
+        share(one, other).max(share(other, one))
+    }
+
+    /// Whether what somebody has taken is left out.
+    pub fn excludes_seen(&self) -> bool {
+        self.exclude_seen
     }
 
     /// What queries need beside the model, one per thread.

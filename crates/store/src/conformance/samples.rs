@@ -109,6 +109,9 @@ pub fn decision(number: u64) -> Sequenced<Decision> {
             label: Some("no".to_owned()),
             probabilities: Vec::new(),
         },
+        items: Vec::new(),
+        candidates: Vec::new(),
+        after: None,
         latency_us: 120,
     };
     Sequenced {

@@ -9,6 +9,7 @@ use tidemill_core::project::{Project, ProjectError};
 use tidemill_cycle::examine::{metric_of, minimums_of};
 use tidemill_features::FeatureSet;
 use tidemill_serve::package::task_of;
+use tidemill_serve::recommend::Rulebook;
 
 use crate::cli::InitArgs;
 use crate::config::{Config, variable};
@@ -68,6 +69,9 @@ pub fn problems(project: &Project) -> Result<(), ProjectError> {
             for model in project.models.values() {
                 collect(set.select(model).map(drop));
             }
+            for model in project.recommenders.values() {
+                collect(Rulebook::compile(project, model, &set).map(drop));
+            }
         }
         Ok(_) => {}
         Err(error) => collect(Err(error)),
@@ -90,6 +94,7 @@ pub fn check(path: &Path, output: Output) -> Result<()> {
             let models: Vec<&str> = project
                 .models
                 .keys()
+                .chain(project.recommenders.keys())
                 .map(tidemill_core::ModelName::as_str)
                 .collect();
             let value = json!({ "ok": true, "project": project.name, "models": models });

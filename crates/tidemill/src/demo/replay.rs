@@ -36,6 +36,29 @@ pub struct LastAnswer {
 }
 
 const DAY: Span = Span::from_days(1);
+/// The model that is asked for products.
+pub const FOR_YOU: &str = "for_you";
+/// How many of them.
+const SHOWN: usize = 10;
+
+/// What was shown to a customer before they ordered.
+pub struct Asked {
+    /// Whether a version answered.
+    pub by_version: bool,
+    /// The products.
+    pub shown: Vec<String>,
+    /// What would have been shown to everybody.
+    pub popular: Vec<String>,
+}
+
+/// The products of an order.
+fn basket(visit: &Visit) -> Vec<&str> {
+    let events = visit.batch["batch"].as_array().into_iter().flatten();
+    events
+        .filter(|event| event["event"] == "Product Ordered")
+        .filter_map(|event| event["properties"]["product"].as_str())
+        .collect()
+}
 
 impl Replay {
     /// A client with the project's local key.
@@ -80,6 +103,7 @@ impl Replay {
             let body = json!({ "items": visit.new_items });
             self.send(Method::PUT, "/v1/items", &body).await?;
         }
+        let asked = self.ask_for_items(visit).await?;
         let sent = visit.batch["batch"].as_array().map_or(0, Vec::len) as u64;
         let receipt = self.send(Method::POST, "/v1/batch", &visit.batch).await?;
         let count = |name: &str| receipt[name].as_u64().unwrap_or(0);
@@ -92,6 +116,9 @@ impl Replay {
             count("accepted"),
             count("quarantined") + count("duplicates"),
         );
+        if let Some(asked) = asked {
+            timeline.recommended(&asked, &basket(visit));
+        }
         if let (true, Some(user)) = (visit.is_order, &visit.customer) {
             for place in 0..self.models.len() {
                 let path = format!("/v1/predict/{}", self.models[place]);
@@ -111,6 +138,29 @@ impl Replay {
             }
         }
         Ok(())
+    }
+
+    /// Before a known customer orders, which products are shown: the basket that follows says how good they were.
+    async fn ask_for_items(&self, visit: &Visit) -> Result<Option<Asked>> {
+        let (true, Some(user)) = (visit.is_order, &visit.customer) else {
+            return Ok(None);
+        };
+        let body = json!({ "user": user, "limit": SHOWN });
+        let path = format!("/v1/recommend/{FOR_YOU}");
+        let answer = self.send(Method::POST, &path, &body).await?;
+        let items = answer["items"].as_array().into_iter().flatten();
+        let popular = self.project_loop.recommender(&FOR_YOU.parse()?)?.popular();
+        Ok(Some(Asked {
+            by_version: answer["version"].is_string(),
+            shown: items
+                .filter_map(|item| item["item"].as_str().map(str::to_owned))
+                .collect(),
+            popular: popular
+                .iter()
+                .take(SHOWN)
+                .map(ToString::to_string)
+                .collect(),
+        }))
     }
 
     /// The day after the last visit.

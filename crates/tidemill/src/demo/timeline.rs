@@ -9,6 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use tidemill_core::{ModelName, Timestamp};
 use tidemill_cycle::examine::{Compared, called};
+use tidemill_cycle::recommend::RecommendDetail;
 use tidemill_cycle::run::RunDetail;
 use tidemill_cycle::{ConsistencyReport, ProjectLoop};
 use tidemill_evaluate::report::MetricValue;
@@ -16,7 +17,7 @@ use tidemill_evaluate::{Metric, Verdict};
 use tidemill_monitor::LiveQuality;
 use tidemill_store::catalog::{Run, RunState};
 
-use super::replay::LastAnswer;
+use super::replay::{Asked, FOR_YOU, LastAnswer};
 use super::shop::{LINE_COUNT, Visit};
 use crate::memory;
 use crate::output::{Output, thousands};
@@ -29,6 +30,18 @@ struct Month {
     customers: BTreeSet<String>,
     answers: u64,
     fallbacks: u64,
+    baskets: Baskets,
+}
+
+/// Baskets that followed what a version recommended, and in how many of them some of it was.
+#[derive(Debug, Default)]
+struct Baskets {
+    count: u64,
+    hit: u64,
+    hit_by_popular: u64,
+    /// Products that were shown and ordered.
+    ordered: u64,
+    ordered_of_popular: u64,
 }
 
 /// Prints the timeline as text, or as JSON lines.
@@ -76,7 +89,8 @@ impl Timeline {
     pub fn begin(&self) {
         self.text("Thirteen months of a UK online gift shop (UCI Online Retail, CC BY 4.0) pass through the whole loop:");
         self.text("events are collected, features kept, models trained every 28 days on what was known then, examined,");
-        self.text("promoted or refused; after every order the shop asks three questions, and what followed is joined.");
+        self.text("promoted or refused; before every order ten products are recommended, after it the shop asks three questions,");
+        self.text("and what followed is joined.");
         self.text("In brackets: 95 % intervals.");
     }
 
@@ -100,6 +114,28 @@ impl Timeline {
         if answer["fallback"].is_string() {
             self.month.fallbacks += 1;
         }
+    }
+
+    /// Compares what was shown to a customer with what they ordered then.
+    pub fn recommended(&mut self, asked: &Asked, basket: &[&str]) {
+        self.month.answers += 1;
+        if !asked.by_version {
+            self.month.fallbacks += 1;
+            return;
+        }
+        let hits = |shown: &[String]| {
+            shown
+                .iter()
+                .filter(|item| basket.contains(&item.as_str()))
+                .count() as u64
+        };
+        let (shown, popular) = (hits(&asked.shown), hits(&asked.popular));
+        let baskets = &mut self.month.baskets;
+        baskets.count += 1;
+        baskets.hit += u64::from(shown > 0);
+        baskets.hit_by_popular += u64::from(popular > 0);
+        baskets.ordered += shown;
+        baskets.ordered_of_popular += popular;
     }
 
     /// On the first of a month: what came in last month, and the live quality of months whose outcomes are all known now.
@@ -127,6 +163,29 @@ impl Timeline {
         self.json(&json!({
             "type": "month", "month": name, "events": month.events, "orders": month.orders,
             "customers": month.customers.len(), "answers": month.answers, "fallbacks": month.fallbacks,
+        }));
+        self.tell_baskets(name, &month.baskets);
+    }
+
+    fn tell_baskets(&self, month: &str, baskets: &Baskets) {
+        if baskets.count == 0 {
+            return;
+        }
+        let share = |count: u64| 100.0 * count as f64 / baskets.count as f64;
+        let each = |count: u64| count as f64 / baskets.count as f64;
+        self.text(&format!(
+            "          live    {FOR_YOU} in {month}: of 10 products shown before an order, {:.1} % of {} baskets held at least one ({:.2} on average); what everybody takes {:.1} % ({:.2})",
+            share(baskets.hit),
+            thousands(baskets.count),
+            each(baskets.ordered),
+            share(baskets.hit_by_popular),
+            each(baskets.ordered_of_popular),
+        ));
+        self.json(&json!({
+            "type": "recommended", "model": FOR_YOU, "month": month, "baskets": baskets.count,
+            "hit_share": share(baskets.hit) / 100.0, "ordered_per_basket": each(baskets.ordered),
+            "popular_hit_share": share(baskets.hit_by_popular) / 100.0,
+            "popular_ordered_per_basket": each(baskets.ordered_of_popular),
         }));
     }
 
@@ -187,6 +246,11 @@ impl Timeline {
                 RunState::Skipped => "skipped ",
                 RunState::Failed | RunState::Running => "failed  ",
             };
+            if run.model.as_str() == FOR_YOU {
+                let detail: RecommendDetail = serde_json::from_value(run.detail.clone())?;
+                self.recommender_run(today, (&version, became), &detail, &run.summary);
+                continue;
+            }
             let detail: RunDetail = serde_json::from_value(run.detail.clone())?;
             let Some(examination) = &detail.examination else {
                 self.text(&format!(
@@ -227,6 +291,35 @@ impl Timeline {
         Ok(())
     }
 
+    fn recommender_run(
+        &self,
+        today: Timestamp,
+        (version, became): (&str, &str),
+        detail: &RecommendDetail,
+        summary: &str,
+    ) {
+        let today = today.date();
+        let Some(examination) = &detail.examination else {
+            self.text(&format!("{today} {became} {version}: {summary}"));
+            return;
+        };
+        let mut text = format!(
+            "{today} {became} {version}: NDCG@10 {}; what everybody takes {}",
+            with_interval(&examination.challenger),
+            short(&examination.popular)
+        );
+        if let Some(champion) = &examination.champion {
+            text = format!("{text}; champion {} {}", champion.name, short(champion));
+        }
+        self.text(&format!(
+            "{text}; on {} customers",
+            thousands(detail.cases as u64)
+        ));
+        for reason in failed(&examination.verdict) {
+            self.text(&format!("                    because {reason}"));
+        }
+    }
+
     /// The sum of it all.
     pub async fn end(&mut self, seconds: f64, project_loop: &ProjectLoop) -> Result<()> {
         self.tell_month();
@@ -249,6 +342,9 @@ impl Timeline {
                 .map(|champion| champion.number);
             champions.insert(model.to_string(), json!(champion));
         }
+        let slot = project_loop.recommender(&FOR_YOU.parse()?)?;
+        let champion = slot.champion().map(|champion| champion.number);
+        champions.insert(FOR_YOU.to_owned(), json!(champion));
         self.json(&json!({
             "type": "summary", "lines": self.lines, "events": counts.stored, "set_aside": self.set_aside,
             "decisions": project_loop.decisions.last(), "seconds": seconds, "peak_memory_bytes": peak,
@@ -279,6 +375,10 @@ impl Timeline {
             format!(
                 "{curl} -H 'Content-Type: application/json' {url}/v1/predict/will_return -d '{{\"user\":\"{user}\",\"reasons\":true}}'"
             ),
+            format!(
+                "{curl} -H 'Content-Type: application/json' {url}/v1/recommend/{FOR_YOU} -d '{{\"user\":\"{user}\",\"limit\":5,\"reasons\":true}}'"
+            ),
+            format!("{curl} '{url}/v1/similar/{FOR_YOU}/85123A?limit=5'"),
             format!("{curl} {url}/v1/users/{user}"),
             format!("{curl} {url}/v1/decisions/{}", last.decision),
         ];
@@ -320,6 +420,13 @@ fn compared(metric: Metric, value: Option<f64>, interval: Option<(f64, f64)>) ->
             number(high)
         ),
         None => format!("{} {value}", metric.label()),
+    }
+}
+
+fn with_interval(compared: &Compared) -> String {
+    match compared.interval {
+        Some((low, high)) => format!("{} [{}, {}]", short(compared), number(low), number(high)),
+        None => short(compared),
     }
 }
 

@@ -1,0 +1,211 @@
+//! Reads models of kind `recommend`.
+
+use std::collections::BTreeMap;
+
+use super::parse::{read_gate, read_retrain, read_training};
+use super::reader::{Entry, Table};
+use super::{GateRules, Located, Retrain, Training};
+use crate::id::ModelName;
+use crate::time::Span;
+
+/// Which items are for whom.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RecommendModel {
+    /// Its name.
+    pub name: ModelName,
+    /// What it is for, in words.
+    pub question: Option<String>,
+    /// The events that say what people like, and how much each says.
+    pub signals: BTreeMap<String, f64>,
+    /// How long after an answer what was taken counts as its success.
+    pub within: Span,
+    /// A SQL boolean expression over `item.…`, `user.…` and `request.…`: what may be shown.
+    pub filter: Option<Located>,
+    /// A SQL number over the same: odds are multiplied by it.
+    pub boost: Option<Located>,
+    /// From 0, the best ones, to 1, those that are least alike.
+    pub diversity: f64,
+    /// Which share of the places is given to items at random, so that something is learnt about them.
+    pub explore: f64,
+    /// At most so many items with the same value of an attribute.
+    pub caps: BTreeMap<String, usize>,
+    /// Whether what somebody has taken already may be shown; found out by evaluation where absent.
+    pub repeat: Option<bool>,
+    /// When it is trained again.
+    pub retrain: Retrain,
+    /// What a challenger must reach.
+    pub gate: GateRules,
+    /// How it is fitted.
+    pub training: Training,
+    /// The line on which it begins.
+    pub line: usize,
+}
+
+impl RecommendModel {
+    /// The events that count as success: those that say most.
+    pub fn goals(&self) -> impl Iterator<Item = &str> {
+        let most = self.signals.values().copied().fold(0.0, f64::max);
+        let goals = self
+            .signals
+            .iter()
+            .filter(move |(_, weight)| **weight >= most);
+        goals.map(|(event, _)| event.as_str())
+    }
+}
+
+/// The longest horizon that is taken where the file names none.
+const WITHIN_DEFAULT: Span = Span::from_days(30);
+
+pub(super) fn read_recommend(
+    name: ModelName,
+    mut table: Table<'_, '_>,
+    has_items: bool,
+) -> Option<RecommendModel> {
+    let line = table.line;
+    if !has_items {
+        let hint = "declare [items] with id = \"properties.…\"".to_owned();
+        table.problem(
+            "there is nothing to recommend: no items are declared",
+            Some(hint),
+        );
+    }
+    let question = table.get("question").and_then(|entry| entry.string());
+    let signals = table
+        .require("signals", "{ \"Order Completed\" = 1.0 }")
+        .and_then(|entry| read_signals(&entry));
+    let within = match table.get("within") {
+        Some(entry) => entry.span(),
+        None => Some(WITHIN_DEFAULT),
+    };
+    let filter = table.get("filter").and_then(|entry| entry.located());
+    let boost = table.get("boost").and_then(|entry| entry.located());
+    let diversity = read_share(&mut table, "diversity");
+    let explore = read_share(&mut table, "explore");
+    let caps = table
+        .get("caps")
+        .map_or_else(BTreeMap::new, |entry| read_caps(&entry));
+    let repeat = table.get("repeat").and_then(|entry| entry.truth());
+    let retrain = match table.get("retrain").and_then(|entry| entry.table()) {
+        Some(table) => read_retrain(table),
+        None => Retrain {
+            every: Some(Span::from_days(1)),
+            min_new_targets: None,
+        },
+    };
+    let gate = table
+        .get("gate")
+        .and_then(|entry| entry.table())
+        .map_or_else(GateRules::default, read_gate);
+    let training = table
+        .get("training")
+        .and_then(|entry| entry.table())
+        .map_or_else(Training::default, read_training);
+    table.finish();
+    Some(RecommendModel {
+        name,
+        question,
+        signals: signals?,
+        within: within?,
+        filter,
+        boost,
+        diversity: diversity?,
+        explore: explore?,
+        caps,
+        repeat,
+        retrain,
+        gate,
+        training,
+        line,
+    })
+}
+
+fn read_share(table: &mut Table<'_, '_>, key: &'static str) -> Option<f64> {
+    let Some(entry) = table.get(key) else {
+        return Some(0.0);
+    };
+    let share = entry.number()?;
+    if (0.0..=1.0).contains(&share) {
+        return Some(share);
+    }
+    entry.problem(format!("{share} is not a number from 0 to 1"), None);
+    None
+}
+
+fn read_signals(entry: &Entry<'_, '_>) -> Option<BTreeMap<String, f64>> {
+    let mut signals = BTreeMap::new();
+    for (event, weight) in entry.table()?.entries() {
+        let number = weight.number()?;
+        if number <= 0.0 || !number.is_finite() {
+            let hint = "leave out what says nothing".to_owned();
+            weight.problem(format!("{number} is not above 0"), Some(hint));
+            continue;
+        }
+        signals.insert(event, number);
+    }
+    if signals.is_empty() {
+        entry.problem("name at least one event", None);
+        return None;
+    }
+    Some(signals)
+}
+
+fn read_caps(entry: &Entry<'_, '_>) -> BTreeMap<String, usize> {
+    let entries = entry.table().map_or_else(Vec::new, |table| table.entries());
+    entries
+        .into_iter()
+        .filter_map(|(attribute, entry)| {
+            let most = entry.integer_within(1, 1_000)?;
+            Some((attribute, usize::try_from(most).ok()?))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use crate::project::Project;
+
+    fn read(model: &str) -> Result<Project, String> {
+        let text = format!(
+            "[project]\nname = \"shop\"\n[items]\nid = \"properties.product\"\n[models.for_you]\nkind = \"recommend\"\n{model}"
+        );
+        Project::parse(&text).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_model_is_read_with_its_defaults() {
+        let project =
+            read("signals = { View = 1.0, Buy = 3.0, Gift = 3.0 }\ncaps = { category = 2 }\n")
+                .unwrap();
+        let model = project.recommenders.values().next().unwrap();
+        assert_eq!(model.goals().collect::<Vec<_>>(), ["Buy", "Gift"]);
+        assert_eq!(
+            (model.diversity, model.explore, model.repeat),
+            (0.0, 0.0, None)
+        );
+        assert_eq!(
+            (model.within.to_string().as_str(), model.caps["category"]),
+            ("30d", 2)
+        );
+        assert!(project.models.is_empty());
+    }
+
+    #[test]
+    fn mistakes_have_remedies() {
+        let check = |model: &str, expected: Expect| expected.assert_eq(&read(model).unwrap_err());
+        check(
+            "",
+            expect![[
+                r#"line 5, models.for_you: 'signals' is missing (for example signals = { "Order Completed" = 1.0 })"#
+            ]],
+        );
+        check(
+            "signals = { Buy = 0.0 }\ndiversity = 2\n",
+            expect![[r#"
+                line 7, models.for_you.signals: name at least one event
+                line 7, models.for_you.signals.Buy: 0 is not above 0 (leave out what says nothing)
+                line 8, models.for_you.diversity: 2 is not a number from 0 to 1"#]],
+        );
+    }
+}

@@ -1,0 +1,423 @@
+//! From a question to a list, its reasons and a logged decision.
+
+use std::collections::HashSet;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use tidemill_core::clock::Stopwatch;
+use tidemill_core::decision::{Answer, Fallback, ScoredItem};
+use tidemill_core::event::PersonKey;
+use tidemill_core::{Decision, DecisionId, ModelName, Timestamp};
+use tidemill_features::Engine;
+use tidemill_features::engine::History;
+
+use super::list::{List, Past, taken_items};
+use super::slot::RecommendSlot;
+use crate::answer::{Answerer, Answering, ServeError};
+
+/// How many items a list has when nobody says.
+const LIMIT_DEFAULT: usize = 10;
+/// The longest list.
+pub const LIMIT_MAX: usize = 100;
+/// The most items that are ranked, excluded or part of a session.
+pub const ITEMS_MAX: usize = 500;
+/// Candidates that are logged with a decision.
+const LOGGED: usize = 50;
+/// How many lists one list goes on with at most.
+const PAGES_MAX: usize = 20;
+
+/// A question for items.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecommendRequest {
+    /// The person, by the id that the product knows them by.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// The person, by an id made before the product knew them.
+    #[serde(default)]
+    pub anonymous_id: Option<String>,
+    /// What was looked at just now, oldest first, where that is not sent as events.
+    #[serde(default)]
+    pub session: Vec<String>,
+    /// How many items.
+    #[serde(default)]
+    pub limit: Option<usize>,
+    /// Items that are not wanted.
+    #[serde(default)]
+    pub exclude: Vec<String>,
+    /// What may be shown, beside what the project file says.
+    #[serde(default)]
+    pub filter: Option<String>,
+    /// What is worth more, beside what the project file says.
+    #[serde(default)]
+    pub boost: Option<String>,
+    /// From 0 to 1, in place of what the project file says.
+    #[serde(default)]
+    pub diversity: Option<f64>,
+    /// Anything that belongs to the question; logged with the decision, and `request.…` in expressions.
+    #[serde(default)]
+    pub context: Map<String, Value>,
+    /// Whether to say why.
+    #[serde(default)]
+    pub reasons: bool,
+    /// The decision whose list this one goes on with.
+    #[serde(default)]
+    pub after: Option<DecisionId>,
+}
+
+/// A question for the order of given items.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RankRequest {
+    /// The items.
+    pub items: Vec<String>,
+    /// The person, by the id that the product knows them by.
+    #[serde(default)]
+    pub user: Option<String>,
+    /// The person, by an id made before the product knew them.
+    #[serde(default)]
+    pub anonymous_id: Option<String>,
+    /// What was looked at just now, oldest first.
+    #[serde(default)]
+    pub session: Vec<String>,
+    /// What is worth more.
+    #[serde(default)]
+    pub boost: Option<String>,
+    /// Anything that belongs to the question.
+    #[serde(default)]
+    pub context: Map<String, Value>,
+    /// Whether to say why.
+    #[serde(default)]
+    pub reasons: bool,
+}
+
+/// A question for items that go with one.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SimilarRequest {
+    /// How many items.
+    #[serde(default)]
+    pub limit: Option<usize>,
+    /// Whether to say why.
+    #[serde(default)]
+    pub reasons: bool,
+}
+
+/// A list as it is given to the caller.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Recommendation {
+    /// The decision: ask `/v1/decisions/{id}` why; name it in `after` for more.
+    pub decision_id: DecisionId,
+    /// The model.
+    pub model: ModelName,
+    /// The version that answered: `for_you@17`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Why the plain fallback answered, where it did: what everybody takes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<Fallback>,
+    /// The items, best first.
+    pub items: Vec<RecommendedItem>,
+}
+
+/// An item of a list.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RecommendedItem {
+    /// The item.
+    pub item: String,
+    /// Its log-odds: comparable within one list.
+    pub score: f64,
+    /// With which probability it stands here.
+    pub propensity: f64,
+    /// Why, where it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// What all three kinds of questions ask.
+pub(super) struct Ask<'r> {
+    pub(super) person: Option<PersonKey>,
+    /// What was looked at just now.
+    pub(super) session: &'r [String],
+    /// The items to be ranked; otherwise all.
+    pub(super) given: Option<&'r [String]>,
+    pub(super) limit: usize,
+    pub(super) exclude: HashSet<&'r str>,
+    pub(super) filter: Option<&'r str>,
+    pub(super) boost: Option<&'r str>,
+    pub(super) diversity: f64,
+    pub(super) explore: f64,
+    pub(super) context: &'r Map<String, Value>,
+    pub(super) reasons: bool,
+    pub(super) after: Option<DecisionId>,
+}
+
+impl Answerer {
+    /// Recommends items to a person or a session.
+    ///
+    /// # Errors
+    /// When there is no such model, an expression does not compile, a list is too long, or a store fails.
+    pub fn recommend(
+        &self,
+        model: &ModelName,
+        request: &RecommendRequest,
+    ) -> Result<(Recommendation, Answering), ServeError> {
+        let slot = self.recommender(model)?;
+        at_most("session", request.session.len(), ITEMS_MAX)?;
+        at_most("exclude", request.exclude.len(), ITEMS_MAX)?;
+        let ask = Ask {
+            person: person(&request.user, &request.anonymous_id),
+            session: &request.session,
+            given: None,
+            limit: limit(request.limit)?,
+            exclude: request.exclude.iter().map(String::as_str).collect(),
+            filter: request.filter.as_deref(),
+            boost: request.boost.as_deref(),
+            diversity: share("diversity", request.diversity)?.unwrap_or(slot.model.diversity),
+            explore: slot.model.explore,
+            context: &request.context,
+            reasons: request.reasons,
+            after: request.after,
+        };
+        self.list(slot, &ask)
+    }
+
+    /// Orders given items for a person or a session.
+    ///
+    /// # Errors
+    /// As [`recommend`](Self::recommend).
+    pub fn rank(
+        &self,
+        model: &ModelName,
+        request: &RankRequest,
+    ) -> Result<(Recommendation, Answering), ServeError> {
+        let slot = self.recommender(model)?;
+        at_most("session", request.session.len(), ITEMS_MAX)?;
+        at_most("items", request.items.len(), ITEMS_MAX)?;
+        let ask = Ask {
+            person: person(&request.user, &request.anonymous_id),
+            session: &request.session,
+            given: Some(&request.items),
+            limit: request.items.len(),
+            exclude: HashSet::new(),
+            filter: None,
+            boost: request.boost.as_deref(),
+            diversity: 0.0,
+            explore: 0.0,
+            context: &request.context,
+            reasons: request.reasons,
+            after: None,
+        };
+        self.list(slot, &ask)
+    }
+
+    /// Items that go with one.
+    ///
+    /// # Errors
+    /// As [`recommend`](Self::recommend).
+    pub fn similar(
+        &self,
+        model: &ModelName,
+        item: &str,
+        request: &SimilarRequest,
+    ) -> Result<(Recommendation, Answering), ServeError> {
+        let slot = self.recommender(model)?;
+        let session = [item.to_owned()];
+        let ask = Ask {
+            person: None,
+            session: &session,
+            given: None,
+            limit: limit(request.limit)?,
+            exclude: HashSet::from([item]),
+            filter: None,
+            boost: None,
+            diversity: slot.model.diversity,
+            explore: 0.0,
+            context: &Map::new(),
+            reasons: request.reasons,
+            after: None,
+        };
+        self.list(slot, &ask)
+    }
+
+    fn recommender(&self, model: &ModelName) -> Result<&RecommendSlot, ServeError> {
+        let slot = self.registry.recommender(model);
+        slot.ok_or_else(|| ServeError::UnknownModel(model.to_string()))
+    }
+
+    fn list(
+        &self,
+        slot: &RecommendSlot,
+        ask: &Ask<'_>,
+    ) -> Result<(Recommendation, Answering), ServeError> {
+        let stopwatch = Stopwatch::start();
+        let moment = self.clock.now();
+        let id = DecisionId::new(moment, self.random());
+        let engine = self.engine.load();
+        let champion = slot.champion();
+        let history = self.history(&engine, slot, ask, moment)?;
+        let list = List {
+            answerer: self,
+            engine: &engine,
+            slot,
+            champion: champion.as_deref(),
+            ask,
+            moment,
+            taken: taken_items(&history, ask),
+            history: &history,
+        };
+        let mut candidates = list.candidates()?;
+        let logged = candidates.iter().take(LOGGED).map(|candidate| ScoredItem {
+            item: candidate.id.to_string(),
+            score: candidate.score,
+        });
+        let logged: Vec<ScoredItem> = logged.collect();
+        let seed = u64::from_be_bytes(id.as_bytes()[8..].try_into().unwrap_or_default());
+        let shown = list.choose(&mut candidates, seed)?;
+        let mut decision = Decision {
+            id,
+            model: slot.model.name.clone(),
+            version: champion.as_ref().map(|champion| champion.number),
+            fallback: champion.is_none().then_some(Fallback::NoVersion),
+            entity: history
+                .person
+                .as_ref()
+                .map_or_else(String::new, ToString::to_string),
+            moment,
+            offset: history.offset,
+            features: Vec::new(),
+            context: ask.context.clone(),
+            answer: Answer {
+                score: shown.first().map_or(0.0, |(shown, _)| shown.score),
+                label: None,
+                probabilities: Vec::new(),
+            },
+            items: shown.iter().map(|(shown, _)| shown.clone()).collect(),
+            candidates: logged,
+            after: ask.after,
+            latency_us: 0,
+        };
+        let reasons: Vec<Option<String>> = shown
+            .iter()
+            .map(|(shown, candidate)| ask.reasons.then(|| list.reason(shown, candidate)))
+            .collect();
+        decision.latency_us = stopwatch.micros();
+        self.decisions.append(&decision).map_err(ServeError::Log)?;
+        let answering = Answering {
+            latency_us: stopwatch.micros(),
+            fallback: decision.fallback,
+            version: decision.version,
+        };
+        let items = decision.items.into_iter().zip(reasons);
+        let recommendation = Recommendation {
+            decision_id: decision.id,
+            version: decision
+                .version
+                .map(|number| format!("{}@{number}", decision.model)),
+            model: decision.model,
+            fallback: decision.fallback,
+            items: items
+                .map(|(shown, reason)| RecommendedItem {
+                    item: shown.item,
+                    score: shown.score,
+                    propensity: shown.propensity,
+                    reason,
+                })
+                .collect(),
+        };
+        Ok((recommendation, answering))
+    }
+
+    fn history(
+        &self,
+        engine: &Engine,
+        slot: &RecommendSlot,
+        ask: &Ask<'_>,
+        moment: Timestamp,
+    ) -> Result<Past, ServeError> {
+        let Some(person) = &ask.person else {
+            return Ok(Past {
+                person: None,
+                offset: engine.applied(),
+                taken: Vec::new(),
+            });
+        };
+        let events: Vec<&str> = slot.model.signals.keys().map(String::as_str).collect();
+        let weights: Vec<f32> = slot
+            .model
+            .signals
+            .values()
+            .map(|weight| *weight as f32)
+            .collect();
+        let History {
+            person,
+            offset,
+            taken,
+            ..
+        } = engine
+            .history(person, moment, &events)
+            .map_err(ServeError::Features)?;
+        let taken = taken
+            .into_iter()
+            .map(|one| (one.item, weights[one.signal], one.timestamp));
+        Ok(Past {
+            person: Some(person),
+            offset,
+            taken: taken.collect(),
+        })
+    }
+
+    /// The items of the lists that a list goes on with.
+    pub(super) fn shown_before(
+        &self,
+        after: Option<DecisionId>,
+    ) -> Result<HashSet<String>, ServeError> {
+        let mut shown = HashSet::new();
+        let mut next = after;
+        for _ in 0..PAGES_MAX {
+            let Some(id) = next else {
+                break;
+            };
+            let decision = self.decisions.get(id).map_err(ServeError::Log)?;
+            let Some(decision) = decision else {
+                return Err(ServeError::UnknownDecision(id));
+            };
+            shown.extend(decision.items.into_iter().map(|shown| shown.item));
+            next = decision.after;
+        }
+        Ok(shown)
+    }
+}
+
+fn person(user: &Option<String>, anonymous: &Option<String>) -> Option<PersonKey> {
+    let given = |id: &Option<String>| id.clone().filter(|id| !id.is_empty());
+    match (given(user), given(anonymous)) {
+        (Some(user), _) => Some(PersonKey::user(&user)),
+        (None, Some(anonymous)) => Some(PersonKey::anonymous(&anonymous)),
+        (None, None) => None,
+    }
+}
+
+fn limit(limit: Option<usize>) -> Result<usize, ServeError> {
+    let limit = limit.unwrap_or(LIMIT_DEFAULT);
+    at_most("limit", limit, LIMIT_MAX)?;
+    Ok(limit)
+}
+
+fn at_most(field: &'static str, found: usize, most: usize) -> Result<(), ServeError> {
+    if found > most {
+        return Err(ServeError::TooMany { field, found, most });
+    }
+    Ok(())
+}
+
+fn share(field: &'static str, share: Option<f64>) -> Result<Option<f64>, ServeError> {
+    match share {
+        Some(share) if !(0.0..=1.0).contains(&share) => Err(ServeError::BadExpression {
+            field,
+            message: format!("{share} is not a number from 0 to 1"),
+            hint: None,
+        }),
+        share => Ok(share),
+    }
+}

@@ -1,0 +1,478 @@
+//! One list while it is made: candidates, what may be shown, what is worth more, the choice, the reasons.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use tidemill_core::decision::ShownItem;
+use tidemill_core::event::PersonKey;
+use tidemill_core::{FeatureValue, Item, Timestamp};
+use tidemill_features::Engine;
+use tidemill_features::expression::{Asking, ItemExpression, ItemResult};
+use tidemill_learn::recommend::{ItemIndex, Query, Signal};
+
+use super::answer::Ask;
+use super::catalogue::Known;
+use super::choose::{Rules, choose};
+use super::slot::{RecommendChampion, RecommendSlot};
+use crate::answer::{Answerer, ServeError};
+
+/// How many candidates the model is asked for.
+const CANDIDATES: usize = 300;
+/// Of these, the best ones that a list is chosen from: at least so many, and three for each place.
+const POOL_MIN: usize = 100;
+/// Items that are looked at at a time when all of the catalogue is.
+const CHUNK: usize = 4_096;
+/// The newest things that somebody took which new items and reasons are compared with.
+const COMPARED: usize = 10;
+/// How alike a new item must be to something that somebody took.
+const ALIKE_MIN: f64 = 0.2;
+
+/// An item that could be shown.
+pub(super) struct Candidate {
+    pub(super) id: Arc<str>,
+    index: Option<ItemIndex>,
+    pub(super) score: f64,
+    known: Arc<Known>,
+    /// What it is like, where it is new.
+    new_like: Option<Arc<str>>,
+}
+
+/// What somebody took, oldest first: the item, what the signal weighs, when.
+pub(super) struct Past {
+    pub(super) person: Option<PersonKey>,
+    pub(super) offset: tidemill_core::Offset,
+    pub(super) taken: Vec<(Arc<str>, f32, Timestamp)>,
+}
+
+pub(super) fn taken_items(past: &Past, ask: &Ask<'_>) -> HashSet<Arc<str>> {
+    let session = ask.session.iter().map(|item| Arc::from(item.as_str()));
+    past.taken
+        .iter()
+        .map(|(item, ..)| item.clone())
+        .chain(session)
+        .collect()
+}
+
+/// One list while it is made.
+pub(super) struct List<'a> {
+    pub(super) answerer: &'a Answerer,
+    pub(super) engine: &'a Engine,
+    pub(super) slot: &'a RecommendSlot,
+    pub(super) champion: Option<&'a RecommendChampion>,
+    pub(super) ask: &'a Ask<'a>,
+    pub(super) moment: Timestamp,
+    /// What the person has taken or looks at.
+    pub(super) taken: HashSet<Arc<str>>,
+    pub(super) history: &'a Past,
+}
+
+/// The expressions that hold for a list, with what they ask of the person.
+struct Asked {
+    filters: Vec<ItemExpression>,
+    boosts: Vec<ItemExpression>,
+    user: BTreeMap<String, FeatureValue>,
+}
+
+impl List<'_> {
+    /// The history as the model reads it.
+    fn signals(&self, champion: &RecommendChampion) -> Vec<Signal> {
+        let signal = |item: &str, weight: f32, time: Timestamp| {
+            Some(Signal {
+                item: *champion.index.get(item)?,
+                weight,
+                time: time.micros() / 1_000_000,
+            })
+        };
+        let past = self.history.taken.iter();
+        let past = past.filter_map(|(item, weight, time)| signal(item, *weight, *time));
+        let session = self.ask.session.iter();
+        let session = session.filter_map(|item| signal(item, 1.0, self.moment));
+        past.chain(session).collect()
+    }
+
+    /// What could be shown, best first.
+    pub(super) fn candidates(&self) -> Result<Vec<Candidate>, ServeError> {
+        let asked = self.asked()?;
+        let before = self.answerer.shown_before(self.ask.after)?;
+        let ranked: Vec<(Arc<str>, Option<ItemIndex>, f64)> = match (self.ask.given, self.champion)
+        {
+            (Some(given), champion) => self.given(given, champion),
+            (None, Some(champion)) => {
+                let signals = self.signals(champion);
+                let query = self.query(&signals);
+                let fitted = &champion.package.fitted;
+                let best =
+                    champion.with_scratch(|scratch| fitted.recommend(&query, CANDIDATES, scratch));
+                let named = best.into_iter().map(|(item, score)| {
+                    let id = champion.package.items[item as usize].clone();
+                    (id, Some(item), f64::from(score))
+                });
+                named.collect()
+            }
+            (None, None) => {
+                let popular = self.slot.popular();
+                let ranked = popular.iter().enumerate();
+                // what everybody takes, the first one best
+                ranked
+                    .map(|(rank, id)| (id.clone(), None, -(rank as f64)))
+                    .collect()
+            }
+        };
+        let mut candidates = self.allowed(ranked, &asked, &before);
+        if self.ask.given.is_none() && candidates.len() < self.ask.limit {
+            candidates.extend(self.rest(&candidates, &asked, &before));
+        }
+        if self.ask.given.is_none() && candidates.is_empty() && self.champion.is_none() {
+            candidates.extend(self.newest(&asked, &before));
+        }
+        self.boost(&mut candidates, &asked);
+        candidates.sort_by(|one, other| other.score.total_cmp(&one.score));
+        Ok(candidates)
+    }
+
+    fn query<'s>(&self, signals: &'s [Signal]) -> Query<'s> {
+        Query {
+            now: self.moment.micros() / 1_000_000,
+            ..Query::new(signals)
+        }
+    }
+
+    /// Given items with their scores.
+    fn given(
+        &self,
+        given: &[String],
+        champion: Option<&RecommendChampion>,
+    ) -> Vec<(Arc<str>, Option<ItemIndex>, f64)> {
+        let mut seen = HashSet::new();
+        let ids = given.iter().filter(|id| seen.insert(id.as_str()));
+        let ids: Vec<Arc<str>> = ids.map(|id| Arc::from(id.as_str())).collect();
+        let Some(champion) = champion else {
+            let ranked = ids.into_iter().enumerate();
+            return ranked
+                .map(|(rank, id)| (id, None, -(rank as f64)))
+                .collect();
+        };
+        let known: Vec<ItemIndex> = ids
+            .iter()
+            .filter_map(|id| champion.index.get(id).copied())
+            .collect();
+        let scores = self.scores(champion, &known);
+        let by_index: HashMap<ItemIndex, f64> = known.into_iter().zip(scores).collect();
+        let scored = ids.into_iter().map(|id| {
+            let index = champion.index.get(&id).copied();
+            let score = index.and_then(|index| by_index.get(&index).copied());
+            (id, index, score.unwrap_or(0.0))
+        });
+        scored.collect()
+    }
+
+    fn scores(&self, champion: &RecommendChampion, items: &[ItemIndex]) -> Vec<f64> {
+        let signals = self.signals(champion);
+        let query = self.query(&signals);
+        let scores =
+            champion.with_scratch(|scratch| champion.package.fitted.score(&query, items, scratch));
+        scores.into_iter().map(f64::from).collect()
+    }
+
+    /// All that the model knows and that may be shown, where its best candidates leave too few: a filter may leave three items of a
+    /// million.
+    fn rest(&self, known: &[Candidate], asked: &Asked, before: &HashSet<String>) -> Vec<Candidate> {
+        let Some(champion) = self.champion else {
+            return Vec::new();
+        };
+        let known: HashSet<ItemIndex> = known.iter().filter_map(|known| known.index).collect();
+        let mut rest = Vec::new();
+        let all: Vec<ItemIndex> = (0..champion.package.items.len() as ItemIndex).collect();
+        for chunk in all.chunks(CHUNK) {
+            let others = chunk.iter().filter(|item| !known.contains(item));
+            let named = others.map(|item| {
+                let id = champion.package.items[*item as usize].clone();
+                (id, Some(*item), 0.0)
+            });
+            rest.extend(self.allowed(named.collect(), asked, before));
+        }
+        let items: Vec<ItemIndex> = rest
+            .iter()
+            .filter_map(|candidate| candidate.index)
+            .collect();
+        let scores = self.scores(champion, &items);
+        for (candidate, score) in rest.iter_mut().zip(scores) {
+            candidate.score = score;
+        }
+        rest.sort_by(|one, other| other.score.total_cmp(&one.score));
+        rest.truncate(CANDIDATES);
+        rest
+    }
+
+    /// Before anything was learnt: the newest items.
+    fn newest(&self, asked: &Asked, before: &HashSet<String>) -> Vec<Candidate> {
+        let newest = self.answerer.catalogue.new_ones(|_| false, self.moment);
+        let ranked = newest
+            .iter()
+            .enumerate()
+            .map(|(rank, known)| (Arc::from(known.item.id.as_str()), None, -(rank as f64)));
+        self.allowed(ranked.collect(), asked, before)
+    }
+
+    /// Those that may be shown.
+    fn allowed(
+        &self,
+        ranked: Vec<(Arc<str>, Option<ItemIndex>, f64)>,
+        asked: &Asked,
+        before: &HashSet<String>,
+    ) -> Vec<Candidate> {
+        let is_ranking = self.ask.given.is_some();
+        let hides_taken = self.slot.model.repeat == Some(false)
+            || (self.slot.model.repeat.is_none()
+                && self
+                    .champion
+                    .is_some_and(|champion| champion.package.fitted.excludes_seen()));
+        let catalogue = &self.answerer.catalogue;
+        let known = catalogue.known(ranked.iter().map(|(id, ..)| id.as_ref()), self.moment);
+        let mut candidates = Vec::with_capacity(ranked.len());
+        for ((id, index, score), known) in ranked.into_iter().zip(known) {
+            let is_wanted = is_ranking
+                || !(self.ask.exclude.contains(id.as_ref())
+                    || before.contains(id.as_ref())
+                    || (hides_taken && self.taken.contains(&id)));
+            let known = match known {
+                Some(known) => known,
+                None if is_ranking => Arc::new(Known::bare(&id)),
+                None => continue,
+            };
+            if is_wanted {
+                candidates.push(Candidate {
+                    id,
+                    index,
+                    score,
+                    known,
+                    new_like: None,
+                });
+            }
+        }
+        if is_ranking {
+            return candidates;
+        }
+        for filter in &asked.filters {
+            let allows = filter.allows(&self.looked_at(&candidates), self.asking(asked));
+            let mut allows = allows.into_iter();
+            candidates.retain(|_| allows.next() == Some(true));
+        }
+        candidates
+    }
+
+    fn looked_at<'c>(&self, candidates: &'c [Candidate]) -> Vec<(&'c Item, bool)> {
+        let candidates = candidates.iter();
+        candidates
+            .map(|candidate| (&candidate.known.item, self.taken.contains(&candidate.id)))
+            .collect()
+    }
+
+    fn asking<'s>(&'s self, asked: &'s Asked) -> Asking<'s> {
+        Asking {
+            user: &asked.user,
+            request: self.ask.context,
+            now: self.moment,
+        }
+    }
+
+    fn boost(&self, candidates: &mut Vec<Candidate>, asked: &Asked) {
+        for boost in &asked.boosts {
+            let factors = boost.factors(&self.looked_at(candidates), self.asking(asked));
+            for (candidate, factor) in candidates.iter_mut().zip(factors) {
+                candidate.score += factor.ln();
+            }
+            candidates.retain(|candidate| candidate.score > f64::NEG_INFINITY);
+        }
+    }
+
+    /// The expressions of the project file and of the request.
+    fn asked(&self) -> Result<Asked, ServeError> {
+        let rules = self.slot.rules();
+        let set = self.engine.set();
+        let compile = |text: Option<&str>, field: &'static str, result| {
+            let items = self.answerer.items.as_ref();
+            let compile = |text| ItemExpression::compile(text, result, items, set);
+            text.map(compile)
+                .transpose()
+                .map_err(|(message, hint)| ServeError::BadExpression {
+                    field,
+                    message,
+                    hint,
+                })
+        };
+        let filter = compile(self.ask.filter, "filter", ItemResult::Truth)?;
+        let boost = compile(self.ask.boost, "boost", ItemResult::Number)?;
+        let filters: Vec<ItemExpression> = rules.filter.iter().cloned().chain(filter).collect();
+        let boosts: Vec<ItemExpression> = rules.boost.iter().cloned().chain(boost).collect();
+        let mut names: Vec<&str> = filters
+            .iter()
+            .chain(&boosts)
+            .flat_map(ItemExpression::features)
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        let mut user = BTreeMap::new();
+        if let (Some(person), false) = (&self.history.person, names.is_empty()) {
+            let features = set.select_columns(&names).map_err(ServeError::Features)?;
+            let row = self.engine.read(person, self.moment, &features);
+            let values = row.map_err(ServeError::Features)?.values;
+            user.extend(names.iter().map(|name| (*name).to_owned()).zip(values));
+        }
+        Ok(Asked {
+            filters,
+            boosts,
+            user,
+        })
+    }
+
+    /// The list, out of the candidates.
+    pub(super) fn choose<'c>(
+        &self,
+        candidates: &'c mut Vec<Candidate>,
+        seed: u64,
+    ) -> Result<Vec<(ShownItem, &'c Candidate)>, ServeError> {
+        let ask = self.ask;
+        let pool = candidates.len().min(POOL_MIN.max(3 * ask.limit));
+        let mut numbers: HashMap<(&str, String), usize> = HashMap::new();
+        let kinds: Vec<Vec<(usize, usize)>> = candidates[..pool]
+            .iter()
+            .map(|candidate| {
+                let caps = self.slot.model.caps.iter();
+                caps.filter_map(|(attribute, most)| {
+                    let value = candidate.known.item.attributes.get(attribute)?;
+                    let next = numbers.len();
+                    let kind = (attribute.as_str(), value.to_string());
+                    Some((*numbers.entry(kind).or_insert(next), *most))
+                })
+                .collect()
+            })
+            .collect();
+        let scores: Vec<f64> = candidates[..pool].iter().map(|one| one.score).collect();
+        let alike = |one: usize, other: usize| self.alike(&candidates[one], &candidates[other]);
+        let rules = Rules {
+            limit: ask.limit,
+            diversity: ask.diversity,
+            explore: ask.explore,
+            seed,
+        };
+        let kinds = if ask.given.is_some() { &[][..] } else { &kinds };
+        let mut chosen: Vec<(usize, f64, bool)> = choose(&scores, kinds, alike, rules)
+            .into_iter()
+            .map(|chosen| (chosen.candidate, chosen.propensity, chosen.explored))
+            .collect();
+        if ask.given.is_none()
+            && let Some(new) = self.new_one()?
+        {
+            candidates.push(new);
+            // the last place is for what nobody could have taken yet
+            chosen.truncate(ask.limit.saturating_sub(1));
+            chosen.push((candidates.len() - 1, 1.0, true));
+        }
+        let candidates = &*candidates;
+        let shown = chosen.into_iter().map(|(candidate, propensity, explored)| {
+            let candidate = &candidates[candidate];
+            let shown = ShownItem {
+                item: candidate.id.to_string(),
+                score: candidate.score,
+                propensity,
+                explored,
+            };
+            (shown, candidate)
+        });
+        Ok(shown.collect())
+    }
+
+    /// The new item that is most like what somebody took lately, if any is: the model cannot know it yet.
+    fn new_one(&self) -> Result<Option<Candidate>, ServeError> {
+        let Some(champion) = self.champion else {
+            return Ok(None);
+        };
+        let catalogue = &self.answerer.catalogue;
+        let session = self.ask.session.iter().rev().map(String::as_str);
+        let past = self
+            .history
+            .taken
+            .iter()
+            .rev()
+            .map(|(item, ..)| item.as_ref());
+        let lately: Vec<&str> = session.chain(past).take(COMPARED).collect();
+        if lately.is_empty() || self.ask.limit < 2 {
+            return Ok(None);
+        }
+        let lately = catalogue.known(lately.into_iter(), self.moment);
+        let new = catalogue.new_ones(|id| champion.index.contains_key(id), self.moment);
+        if new.is_empty() {
+            return Ok(None);
+        }
+        let asked = self.asked()?;
+        let before = self.answerer.shown_before(self.ask.after)?;
+        let ranked = new
+            .iter()
+            .map(|known| (Arc::from(known.item.id.as_str()), None, 0.0));
+        let mut best: Option<(f64, Candidate)> = None;
+        for mut candidate in self.allowed(ranked.collect(), &asked, &before) {
+            if self.taken.contains(&candidate.id) {
+                continue;
+            }
+            for known in lately.iter().flatten() {
+                let alike = catalogue.likeness(&candidate.known, known);
+                if alike >= ALIKE_MIN && best.as_ref().is_none_or(|(most, _)| alike > *most) {
+                    candidate.new_like = Some(Arc::from(known.item.id.as_str()));
+                    candidate.score = 0.0;
+                    let copy = Candidate {
+                        id: candidate.id.clone(),
+                        index: None,
+                        score: 0.0,
+                        known: candidate.known.clone(),
+                        new_like: candidate.new_like.clone(),
+                    };
+                    best = Some((alike, copy));
+                }
+            }
+        }
+        Ok(best.map(|(_, candidate)| candidate))
+    }
+
+    fn alike(&self, one: &Candidate, other: &Candidate) -> f64 {
+        match (self.champion, one.index, other.index) {
+            (Some(champion), Some(one), Some(other)) => {
+                f64::from(champion.package.fitted.likeness(one, other))
+            }
+            _ => self.answerer.catalogue.likeness(&one.known, &other.known),
+        }
+    }
+
+    /// Why an item stands in the list.
+    pub(super) fn reason(&self, shown: &ShownItem, candidate: &Candidate) -> String {
+        let title = |id: &str| self.answerer.catalogue.title(id);
+        if let Some(like) = &candidate.new_like {
+            return format!("new, and like {}", title(like));
+        }
+        if shown.explored {
+            return "drawn at random, to learn about it".to_owned();
+        }
+        let Some(champion) = self.champion else {
+            return "popular".to_owned();
+        };
+        if self.taken.contains(&candidate.id) && self.ask.person.is_some() {
+            return "taken before".to_owned();
+        }
+        let session = self.ask.session.iter().rev().map(String::as_str);
+        let past = self
+            .history
+            .taken
+            .iter()
+            .rev()
+            .map(|(item, ..)| item.as_ref());
+        let because = session.chain(past).take(COMPARED).filter_map(|id| {
+            let from = champion.index.get(id)?;
+            let likeness = champion.package.fitted.likeness(*from, candidate.index?);
+            (likeness > 0.0 && id != candidate.id.as_ref()).then_some((likeness, id))
+        });
+        match because.max_by(|one, other| one.0.total_cmp(&other.0)) {
+            Some((_, id)) => format!("because of {}", title(id)),
+            None => "popular".to_owned(),
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! Recommendations: from a person, a session or an item to a list of items, with reasons and a logged decision.
+//!
+//! ```text
+//! history ─► candidates ─► may be shown? ─► worth more? ─► unlike one another, now and then at random ─► list
+//!            (package)     (catalogue,      (boost)        (choose)
+//!                           filter, seen)
+//! ```
+
+mod answer;
+mod catalogue;
+mod choose;
+mod list;
+mod package;
+mod slot;
+
+pub use answer::{RankRequest, RecommendRequest, Recommendation, RecommendedItem, SimilarRequest};
+pub use catalogue::Catalogue;
+pub use choose::{Chosen, Rules, choose};
+pub use package::{GoldenList, RecommendPackage, SignalOf};
+pub use slot::{RecommendChampion, RecommendSlot, Rulebook};
