@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tidemill_core::clock::SystemClock;
 use tidemill_core::{Clock, Span};
 
-use support::{Client, Scope, Server};
+use support::{Client, Scope, Server, wait_until};
 
 /// What `tidemill init` writes, and where the history comes from.
 const PROJECT: &str = r#"
@@ -122,13 +122,9 @@ fn shop() -> Server {
     server
 }
 
-/// Runs a command of the server's binary on its data and reads the JSON that it prints.
+/// The JSON that a command prints.
 fn json_of(server: &Server, arguments: &[&str]) -> Value {
-    let data = server.data();
-    let data = data.to_string_lossy();
-    let output = server.run(&[arguments, &["--json", "--data", &*data]].concat());
-    serde_json::from_slice(&output.stdout)
-        .unwrap_or_else(|_| panic!("not JSON: {}", String::from_utf8_lossy(&output.stdout)))
+    server.json_of(arguments)
 }
 
 /// The score of a person who has just ordered and came by this way.
@@ -147,15 +143,6 @@ fn score(server: &Server, write: &str, read: &str, user: &str, channel: &str) ->
     let (status, answer) = server.post("/v1/predict/will_return", read, &question);
     assert_eq!(status, 200, "{answer}");
     answer
-}
-
-/// Asks again until it holds: the loop works in the background, and each question takes it a moment.
-fn wait_until(holds: impl Fn() -> bool) {
-    const QUESTIONS_MAX: u32 = 20_000;
-    assert!(
-        (0..QUESTIONS_MAX).any(|_| holds()),
-        "it did not come about within {QUESTIONS_MAX} questions"
-    );
 }
 
 #[test]

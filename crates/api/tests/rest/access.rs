@@ -54,10 +54,16 @@ fn path(route: &Route, things: &Things) -> String {
         path if path.starts_with("/v1/users") => "u1",
         _ => "0190a0b0-0000-7000-8000-000000000000",
     };
+    let recommends = ["/v1/recommend/", "/v1/rank/", "/v1/similar/"];
+    let model = match recommends.iter().any(|start| route.path.starts_with(start)) {
+        true => "for_you",
+        false => "will_return",
+    };
     let filled = route
         .path
         .replace("{id}", id)
-        .replace("{model}", "will_return")
+        .replace("{item}", "i1")
+        .replace("{model}", model)
         .replace("{version}", "1")
         .replace("{with}", "2")
         .replace("{code}", "unknown_model");
@@ -72,6 +78,7 @@ fn path(route: &Route, things: &Things) -> String {
 fn body(route: &Route) -> &'static str {
     match route.path {
         "/v1/predict/{model}" => r#"{"user": "u1"}"#,
+        "/v1/rank/{model}" => r#"{"items": ["i1"]}"#,
         "/v1/predict/{model}/batch" => r#"{"entities": [{"user": "u1"}]}"#,
         "/v1/keys" => r#"{"scope": "write"}"#,
         "/v1/models/{model}/promote" => r#"{"version": 1}"#,

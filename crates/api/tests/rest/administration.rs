@@ -15,10 +15,13 @@ async fn models_are_shown_before_they_have_versions() {
     let models = world.get("/v1/models").await;
     assert_eq!(
         models.json["models"].as_array().map(Vec::len),
-        Some(1),
+        Some(2),
         "{}",
         models.text
     );
+    let recommender = world.get("/v1/models/for_you").await;
+    let shown = ["kind", "champion", "fallback"].map(|field| &recommender.json[field]);
+    assert_eq!(shown, [&json!("recommend"), &Value::Null, &Value::Null]);
     let model = world.get("/v1/models/will_return").await;
     assert_eq!(
         model.json["question"], "Will they order again?",

@@ -32,6 +32,9 @@ pub(crate) const SHOP: &str = r#"
 [project]
 name = "shop"
 
+[items]
+id = "properties.product"
+
 [[features.user]]
 name = "orders"
 aggregate = "count"
@@ -44,6 +47,10 @@ question = "Will they order again?"
 entity = "user"
 observe = { event = "Order Completed" }
 target = { event = "Order Completed", within = "30d" }
+
+[models.for_you]
+kind = "recommend"
+signals = { "Order Completed" = 1.0 }
 "#;
 
 pub(crate) const TOOLS: &str = r#"

@@ -156,7 +156,7 @@ impl Recommender {
     /// What is fitted in seconds: sources that count, with their default parameters.
     pub fn quick(question: Question) -> Self {
         let mut recommender = Self {
-            cases_max: 2_000,
+            cases_max: 500,
             search_signals_max: 0,
             ..Self::new(question)
         };

@@ -206,7 +206,8 @@ impl Known {
                 .filter(|word| word.chars().count() > 1)
                 .map(|word| word.to_lowercase().into_boxed_str());
             words.extend(of_text);
-            if text.len() <= 64 {
+            // a value of one word, such as a category, is told apart from the same word in a text
+            if text.len() <= 64 && !text.contains(' ') {
                 words.push(format!("{name}={text}").into_boxed_str());
             }
         }

@@ -145,7 +145,7 @@ mod tests {
                 alike,
                 Rules {
                     diversity,
-                    ..rules(4)
+                    ..rules(3)
                 },
             ));
             let pairs = chosen

@@ -157,11 +157,13 @@ impl List<'_> {
             .filter_map(|id| champion.index.get(id).copied())
             .collect();
         let scores = self.scores(champion, &known);
+        // what the model does not know comes last
+        let unknown = scores.iter().copied().fold(0.0, f64::min) - 1.0;
         let by_index: HashMap<ItemIndex, f64> = known.into_iter().zip(scores).collect();
         let scored = ids.into_iter().map(|id| {
             let index = champion.index.get(&id).copied();
             let score = index.and_then(|index| by_index.get(&index).copied());
-            (id, index, score.unwrap_or(0.0))
+            (id, index, score.unwrap_or(unknown))
         });
         scored.collect()
     }

@@ -269,6 +269,32 @@ impl Server {
         (status, json(&text))
     }
 
+    /// Changes something.
+    pub(crate) fn put(&self, path: &str, key: &str, body: &Value) -> (u16, Value) {
+        let (status, text) = self.ask("PUT", path, key, &body.to_string());
+        (status, serde_json::from_str(&text).unwrap_or(Value::Null))
+    }
+
+    /// Takes something away.
+    pub(crate) fn delete(&self, path: &str, key: &str) -> (u16, Value) {
+        let (status, text) = self.ask("DELETE", path, key, "");
+        (status, serde_json::from_str(&text).unwrap_or(Value::Null))
+    }
+
+    /// What a command of the binary prints about the server's data.
+    pub(crate) fn told(&self, arguments: &[&str]) -> String {
+        let data = self.data();
+        let data = data.to_string_lossy();
+        let output = self.run(&[arguments, &["--data", &*data]].concat());
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// The JSON that a command of the binary prints about the server's data.
+    pub(crate) fn json_of(&self, arguments: &[&str]) -> Value {
+        let told = self.told(&[arguments, &["--json"]].concat());
+        serde_json::from_str(&told).unwrap_or_else(|_| panic!("not JSON: {told}"))
+    }
+
     /// Any request, its body and its answer as text.
     ///
     /// # Panics
@@ -348,6 +374,15 @@ pub(crate) fn offer_again<'i>(
         new += number("accepted");
     }
     new
+}
+
+/// Asks again until it holds: the loop works in the background, and each question takes it a moment.
+pub(crate) fn wait_until(holds: impl Fn() -> bool) {
+    const QUESTIONS_MAX: u32 = 20_000;
+    assert!(
+        (0..QUESTIONS_MAX).any(|_| holds()),
+        "it did not come about within {QUESTIONS_MAX} questions"
+    );
 }
 
 /// Why a test does not run, and whether that is allowed here: where `TIDEMILL_REQUIRE_ALL` is set it is a failure.

@@ -1,0 +1,405 @@
+//! Recommendations against the real binary, over HTTP: learnt from a file, live, filtered, explained.
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tidemill_core::clock::SystemClock;
+use tidemill_core::{Clock, Span};
+
+use support::{Scope, Server, wait_until};
+
+const PROJECT: &str = r#"
+[project]
+name = "shop"
+
+[items]
+id = "properties.product"
+attributes = { title = "string?", kind = "string?", price = "float?", available = "bool?" }
+
+[[features.user]]
+name = "country"
+aggregate = "last"
+type = "category"
+value = "properties.country"
+
+[[features.user]]
+name = "orders"
+aggregate = "count"
+event = "Ordered"
+
+[models.for_you]
+kind     = "recommend"
+signals  = { Viewed = 1.0, Ordered = 3.0 }
+filter   = "item.price < 100"
+repeat   = false
+training = { budget = 0.1 }
+
+[models.again]
+kind     = "predict"
+observe  = { event = "Ordered" }
+target   = { event = "Ordered", within = "30d" }
+
+[sources.history]
+map = { user_id = "user", timestamp = "at", name = "event", "properties.product" = "product", "properties.country" = "country" }
+"#;
+
+/// Products of each of two kinds.
+const OF_A_KIND: u64 = 30;
+const PEOPLE: u64 = 240;
+
+fn product(kind: &str, number: u64) -> String {
+    format!("{kind}{number}")
+}
+
+/// People who like tea and people who like tools; each takes some of the products of theirs, and the first ones most.
+fn history() -> String {
+    let mut csv = "user,at,event,product,country\n".to_owned();
+    let end = SystemClock.now() - Span::from_days(1);
+    let mut random = 1u64;
+    let mut below = |bound: u64| {
+        random = random.wrapping_mul(0xd134_2543_de82_ef95).wrapping_add(1);
+        (random >> 33) % bound
+    };
+    let mut lines = Vec::new();
+    for person in 0..PEOPLE {
+        let kind = ["tea", "tool"][(person % 2) as usize];
+        // neighbours on a circle go together, so that there is more to learn than the kind
+        let taste = below(OF_A_KIND);
+        for _ in 0..14 {
+            let number = (taste + below(6)) % OF_A_KIND;
+            let event = if below(3) == 0 { "Viewed" } else { "Ordered" };
+            let at = end - Span::from_seconds(below(90 * 86_400) as i64);
+            lines.push((at, person, event, product(kind, number)));
+        }
+    }
+    lines.sort();
+    for (at, person, event, product) in lines {
+        writeln!(csv, "p{person},{at},{event},{product},DE").expect("a string grows");
+    }
+    csv
+}
+
+struct Shop {
+    server: Server,
+    read: String,
+    write: String,
+}
+
+impl Shop {
+    /// With a version that was learnt from the history and passed.
+    fn open() -> Self {
+        let mut server = Server::start(PROJECT, &[]);
+        assert!(server.stop(Duration::from_secs(20)).success());
+        std::fs::write(server.folder().join("history.csv"), history()).expect("the history");
+        server.told(&[
+            "import",
+            "history.csv",
+            "--source",
+            "history",
+            "--project",
+            "project.toml",
+        ]);
+        server.restart();
+        let [read, write, admin] =
+            [Scope::Read, Scope::Write, Scope::Admin].map(|scope| server.key(scope));
+        let items: Vec<Value> = ["tea", "tool"]
+            .into_iter()
+            .flat_map(|kind| {
+                (0..OF_A_KIND).map(move |number| {
+                    json!({ "id": product(kind, number), "attributes": {
+                        "title": format!("{kind} sort{number}"), "kind": kind, "price": number as f64
+                    }})
+                })
+            })
+            .collect();
+        let (status, answer) = server.put("/v1/items", &admin, &json!({ "items": items }));
+        assert_eq!(status, 200, "{answer}");
+        let shop = Self {
+            server,
+            read,
+            write,
+        };
+        let trained = shop
+            .server
+            .json_of(&["train", "for_you", "--project", "project.toml"]);
+        let model = shop.get("/v1/models/for_you");
+        assert!(model["champion"].is_u64(), "{trained:#} {model:#}");
+        assert!(
+            model["promised"]["value"].as_f64() > Some(0.05),
+            "{model:#}"
+        );
+        shop
+    }
+
+    fn get(&self, path: &str) -> Value {
+        let (status, answer) = self.server.get(path, &self.read);
+        assert_eq!(status, 200, "{path}: {answer}");
+        answer
+    }
+
+    fn ask(&self, body: &Value) -> Value {
+        let (status, answer) = self.server.post("/v1/recommend/for_you", &self.read, body);
+        assert_eq!(status, 200, "{body}: {answer}");
+        assert!(answer["version"].is_string(), "{answer}");
+        answer
+    }
+
+    fn put(&self, id: &str, attributes: &Value) {
+        let admin = self.server.key(Scope::Admin);
+        let body = json!({ "items": [{ "id": id, "attributes": attributes }] });
+        let (status, answer) = self.server.put("/v1/items", &admin, &body);
+        assert_eq!(status, 200, "{answer}");
+    }
+
+    fn track(&self, user: &str, event: &str, product: &str) {
+        let body = json!({
+            "userId": user, "event": event, "properties": { "product": product, "country": "FR" }
+        });
+        let (status, answer) = self.server.post("/v1/track", &self.write, &body);
+        assert_eq!(status, 200, "{answer}");
+    }
+}
+
+fn items(answer: &Value) -> Vec<String> {
+    let items = answer["items"].as_array().into_iter().flatten();
+    items
+        .map(|item| item["item"].as_str().expect("an item").to_owned())
+        .collect()
+}
+
+fn of_kind(items: &[String], kind: &str) -> usize {
+    let is_of = |item: &&String| {
+        item.strip_prefix(kind)
+            .is_some_and(|rest| rest.parse::<u64>().is_ok())
+    };
+    items.iter().filter(is_of).count()
+}
+
+#[test]
+fn people_get_what_is_for_them() {
+    let shop = Shop::open();
+    let tea = items(&shop.ask(&json!({ "user": "p0", "limit": 5 })));
+    assert_eq!(of_kind(&tea, "tea"), 5, "{tea:?}");
+    let tools = items(&shop.ask(&json!({ "user": "p1", "limit": 5 })));
+    assert_eq!(of_kind(&tools, "tool"), 5, "{tools:?}");
+
+    // nobody knows this person: what everybody takes; after one click it is another list
+    let unknown = items(&shop.ask(&json!({ "user": "new" })));
+    assert_eq!(unknown.len(), 10);
+    shop.track("new", "Viewed", "tool3");
+    let now = || items(&shop.ask(&json!({ "user": "new", "limit": 5 })));
+    wait_until(|| of_kind(&now(), "tool") == 5);
+    assert!(
+        !now().contains(&"tool3".to_owned()),
+        "what was seen is not shown again"
+    );
+    shop.track("other", "Viewed", "tea3");
+    wait_until(|| {
+        let list = items(&shop.ask(&json!({ "user": "other", "limit": 5 })));
+        of_kind(&list, "tea") == 5
+    });
+
+    // a session without any event, and reasons that name what they come from
+    let session = shop.ask(&json!({ "session": ["tea7"], "limit": 5, "reasons": true }));
+    assert_eq!(of_kind(&items(&session), "tea"), 5, "{session:#}");
+    assert_eq!(
+        session["items"][0]["reason"], "because of tea sort7",
+        "{session:#}"
+    );
+    // unknown ids are no errors
+    let odd = shop.ask(&json!({ "session": ["no such thing"], "user": "", "limit": 3 }));
+    assert_eq!(items(&odd).len(), 3);
+
+    let near = shop.get("/v1/similar/for_you/tool10?limit=4&reasons=true");
+    assert_eq!(of_kind(&items(&near), "tool"), 4, "{near:#}");
+    assert!(!items(&near).contains(&"tool10".to_owned()));
+
+    let given = json!({ "user": "p0", "items": ["nowhere", "tool1", tea[4], tea[0]] });
+    let (status, ranked) = shop.server.post("/v1/rank/for_you", &shop.read, &given);
+    assert_eq!(status, 200, "{ranked}");
+    assert_eq!(items(&ranked), [&*tea[0], &*tea[4], "tool1", "nowhere"]);
+
+    // every list is a decision
+    let id = ranked["decision_id"].as_str().expect("an id");
+    let decision = &shop.get(&format!("/v1/decisions/{id}"))["decision"];
+    assert_eq!(
+        decision["items"].as_array().map(Vec::len),
+        Some(4),
+        "{decision:#}"
+    );
+}
+
+#[test]
+fn what_must_not_be_shown_never_is() {
+    let shop = Shop::open();
+    let taken: BTreeSet<String> = history()
+        .lines()
+        .filter(|line| line.starts_with("p4,"))
+        .map(|line| line.split(',').nth(3).expect("a product").to_owned())
+        .collect();
+    let all = items(&shop.ask(&json!({ "user": "p4", "limit": 60 })));
+    assert!(
+        all.len() > 40 && all.iter().all(|item| !taken.contains(item)),
+        "{all:?}"
+    );
+
+    let some: Vec<&String> = all.iter().take(5).collect();
+    let rest = items(&shop.ask(&json!({ "user": "p4", "limit": 60, "exclude": some })));
+    assert!(some.iter().all(|item| !rest.contains(item)));
+    assert_eq!(rest.len(), all.len() - 5);
+
+    // a filter that leaves three returns three, best first, whatever else is better
+    let few = json!({ "user": "p4", "filter": "item.kind = 'tool' AND item.price IN (5, 6, 7)" });
+    let few: BTreeSet<String> = items(&shop.ask(&few)).into_iter().collect();
+    assert_eq!(few, ["tool5", "tool6", "tool7"].map(str::to_owned).into());
+    let own = json!({ "user": "p4", "filter": "user.country = 'DE' AND item.kind = request.page.kind", "context": { "page": { "kind": "tool" } } });
+    assert_eq!(of_kind(&items(&shop.ask(&own)), "tool"), 10);
+    assert_eq!(
+        items(&shop.ask(&json!({ "user": "p4", "filter": "false" }))).len(),
+        0
+    );
+
+    // what the shop changes holds at once; the project's own filter too
+    let first = all[0].clone();
+    shop.put(&first, &json!({ "available": false }));
+    let shown = || items(&shop.ask(&json!({ "user": "p4", "limit": 60 })));
+    wait_until(|| !shown().contains(&first));
+    shop.put(&first, &json!({ "available": true, "price": 100.0 }));
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(
+        !shown().contains(&first),
+        "the project says item.price < 100"
+    );
+    shop.put(&first, &json!({ "price": 10.0 }));
+    wait_until(|| shown().contains(&first));
+    let admin = shop.server.key(Scope::Admin);
+    let (status, _) = shop.server.delete(&format!("/v1/items/{first}"), &admin);
+    assert_eq!(status, 200);
+    wait_until(|| !shown().contains(&first));
+
+    // pages of one list have nothing twice
+    let mut seen = BTreeSet::new();
+    let mut after = Value::Null;
+    for _ in 0..4 {
+        let page = shop.ask(&json!({ "user": "p4", "limit": 8, "after": after }));
+        for item in items(&page) {
+            assert!(seen.insert(item.clone()), "{item} twice");
+        }
+        after = page["decision_id"].clone();
+    }
+    assert_eq!(seen.len(), 32);
+}
+
+#[test]
+fn new_items_mixed_lists_and_mistakes() {
+    let shop = Shop::open();
+    // a new item with a text appears for the right people before anybody took it
+    shop.put(
+        "fresh",
+        &json!({ "title": "tea sort4 in a tin", "kind": "tea", "price": 4.0 }),
+    );
+    let list =
+        |session: &str| shop.ask(&json!({ "session": [session], "limit": 10, "reasons": true }));
+    wait_until(|| items(&list("tea4")).contains(&"fresh".to_owned()));
+    let shown = list("tea4");
+    let last = shown["items"]
+        .as_array()
+        .and_then(|items| items.last())
+        .expect("items");
+    assert_eq!(last["reason"], "new, and like tea sort4", "{shown:#}");
+    assert!(!items(&list("tool9")).contains(&"fresh".to_owned()));
+
+    // diversity mixes: the more of it, the fewer neighbours on the circle stand in one list
+    let spread = |diversity: f64| {
+        let answer = shop.ask(&json!({ "user": "p2", "limit": 8, "diversity": diversity }));
+        let of = |item: &String| {
+            item.trim_start_matches(|c: char| c.is_alphabetic())
+                .parse::<u64>()
+        };
+        let numbers: Vec<u64> = items(&answer)
+            .iter()
+            .filter_map(|item| of(item).ok())
+            .collect();
+        let near = |a: u64, b: u64| a.abs_diff(b).min(OF_A_KIND - a.abs_diff(b)) <= 2;
+        let pairs = numbers
+            .iter()
+            .enumerate()
+            .flat_map(|(place, a)| numbers[..place].iter().map(move |b| (*a, *b)));
+        pairs.filter(|(a, b)| near(*a, *b)).count()
+    };
+    assert!(spread(0.9) < spread(0.0), "{} {}", spread(0.9), spread(0.0));
+
+    let refused = |body: Value| {
+        let (status, problem) = shop.server.post("/v1/recommend/for_you", &shop.read, &body);
+        assert_eq!(status, 400, "{problem}");
+        format!(
+            "{} {} {}",
+            problem["code"], problem["field"], problem["detail"]
+        )
+    };
+    let filter = refused(json!({ "user": "p1", "filter": "item.prise < 3" }));
+    assert!(
+        filter.contains("bad_expression") && filter.contains("no attribute 'prise'"),
+        "{filter}"
+    );
+    assert!(refused(json!({ "diversity": 3 })).contains("from 0 to 1"));
+    assert!(refused(json!({ "limit": 1000 })).contains("at most 100"));
+    let (status, problem) =
+        shop.server
+            .post("/v1/recommend/again", &shop.read, &json!({ "user": "p1" }));
+    assert_eq!(status, 404, "{problem}");
+    assert!(
+        problem["hint"]
+            .as_str()
+            .unwrap_or_default()
+            .contains("/v1/predict/again"),
+        "{problem}"
+    );
+
+    // the command line says the same
+    let told = shop.server.told(&[
+        "recommend",
+        "for_you",
+        "--user",
+        "p0",
+        "--limit",
+        "3",
+        "--project",
+        "project.toml",
+    ]);
+    assert!(
+        told.contains("for_you@") && told.contains("because of tea"),
+        "{told}"
+    );
+}
+
+/// Before anything was learnt there is an answer all the same, and a version comes back after a start.
+#[test]
+fn there_is_always_an_answer() {
+    let mut server = Server::start(PROJECT, &[]);
+    let [read, write] = [Scope::Read, Scope::Write].map(|scope| server.key(scope));
+    let ask = |server: &Server| {
+        let (status, answer) = server.post("/v1/recommend/for_you", &read, &json!({ "user": "p" }));
+        assert_eq!(status, 200, "{answer}");
+        answer
+    };
+    let empty = ask(&server);
+    assert_eq!(
+        (items(&empty).len(), &empty["fallback"]),
+        (0, &json!("no_version")),
+        "{empty}"
+    );
+    let admin = server.key(Scope::Admin);
+    let put = json!({ "items": [{ "id": "a", "attributes": { "price": 1.0 } }, { "id": "b", "attributes": { "price": 2.0 } }] });
+    assert_eq!(server.put("/v1/items", &admin, &put).0, 200);
+    wait_until(|| items(&ask(&server)).len() == 2);
+    let body = json!({ "userId": "p", "event": "Ordered", "properties": { "product": "a" } });
+    assert_eq!(server.post("/v1/track", &write, &body).0, 200);
+    assert!(server.stop(Duration::from_secs(20)).success());
+    server.restart();
+    assert!(!items(&ask(&server)).is_empty());
+}
