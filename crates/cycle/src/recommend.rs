@@ -355,10 +355,12 @@ impl ProjectLoop {
         }
         let thorough = model.training.budget.unwrap_or(THOROUGH_FROM) >= THOROUGH_FROM;
         let recommender = match thorough {
-            true => Recommender::new(Question::Others),
-            false => Recommender::quick(Question::Others),
+            true => Recommender::new(Question::Later),
+            false => Recommender::quick(Question::Later),
         };
+        let most = weights.iter().copied().fold(0.0, f32::max);
         let recommender = Recommender {
+            goal: most,
             seed: model.training.seed,
             exclude_seen: model.repeat.map(|repeat| !repeat),
             ..recommender

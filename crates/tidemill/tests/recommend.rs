@@ -269,7 +269,8 @@ fn what_must_not_be_shown_never_is() {
     let shown = || items(&shop.ask(&json!({ "user": "p4", "limit": 60 })));
     wait_until(|| !shown().contains(&first));
     shop.put(&first, &json!({ "available": true, "price": 100.0 }));
-    std::thread::sleep(Duration::from_millis(300));
+    let priced = || shop.get(&format!("/v1/items/{first}"))["attributes"]["price"] == 100.0;
+    wait_until(priced);
     assert!(
         !shown().contains(&first),
         "the project says item.price < 100"

@@ -15,6 +15,9 @@ pub enum Question {
     /// Any other item that the person will take; the order within a history is not asked for. A fifth of each history is
     /// held back, at random.
     Others,
+    /// What the person will take later on. The newest signals of all are held back, and those who have a history before them
+    /// are asked about; without times, or where nobody came twice, it is [`Question::Next`].
+    Later,
     /// The next item of the person. The last signal of each history is held back.
     Next,
     /// The next item of a session that is not among the training sessions. The last sessions are held back, in the order in
@@ -42,18 +45,21 @@ pub struct Holdout {
 
 /// The share of sessions that is held back.
 const SESSION_SHARE: f64 = 0.05;
+/// The newest share of all signals, in time, that is held back.
+const LATER_SHARE: f64 = 0.15;
 /// The share of a history that is held back.
 const OTHERS_SHARE: f64 = 0.2;
 
 impl Question {
     /// Holds a part of the data back and makes at most `cases_max` cases of it.
     ///
-    /// Of [`Question::Others`] only signals of at least `goal` are held back: with purchases weighing more than views, a goal
+    /// Of [`Question::Others`] and [`Question::Later`] only signals of at least `goal` are held back: with purchases weighing more than views, a goal
     /// between the two asks for purchases.
     pub fn hold_back(self, data: &Interactions, goal: f32, cases_max: usize, seed: u64) -> Holdout {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let (fit, mut cases) = match self {
             Self::Others => others(data, goal, &mut random),
+            Self::Later => later(data, goal),
             Self::Next => last_of_each(data),
             Self::NextInSession => last_sessions(data),
         };
@@ -84,6 +90,40 @@ fn others(data: &Interactions, goal: f32, random: &mut ChaCha8Rng) -> (Interacti
             history: kept,
             targets,
         });
+    }
+    (fit.build(data.items()), cases)
+}
+
+fn later(data: &Interactions, goal: f32) -> (Interactions, Vec<Case>) {
+    let mut times: Vec<i64> = data.signals().iter().map(|signal| signal.time).collect();
+    times.sort_unstable();
+    let place = (times.len() as f64 * (1.0 - LATER_SHARE)) as usize;
+    let until = times.get(place).map_or(0, |time| time - 1);
+    if times.first().is_none_or(|first| *first > until) {
+        return last_of_each(data);
+    }
+    let mut fit = Interactions::builder();
+    let mut cases = Vec::new();
+    for history in data.iter() {
+        let is_old = |signal: &&Signal| signal.time <= until;
+        let kept: Vec<Signal> = history.iter().filter(is_old).copied().collect();
+        let mut targets: Vec<ItemIndex> = Vec::new();
+        for signal in history {
+            let is_new = signal.time > until && signal.weight >= goal;
+            if is_new && !targets.contains(&signal.item) {
+                targets.push(signal.item);
+            }
+        }
+        fit.push(kept.iter().copied());
+        if !kept.is_empty() && !targets.is_empty() {
+            cases.push(Case {
+                history: kept,
+                targets,
+            });
+        }
+    }
+    if cases.is_empty() {
+        return last_of_each(data); // nobody came twice
     }
     (fit.build(data.items()), cases)
 }
@@ -129,4 +169,33 @@ fn last_sessions(data: &Interactions) -> (Interactions, Vec<Case>) {
         }
     }
     (fit.build(data.items()), cases)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_later_is_held_back_in_time() {
+        let mut data = Interactions::builder();
+        let signal = |item, time| Signal {
+            time,
+            ..Signal::plain(item)
+        };
+        data.push((0..10).map(|n| signal(n, i64::from(n))));
+        data.push([signal(3, 2), signal(4, 9), signal(4, 9)]);
+        data.push([signal(5, 9)]);
+        let data = data.build(10);
+        let held = Question::Later.hold_back(&data, 0.0, 10, 1);
+        // the newest are those at 9
+        assert_eq!(held.fit.len(), 9 + 1);
+        let mut targets: Vec<Vec<ItemIndex>> =
+            held.cases.into_iter().map(|case| case.targets).collect();
+        targets.sort();
+        assert_eq!(targets, [vec![4], vec![9]]);
+        let mut timeless = Interactions::builder();
+        timeless.push([0, 1, 2].map(Signal::plain));
+        let held = Question::Later.hold_back(&timeless.build(3), 0.0, 10, 1);
+        assert_eq!(held.cases[0].targets, [2]);
+    }
 }

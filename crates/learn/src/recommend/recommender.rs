@@ -25,7 +25,7 @@ use super::spectral::Spectral;
 pub struct Recommender {
     /// What the recommendations are for.
     pub question: Question,
-    /// Of [`Question::Others`]: the least weight of a signal that counts as success; 0 where all do.
+    /// Of [`Question::Others`] and [`Question::Later`]: the least weight of a signal that counts as success; 0 where all do.
     pub goal: f32,
     /// The sources to choose from.
     pub sources: Vec<SourceParameters>,
@@ -481,7 +481,12 @@ mod tests {
 
     #[test]
     fn it_recommends_by_taste_and_records_why() {
-        for question in [Question::Others, Question::Next, Question::NextInSession] {
+        for question in [
+            Question::Others,
+            Question::Later,
+            Question::Next,
+            Question::NextInSession,
+        ] {
             let fitted = small(question).fit(&two_tastes());
             let history = [1, 3, 7].map(Signal::plain);
             let ranked = fitted.recommend(&Query::new(&history), 4, &mut fitted.scratch());

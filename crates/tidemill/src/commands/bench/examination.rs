@@ -234,7 +234,7 @@ fn by_length(model: &Ranked, split: &Split) -> Vec<Value> {
 /// The metrics that a question is usually reported with.
 fn headline(question: Question) -> [&'static str; 2] {
     match question {
-        Question::Others => ["recall@20", "NDCG@20"],
+        Question::Others | Question::Later => ["recall@20", "NDCG@20"],
         Question::Next => ["hit rate@10", "NDCG@10"],
         Question::NextInSession => ["hit rate@20", "MRR@20"],
     }
