@@ -3,10 +3,10 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Version, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
@@ -107,10 +107,16 @@ pub(crate) struct Gate {
 
 /// Lets a request through to its handler, or answers why not.
 pub(crate) async fn pass(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
-    let response = gate
-        .pass(request, next)
-        .await
-        .unwrap_or_else(IntoResponse::into_response);
+    // a body that was refused unread may still be on its way: nobody should send the next request behind it
+    let closes = !request.body().is_end_stream() && request.version() < Version::HTTP_2;
+    let response = gate.pass(request, next).await.unwrap_or_else(|problem| {
+        let mut response = problem.into_response();
+        if closes {
+            let headers = response.headers_mut();
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    });
     let response = finish(&gate, response);
     gate.app
         .metrics

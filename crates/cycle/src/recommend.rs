@@ -741,8 +741,8 @@ fn no_worse(
 ) -> Check {
     let difference = bootstrap.mean_difference(ours, champion);
     let (value, interval) = (difference.value.unwrap_or(0.0), difference.interval);
-    let passed = interval.is_none_or(|(_, high)| high >= 0.0) && value >= -10.0 * tolerance
-        || value >= -tolerance;
+    let is_clearly_less = interval.is_some_and(|(_, high)| high < 0.0);
+    let passed = !is_clearly_less || value >= -tolerance;
     let said = if passed {
         "is not worse than"
     } else {

@@ -11,7 +11,7 @@ use tidemill_core::{Decision, DecisionId, ModelName, Timestamp};
 use tidemill_features::Engine;
 use tidemill_features::engine::History;
 
-use super::list::{List, Past, taken_items};
+use super::list::{Asked, List, Past, taken_items};
 use super::slot::RecommendSlot;
 use crate::answer::{Answerer, Answering, ServeError};
 
@@ -258,22 +258,23 @@ impl Answerer {
         let history = self.history(&engine, slot, ask, moment)?;
         let list = List {
             answerer: self,
-            engine: &engine,
             slot,
             champion: champion.as_deref(),
             ask,
             moment,
             taken: taken_items(&history, ask),
             history: &history,
+            asked: Asked::of(self, &engine, slot, (ask, history.person.as_ref(), moment))?,
+            before: self.shown_before(ask.after)?,
         };
-        let mut candidates = list.candidates()?;
+        let mut candidates = list.candidates();
         let logged = candidates.iter().take(LOGGED).map(|candidate| ScoredItem {
             item: candidate.id.to_string(),
             score: candidate.score,
         });
         let logged: Vec<ScoredItem> = logged.collect();
         let seed = u64::from_be_bytes(id.as_bytes()[8..].try_into().unwrap_or_default());
-        let shown = list.choose(&mut candidates, seed)?;
+        let shown = list.choose(&mut candidates, seed);
         let mut decision = Decision {
             id,
             model: slot.model.name.clone(),
@@ -368,10 +369,7 @@ impl Answerer {
     }
 
     /// The items of the lists that a list goes on with.
-    pub(super) fn shown_before(
-        &self,
-        after: Option<DecisionId>,
-    ) -> Result<HashSet<String>, ServeError> {
+    fn shown_before(&self, after: Option<DecisionId>) -> Result<HashSet<String>, ServeError> {
         let mut shown = HashSet::new();
         let mut next = after;
         for _ in 0..PAGES_MAX {

@@ -56,7 +56,6 @@ pub(super) fn taken_items(past: &Past, ask: &Ask<'_>) -> HashSet<Arc<str>> {
 /// One list while it is made.
 pub(super) struct List<'a> {
     pub(super) answerer: &'a Answerer,
-    pub(super) engine: &'a Engine,
     pub(super) slot: &'a RecommendSlot,
     pub(super) champion: Option<&'a RecommendChampion>,
     pub(super) ask: &'a Ask<'a>,
@@ -64,13 +63,64 @@ pub(super) struct List<'a> {
     /// What the person has taken or looks at.
     pub(super) taken: HashSet<Arc<str>>,
     pub(super) history: &'a Past,
+    /// The expressions that hold.
+    pub(super) asked: Asked,
+    /// What stood in the lists that this one goes on with.
+    pub(super) before: HashSet<String>,
 }
 
 /// The expressions that hold for a list, with what they ask of the person.
-struct Asked {
+pub(super) struct Asked {
     filters: Vec<ItemExpression>,
     boosts: Vec<ItemExpression>,
     user: BTreeMap<String, FeatureValue>,
+}
+
+impl Asked {
+    /// The expressions of the project file and of the request.
+    pub(super) fn of(
+        answerer: &Answerer,
+        engine: &Engine,
+        slot: &RecommendSlot,
+        (ask, person, moment): (&Ask<'_>, Option<&PersonKey>, Timestamp),
+    ) -> Result<Self, ServeError> {
+        let rules = slot.rules();
+        let set = engine.set();
+        let compile = |text: Option<&str>, field: &'static str, result| {
+            let items = answerer.items.as_ref();
+            let compile = |text| ItemExpression::compile(text, result, items, set);
+            text.map(compile)
+                .transpose()
+                .map_err(|(message, hint)| ServeError::BadExpression {
+                    field,
+                    message,
+                    hint,
+                })
+        };
+        let filter = compile(ask.filter, "filter", ItemResult::Truth)?;
+        let boost = compile(ask.boost, "boost", ItemResult::Number)?;
+        let filters: Vec<ItemExpression> = rules.filter.iter().cloned().chain(filter).collect();
+        let boosts: Vec<ItemExpression> = rules.boost.iter().cloned().chain(boost).collect();
+        let mut names: Vec<&str> = filters
+            .iter()
+            .chain(&boosts)
+            .flat_map(ItemExpression::features)
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        let mut user = BTreeMap::new();
+        if let (Some(person), false) = (person, names.is_empty()) {
+            let features = set.select_columns(&names).map_err(ServeError::Features)?;
+            let row = engine.read(person, moment, &features);
+            let values = row.map_err(ServeError::Features)?.values;
+            user.extend(names.iter().map(|name| (*name).to_owned()).zip(values));
+        }
+        Ok(Self {
+            filters,
+            boosts,
+            user,
+        })
+    }
 }
 
 impl List<'_> {
@@ -91,9 +141,7 @@ impl List<'_> {
     }
 
     /// What could be shown, best first.
-    pub(super) fn candidates(&self) -> Result<Vec<Candidate>, ServeError> {
-        let asked = self.asked()?;
-        let before = self.answerer.shown_before(self.ask.after)?;
+    pub(super) fn candidates(&self) -> Vec<Candidate> {
         let ranked: Vec<(Arc<str>, Option<ItemIndex>, f64)> = match (self.ask.given, self.champion)
         {
             (Some(given), champion) => self.given(given, champion),
@@ -118,16 +166,16 @@ impl List<'_> {
                     .collect()
             }
         };
-        let mut candidates = self.allowed(ranked, &asked, &before);
+        let mut candidates = self.allowed(ranked);
         if self.ask.given.is_none() && candidates.len() < self.ask.limit {
-            candidates.extend(self.rest(&candidates, &asked, &before));
+            candidates.extend(self.rest(&candidates));
         }
         if self.ask.given.is_none() && candidates.is_empty() && self.champion.is_none() {
-            candidates.extend(self.newest(&asked, &before));
+            candidates.extend(self.newest());
         }
-        self.boost(&mut candidates, &asked);
+        self.boost(&mut candidates);
         candidates.sort_by(|one, other| other.score.total_cmp(&one.score));
-        Ok(candidates)
+        candidates
     }
 
     fn query<'s>(&self, signals: &'s [Signal]) -> Query<'s> {
@@ -178,7 +226,7 @@ impl List<'_> {
 
     /// All that the model knows and that may be shown, where its best candidates leave too few: a filter may leave three items of a
     /// million.
-    fn rest(&self, known: &[Candidate], asked: &Asked, before: &HashSet<String>) -> Vec<Candidate> {
+    fn rest(&self, known: &[Candidate]) -> Vec<Candidate> {
         let Some(champion) = self.champion else {
             return Vec::new();
         };
@@ -191,7 +239,7 @@ impl List<'_> {
                 let id = champion.package.items[*item as usize].clone();
                 (id, Some(*item), 0.0)
             });
-            rest.extend(self.allowed(named.collect(), asked, before));
+            rest.extend(self.allowed(named.collect()));
         }
         let items: Vec<ItemIndex> = rest
             .iter()
@@ -207,22 +255,17 @@ impl List<'_> {
     }
 
     /// Before anything was learnt: the newest items.
-    fn newest(&self, asked: &Asked, before: &HashSet<String>) -> Vec<Candidate> {
+    fn newest(&self) -> Vec<Candidate> {
         let newest = self.answerer.catalogue.new_ones(|_| false, self.moment);
         let ranked = newest
             .iter()
             .enumerate()
             .map(|(rank, known)| (Arc::from(known.item.id.as_str()), None, -(rank as f64)));
-        self.allowed(ranked.collect(), asked, before)
+        self.allowed(ranked.collect())
     }
 
     /// Those that may be shown.
-    fn allowed(
-        &self,
-        ranked: Vec<(Arc<str>, Option<ItemIndex>, f64)>,
-        asked: &Asked,
-        before: &HashSet<String>,
-    ) -> Vec<Candidate> {
+    fn allowed(&self, ranked: Vec<(Arc<str>, Option<ItemIndex>, f64)>) -> Vec<Candidate> {
         let is_ranking = self.ask.given.is_some();
         let hides_taken = self.slot.model.repeat == Some(false)
             || (self.slot.model.repeat.is_none()
@@ -235,7 +278,7 @@ impl List<'_> {
         for ((id, index, score), known) in ranked.into_iter().zip(known) {
             let is_wanted = is_ranking
                 || !(self.ask.exclude.contains(id.as_ref())
-                    || before.contains(id.as_ref())
+                    || self.before.contains(id.as_ref())
                     || (hides_taken && self.taken.contains(&id)));
             let known = match known {
                 Some(known) => known,
@@ -255,8 +298,8 @@ impl List<'_> {
         if is_ranking {
             return candidates;
         }
-        for filter in &asked.filters {
-            let allows = filter.allows(&self.looked_at(&candidates), self.asking(asked));
+        for filter in &self.asked.filters {
+            let allows = filter.allows(&self.looked_at(&candidates), self.asking());
             let mut allows = allows.into_iter();
             candidates.retain(|_| allows.next() == Some(true));
         }
@@ -270,17 +313,17 @@ impl List<'_> {
             .collect()
     }
 
-    fn asking<'s>(&'s self, asked: &'s Asked) -> Asking<'s> {
+    fn asking(&self) -> Asking<'_> {
         Asking {
-            user: &asked.user,
+            user: &self.asked.user,
             request: self.ask.context,
             now: self.moment,
         }
     }
 
-    fn boost(&self, candidates: &mut Vec<Candidate>, asked: &Asked) {
-        for boost in &asked.boosts {
-            let factors = boost.factors(&self.looked_at(candidates), self.asking(asked));
+    fn boost(&self, candidates: &mut Vec<Candidate>) {
+        for boost in &self.asked.boosts {
+            let factors = boost.factors(&self.looked_at(candidates), self.asking());
             for (candidate, factor) in candidates.iter_mut().zip(factors) {
                 candidate.score += factor.ln();
             }
@@ -288,52 +331,12 @@ impl List<'_> {
         }
     }
 
-    /// The expressions of the project file and of the request.
-    fn asked(&self) -> Result<Asked, ServeError> {
-        let rules = self.slot.rules();
-        let set = self.engine.set();
-        let compile = |text: Option<&str>, field: &'static str, result| {
-            let items = self.answerer.items.as_ref();
-            let compile = |text| ItemExpression::compile(text, result, items, set);
-            text.map(compile)
-                .transpose()
-                .map_err(|(message, hint)| ServeError::BadExpression {
-                    field,
-                    message,
-                    hint,
-                })
-        };
-        let filter = compile(self.ask.filter, "filter", ItemResult::Truth)?;
-        let boost = compile(self.ask.boost, "boost", ItemResult::Number)?;
-        let filters: Vec<ItemExpression> = rules.filter.iter().cloned().chain(filter).collect();
-        let boosts: Vec<ItemExpression> = rules.boost.iter().cloned().chain(boost).collect();
-        let mut names: Vec<&str> = filters
-            .iter()
-            .chain(&boosts)
-            .flat_map(ItemExpression::features)
-            .collect();
-        names.sort_unstable();
-        names.dedup();
-        let mut user = BTreeMap::new();
-        if let (Some(person), false) = (&self.history.person, names.is_empty()) {
-            let features = set.select_columns(&names).map_err(ServeError::Features)?;
-            let row = self.engine.read(person, self.moment, &features);
-            let values = row.map_err(ServeError::Features)?.values;
-            user.extend(names.iter().map(|name| (*name).to_owned()).zip(values));
-        }
-        Ok(Asked {
-            filters,
-            boosts,
-            user,
-        })
-    }
-
     /// The list, out of the candidates.
     pub(super) fn choose<'c>(
         &self,
         candidates: &'c mut Vec<Candidate>,
         seed: u64,
-    ) -> Result<Vec<(ShownItem, &'c Candidate)>, ServeError> {
+    ) -> Vec<(ShownItem, &'c Candidate)> {
         let ask = self.ask;
         let pool = candidates.len().min(POOL_MIN.max(3 * ask.limit));
         let mut numbers: HashMap<(&str, String), usize> = HashMap::new();
@@ -364,7 +367,7 @@ impl List<'_> {
             .map(|chosen| (chosen.candidate, chosen.propensity, chosen.explored))
             .collect();
         if ask.given.is_none()
-            && let Some(new) = self.new_one()?
+            && let Some(new) = self.new_one()
         {
             candidates.push(new);
             // the last place is for what nobody could have taken yet
@@ -382,14 +385,12 @@ impl List<'_> {
             };
             (shown, candidate)
         });
-        Ok(shown.collect())
+        shown.collect()
     }
 
     /// The new item that is most like what somebody took lately, if any is: the model cannot know it yet.
-    fn new_one(&self) -> Result<Option<Candidate>, ServeError> {
-        let Some(champion) = self.champion else {
-            return Ok(None);
-        };
+    fn new_one(&self) -> Option<Candidate> {
+        let champion = self.champion?;
         let catalogue = &self.answerer.catalogue;
         let session = self.ask.session.iter().rev().map(String::as_str);
         let past = self
@@ -400,20 +401,18 @@ impl List<'_> {
             .map(|(item, ..)| item.as_ref());
         let lately: Vec<&str> = session.chain(past).take(COMPARED).collect();
         if lately.is_empty() || self.ask.limit < 2 {
-            return Ok(None);
+            return None;
         }
         let lately = catalogue.known(lately.into_iter(), self.moment);
         let new = catalogue.new_ones(|id| champion.index.contains_key(id), self.moment);
         if new.is_empty() {
-            return Ok(None);
+            return None;
         }
-        let asked = self.asked()?;
-        let before = self.answerer.shown_before(self.ask.after)?;
         let ranked = new
             .iter()
             .map(|known| (Arc::from(known.item.id.as_str()), None, 0.0));
         let mut best: Option<(f64, Candidate)> = None;
-        for mut candidate in self.allowed(ranked.collect(), &asked, &before) {
+        for mut candidate in self.allowed(ranked.collect()) {
             if self.taken.contains(&candidate.id) {
                 continue;
             }
@@ -433,7 +432,7 @@ impl List<'_> {
                 }
             }
         }
-        Ok(best.map(|(_, candidate)| candidate))
+        best.map(|(_, candidate)| candidate)
     }
 
     fn alike(&self, one: &Candidate, other: &Candidate) -> f64 {
