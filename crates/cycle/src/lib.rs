@@ -21,6 +21,7 @@ pub mod project_loop;
 pub mod promote;
 pub mod quality;
 pub mod recommend;
+pub mod register;
 pub mod run;
 pub mod schedule;
 pub mod service;

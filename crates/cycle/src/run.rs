@@ -5,12 +5,12 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tidemill_core::clock::Stopwatch;
 use tidemill_core::project::{Formula, Operation, PredictModel, Target};
-use tidemill_core::{ModelName, RunId, Timestamp};
+use tidemill_core::{ModelName, Timestamp};
 use tidemill_evaluate::split::SplitByTime;
 use tidemill_features::dataset::{Dataset, DatasetRecord, Drop};
 use tidemill_serve::Package;
 use tidemill_store::StoreError;
-use tidemill_store::catalog::{Run, RunState, Version};
+use tidemill_store::catalog::{Run, RunState};
 use tidemill_store::lake::{EventsSnapshot, TableVersion};
 
 use crate::examine::{Candidates, Examination, examine, metric_of, minimums_of, task_kind};
@@ -194,18 +194,7 @@ impl ProjectLoop {
         trigger: &str,
         now: Timestamp,
     ) -> Result<Run, CycleError> {
-        let run = Run {
-            id: RunId::new(now, self.answerer.random()),
-            project: self.project.name.clone(),
-            model: model.clone(),
-            trigger: trigger.to_owned(),
-            state: RunState::Running,
-            started_at: now,
-            finished_at: None,
-            version: None,
-            summary: "under way".to_owned(),
-            detail: serde_json::Value::Null,
-        };
+        let run = self.new_run(model, trigger, now);
         self.stores.catalog.put_run(&run).await?;
         let mut state = self.model_state(model)?;
         state.last_run = Some(now);
@@ -416,34 +405,12 @@ impl ProjectLoop {
             source,
         })?;
         let artifact = self.stores.artifacts.put(bytes).await?;
-        let passed = examination.verdict.promoted;
-        let summary = examination.verdict.summary();
         let mut state = self.model_state(model)?;
         state.fallback = Some(package.fallback.clone());
         self.put_model_state(model, &state)?;
         self.slot(model)?.set_fallback(package.fallback.clone());
-        let version = Version {
-            project: self.project.name.clone(),
-            model: model.clone(),
-            number: 0,
-            run: run.id,
-            created_at: self.clock.now(),
-            artifact,
-            passed,
-            detail: to_json(detail)?,
-        };
-        let number = self.stores.catalog.add_version(&version).await?;
-        run.version = Some(number);
-        run.state = if passed {
-            RunState::Passed
-        } else {
-            RunState::Refused
-        };
-        run.summary = summary.clone();
-        if passed {
-            self.change_champion(model, Some(number), actor, "promote", &summary)
-                .await?;
-        }
+        self.add_version(run, artifact, detail, &examination.verdict, actor)
+            .await?;
         Ok(())
     }
 
@@ -465,17 +432,7 @@ impl ProjectLoop {
                 tracing::error!(model = %run.model, error = run.summary, "the run failed");
             }
         }
-        run.finished_at = Some(self.clock.now());
-        run.detail = to_json(detail)?;
-        self.stores.catalog.put_run(run).await?;
-        let state = serde_json::to_value(run.state).ok();
-        let state = state
-            .as_ref()
-            .and_then(|state| state.as_str())
-            .unwrap_or("ended");
-        self.metrics
-            .run_ended(self.project.name.as_str(), run.model.as_str(), state);
-        Ok(())
+        self.close(run, detail).await
     }
 
     /// Finds what a project file asks of evaluation that there is not.
@@ -537,16 +494,6 @@ fn too_little(dataset: &Dataset, wanted: u64) -> String {
          (training.min_rows); the horizon of {censored} more has not passed",
         dataset.rows()
     )
-}
-
-fn to_json(detail: &RunDetail) -> Result<serde_json::Value, CycleError> {
-    serde_json::to_value(detail).map_err(|source| {
-        StoreError::Backend {
-            action: "encode the record of a run",
-            source: source.into(),
-        }
-        .into()
-    })
 }
 
 /// An error with everything that caused it, in one line.

@@ -58,6 +58,11 @@ impl RankingMetric {
         }
     }
 
+    /// The name in records: `hit_rate`.
+    pub fn key(self) -> String {
+        self.name().to_lowercase().replace(' ', "_")
+    }
+
     /// The metric at `k` of a ranking (best first, no item twice) for the items that were taken (none twice). `None` if
     /// nothing was taken.
     pub fn at(self, k: usize, ranking: &[u32], taken: &[u32]) -> Option<f64> {

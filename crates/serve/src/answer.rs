@@ -82,12 +82,17 @@ pub struct PredictRequest {
 impl PredictRequest {
     /// Whom it is about.
     pub fn person(&self) -> Option<PersonKey> {
-        let given = |id: &Option<String>| id.clone().filter(|id| !id.is_empty());
-        match (given(&self.user), given(&self.anonymous_id)) {
-            (Some(user), _) => Some(PersonKey::user(&user)),
-            (None, Some(anonymous)) => Some(PersonKey::anonymous(&anonymous)),
-            (None, None) => None,
-        }
+        person_of(&self.user, &self.anonymous_id)
+    }
+}
+
+/// The person of a question: the user where one is named, else the anonymous id; an empty id names nobody.
+pub(crate) fn person_of(user: &Option<String>, anonymous: &Option<String>) -> Option<PersonKey> {
+    let given = |id: &Option<String>| id.clone().filter(|id| !id.is_empty());
+    match (given(user), given(anonymous)) {
+        (Some(user), _) => Some(PersonKey::user(&user)),
+        (None, Some(anonymous)) => Some(PersonKey::anonymous(&anonymous)),
+        (None, None) => None,
     }
 }
 

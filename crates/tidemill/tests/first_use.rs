@@ -81,17 +81,14 @@ fn shop() -> Server {
     let (csv, orders) = history();
     std::fs::write(server.folder().join("orders.csv"), csv).expect("the history");
     let import = || {
-        json_of(
-            &server,
-            &[
-                "import",
-                "orders.csv",
-                "--source",
-                "orders",
-                "--project",
-                "project.toml",
-            ],
-        )
+        server.json_of(&[
+            "import",
+            "orders.csv",
+            "--source",
+            "orders",
+            "--project",
+            "project.toml",
+        ])
     };
     let imported = import();
     assert_eq!(
@@ -111,7 +108,7 @@ fn shop() -> Server {
         (Some(0), Some(1)),
         "{again}"
     );
-    let trained = json_of(&server, &["train", "will_return"]);
+    let trained = server.json_of(&["train", "will_return"]);
     let run = &trained["runs"][0];
     assert_eq!(
         (run["state"].as_str(), run["version"].as_str()),
@@ -120,11 +117,6 @@ fn shop() -> Server {
     );
     server.restart();
     server
-}
-
-/// The JSON that a command prints.
-fn json_of(server: &Server, arguments: &[&str]) -> Value {
-    server.json_of(arguments)
 }
 
 /// The score of a person who has just ordered and came by this way.
@@ -275,7 +267,7 @@ fn versions_change_under_load_without_a_failed_request() {
 fn the_same_events_and_seed_make_the_same_model() {
     let server = shop();
     let artifact = |version: u64| {
-        let versions = json_of(&server, &["models", "will_return"]);
+        let versions = server.json_of(&["models", "will_return"]);
         let found = versions["versions"]
             .as_array()
             .into_iter()
@@ -286,7 +278,7 @@ fn the_same_events_and_seed_make_the_same_model() {
         found["artifact"].as_str().expect("a hash").to_owned()
     };
     let first = artifact(1);
-    json_of(&server, &["train", "will_return"]);
+    server.json_of(&["train", "will_return"]);
     assert_eq!(artifact(2), first, "the second version has other bytes");
 }
 
@@ -340,7 +332,7 @@ type = \"category\"
     );
     // the features that were suggested are gone, so the version that needs them rests, and a run that nobody asked for
     // makes one that learns with these
-    let model = || json_of(&server, &["models", "will_return"]);
+    let model = || server.json_of(&["models", "will_return"]);
     wait_until(|| model()["model"]["champion"] == 2);
     let run = &model()["runs"][0];
     assert_eq!(run["trigger"], "new_definition", "{run:#}");

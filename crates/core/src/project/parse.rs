@@ -336,21 +336,7 @@ fn read_model(name: ModelName, mut table: Table<'_, '_>) -> Option<PredictModel>
         }],
     };
     let metric = table.get("metric").and_then(|entry| entry.located());
-    let retrain = match table.get("retrain").and_then(|entry| entry.table()) {
-        Some(table) => read_retrain(table),
-        None => Retrain {
-            every: Some(Span::from_days(1)),
-            min_new_targets: None,
-        },
-    };
-    let gate = table
-        .get("gate")
-        .and_then(|entry| entry.table())
-        .map_or_else(GateRules::default, read_gate);
-    let training = table
-        .get("training")
-        .and_then(|entry| entry.table())
-        .map_or_else(Training::default, read_training);
+    let (retrain, gate, training) = read_cycle(&mut table);
     table.finish();
     let ((observed, observe), target) = (observe?, target?);
     if matches!(sample, Some(Sample::ByAnswer { .. }))
@@ -500,7 +486,27 @@ fn read_sum(entry: &Entry<'_, '_>) -> Option<(String, Field)> {
     }
 }
 
-pub(super) fn read_retrain(mut table: Table<'_, '_>) -> Retrain {
+/// When a model is trained again, what a challenger must reach, and how it is fitted: what models of all kinds say.
+pub(super) fn read_cycle(table: &mut Table<'_, '_>) -> (Retrain, GateRules, Training) {
+    let retrain = match table.get("retrain").and_then(|entry| entry.table()) {
+        Some(table) => read_retrain(table),
+        None => Retrain {
+            every: Some(Span::from_days(1)),
+            min_new_targets: None,
+        },
+    };
+    let gate = table
+        .get("gate")
+        .and_then(|entry| entry.table())
+        .map_or_else(GateRules::default, read_gate);
+    let training = table
+        .get("training")
+        .and_then(|entry| entry.table())
+        .map_or_else(Training::default, read_training);
+    (retrain, gate, training)
+}
+
+fn read_retrain(mut table: Table<'_, '_>) -> Retrain {
     let every = table.get("every").and_then(|entry| entry.span());
     let min_new_targets = table
         .get("min_new_targets")
@@ -519,7 +525,7 @@ pub(super) fn read_retrain(mut table: Table<'_, '_>) -> Retrain {
     }
 }
 
-pub(super) fn read_gate(mut table: Table<'_, '_>) -> GateRules {
+fn read_gate(mut table: Table<'_, '_>) -> GateRules {
     let min = named(table.get("min"), |_, entry| entry.number());
     let slices = table
         .get("slices")
@@ -552,7 +558,7 @@ impl Default for Training {
     }
 }
 
-pub(super) fn read_training(mut table: Table<'_, '_>) -> Training {
+fn read_training(mut table: Table<'_, '_>) -> Training {
     let default = Training::default();
     let budget = table.get("budget").and_then(|entry| {
         let budget = entry.number()?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::parse::{read_gate, read_retrain, read_training};
+use super::parse::read_cycle;
 use super::reader::{Entry, Table};
 use super::{GateRules, Located, Retrain, Training};
 use crate::id::ModelName;
@@ -85,21 +85,7 @@ pub(super) fn read_recommend(
         .get("caps")
         .map_or_else(BTreeMap::new, |entry| read_caps(&entry));
     let repeat = table.get("repeat").and_then(|entry| entry.truth());
-    let retrain = match table.get("retrain").and_then(|entry| entry.table()) {
-        Some(table) => read_retrain(table),
-        None => Retrain {
-            every: Some(Span::from_days(1)),
-            min_new_targets: None,
-        },
-    };
-    let gate = table
-        .get("gate")
-        .and_then(|entry| entry.table())
-        .map_or_else(GateRules::default, read_gate);
-    let training = table
-        .get("training")
-        .and_then(|entry| entry.table())
-        .map_or_else(Training::default, read_training);
+    let (retrain, gate, training) = read_cycle(&mut table);
     table.finish();
     Some(RecommendModel {
         name,

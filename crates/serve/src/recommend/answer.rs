@@ -13,7 +13,7 @@ use tidemill_features::engine::History;
 
 use super::list::{Asked, List, Past, taken_items};
 use super::slot::RecommendSlot;
-use crate::answer::{Answerer, Answering, ServeError};
+use crate::answer::{Answerer, Answering, ServeError, person_of};
 
 /// How many items a list has when nobody says.
 const LIMIT_DEFAULT: usize = 10;
@@ -166,7 +166,7 @@ impl Answerer {
         at_most("session", request.session.len(), ITEMS_MAX)?;
         at_most("exclude", request.exclude.len(), ITEMS_MAX)?;
         let ask = Ask {
-            person: person(&request.user, &request.anonymous_id),
+            person: person_of(&request.user, &request.anonymous_id),
             session: &request.session,
             given: None,
             limit: limit(request.limit)?,
@@ -195,7 +195,7 @@ impl Answerer {
         at_most("session", request.session.len(), ITEMS_MAX)?;
         at_most("items", request.items.len(), ITEMS_MAX)?;
         let ask = Ask {
-            person: person(&request.user, &request.anonymous_id),
+            person: person_of(&request.user, &request.anonymous_id),
             session: &request.session,
             given: Some(&request.items),
             limit: request.items.len(),
@@ -384,15 +384,6 @@ impl Answerer {
             next = decision.after;
         }
         Ok(shown)
-    }
-}
-
-fn person(user: &Option<String>, anonymous: &Option<String>) -> Option<PersonKey> {
-    let given = |id: &Option<String>| id.clone().filter(|id| !id.is_empty());
-    match (given(user), given(anonymous)) {
-        (Some(user), _) => Some(PersonKey::user(&user)),
-        (None, Some(anonymous)) => Some(PersonKey::anonymous(&anonymous)),
-        (None, None) => None,
     }
 }
 

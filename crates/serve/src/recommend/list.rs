@@ -392,14 +392,7 @@ impl List<'_> {
     fn new_one(&self) -> Option<Candidate> {
         let champion = self.champion?;
         let catalogue = &self.answerer.catalogue;
-        let session = self.ask.session.iter().rev().map(String::as_str);
-        let past = self
-            .history
-            .taken
-            .iter()
-            .rev()
-            .map(|(item, ..)| item.as_ref());
-        let lately: Vec<&str> = session.chain(past).take(COMPARED).collect();
+        let lately: Vec<&str> = self.lately().collect();
         if lately.is_empty() || self.ask.limit < 2 {
             return None;
         }
@@ -411,28 +404,32 @@ impl List<'_> {
         let ranked = new
             .iter()
             .map(|known| (Arc::from(known.item.id.as_str()), None, 0.0));
-        let mut best: Option<(f64, Candidate)> = None;
-        for mut candidate in self.allowed(ranked.collect()) {
-            if self.taken.contains(&candidate.id) {
-                continue;
-            }
-            for known in lately.iter().flatten() {
-                let alike = catalogue.likeness(&candidate.known, known);
-                if alike >= ALIKE_MIN && best.as_ref().is_none_or(|(most, _)| alike > *most) {
-                    candidate.new_like = Some(Arc::from(known.item.id.as_str()));
-                    candidate.score = 0.0;
-                    let copy = Candidate {
-                        id: candidate.id.clone(),
-                        index: None,
-                        score: 0.0,
-                        known: candidate.known.clone(),
-                        new_like: candidate.new_like.clone(),
-                    };
-                    best = Some((alike, copy));
+        let new = self.allowed(ranked.collect()).into_iter();
+        let likenesses = new
+            .filter(|new| !self.taken.contains(&new.id))
+            .map(|mut new| {
+                let mut most = 0.0;
+                for known in lately.iter().flatten() {
+                    let alike = catalogue.likeness(&new.known, known);
+                    if alike >= ALIKE_MIN && alike > most {
+                        most = alike;
+                        new.new_like = Some(Arc::from(known.item.id.as_str()));
+                    }
                 }
-            }
-        }
-        best.map(|(_, candidate)| candidate)
+                (most, new)
+            });
+        let best = likenesses.reduce(|best, other| if other.0 > best.0 { other } else { best });
+        best.map(|(_, new)| new)
+            .filter(|new| new.new_like.is_some())
+    }
+
+    /// The newest things that the person looked at or took, the newest first.
+    fn lately(&self) -> impl Iterator<Item = &str> {
+        let session = self.ask.session.iter().rev().map(String::as_str);
+        let past = self.history.taken.iter().rev();
+        session
+            .chain(past.map(|(item, ..)| item.as_ref()))
+            .take(COMPARED)
     }
 
     fn alike(&self, one: &Candidate, other: &Candidate) -> f64 {
@@ -459,14 +456,7 @@ impl List<'_> {
         if self.taken.contains(&candidate.id) && self.ask.person.is_some() {
             return "taken before".to_owned();
         }
-        let session = self.ask.session.iter().rev().map(String::as_str);
-        let past = self
-            .history
-            .taken
-            .iter()
-            .rev()
-            .map(|(item, ..)| item.as_ref());
-        let because = session.chain(past).take(COMPARED).filter_map(|id| {
+        let because = self.lately().filter_map(|id| {
             let from = champion.index.get(id)?;
             let likeness = champion.package.fitted.likeness(*from, candidate.index?);
             (likeness > 0.0 && id != candidate.id.as_ref()).then_some((likeness, id))

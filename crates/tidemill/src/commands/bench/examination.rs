@@ -75,9 +75,8 @@ fn result(model: &Ranked, split: &Split) -> Value {
     for k in DEPTHS {
         for metric in RankingMetric::ALL {
             let values = values(model, split, metric, k);
-            let name = metric.name().to_lowercase().replace(' ', "_");
             let mean = values.iter().sum::<f64>() / values.len().max(1) as f64;
-            result.insert(format!("{name}@{k}"), json!(mean));
+            result.insert(format!("{}@{k}", metric.key()), json!(mean));
         }
     }
     result.into()

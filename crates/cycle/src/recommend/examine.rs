@@ -1,0 +1,292 @@
+//! Examines a recommender on what people took after the time that it was learnt from.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use serde::{Deserialize, Serialize};
+use tidemill_core::project::RecommendModel;
+use tidemill_evaluate::{Bootstrap, Check, Estimate, RankingMetric, Verdict};
+use tidemill_features::dataset::InteractionLog;
+use tidemill_learn::recommend::{Case, ItemIndex, Query, Signal};
+use tidemill_serve::recommend::{RecommendChampion, RecommendPackage};
+
+use crate::examine::Compared;
+
+/// How many items of a list are examined.
+const DEPTH: usize = 10;
+/// The metric that versions are compared by.
+const METRIC: RankingMetric = RankingMetric::Ndcg;
+/// What it is called in sentences and records.
+pub(crate) const METRIC_NAME: &str = "ndcg@10";
+/// How much worse than the champion a challenger may be, where the project file says nothing.
+const TOLERANCE_DEFAULT: f64 = 0.005;
+
+/// What the examination of a challenger found, over the whole catalogue.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RecommendExamination {
+    /// `ndcg@10`.
+    pub metric: String,
+    /// The challenger.
+    pub challenger: Compared,
+    /// What everybody takes, on the same persons.
+    pub popular: Compared,
+    /// The champion on the same persons.
+    pub champion: Option<Compared>,
+    /// Other metrics of the challenger, by name.
+    pub further: BTreeMap<String, f64>,
+    /// The share of the catalogue that was recommended to anybody.
+    pub coverage: f64,
+    /// The gate's decision with all its checks.
+    pub verdict: Verdict,
+}
+
+/// What is examined, and by what rules.
+pub(super) struct Examining<'a> {
+    pub(super) model: &'a RecommendModel,
+    pub(super) log: &'a InteractionLog,
+    pub(super) cases: &'a [Case],
+    pub(super) resamples: usize,
+}
+
+impl Examining<'_> {
+    pub(super) fn examine(
+        &self,
+        package: &RecommendPackage,
+        popular: &[ItemIndex],
+        champion: Option<&RecommendChampion>,
+    ) -> RecommendExamination {
+        let own = |item: ItemIndex| Some(item);
+        let ours = self.lists(package, own, own);
+        let excludes = package.fitted.excludes_seen();
+        let theirs: Vec<Vec<ItemIndex>> = self
+            .cases
+            .iter()
+            .map(|case| {
+                let seen =
+                    |item: &ItemIndex| case.history.iter().any(|signal| signal.item == *item);
+                let unseen = popular
+                    .iter()
+                    .copied()
+                    .filter(|item| !(excludes && seen(item)));
+                unseen.take(DEPTH).collect()
+            })
+            .collect();
+        let reigning = champion.map(|champion| {
+            let numbers: HashMap<&str, ItemIndex> =
+                self.log.items.iter().map(AsRef::as_ref).zip(0..).collect();
+            let there =
+                |item: ItemIndex| champion.index.get(&self.log.items[item as usize]).copied();
+            let back = |item: ItemIndex| {
+                let id = champion.package.items.get(item as usize)?;
+                numbers.get(id.as_ref()).copied()
+            };
+            let name = format!("{}@{}", self.model.name, champion.number);
+            (name, self.lists(&champion.package, there, back))
+        });
+        let bootstrap = Bootstrap {
+            resamples: self.resamples,
+            seed: self.model.training.seed,
+            ..Bootstrap::default()
+        };
+        let values = |lists: &[Vec<ItemIndex>]| self.values(lists, METRIC, DEPTH);
+        let (ours_values, popular_values) = (values(&ours), values(&theirs));
+        let challenger = compared(&self.model.name.to_string(), &bootstrap.mean(&ours_values));
+        let mut checks = vec![
+            sound(&ours),
+            beats(&bootstrap, &ours_values, &popular_values),
+        ];
+        let champion = reigning.map(|(name, lists)| {
+            let reigning = values(&lists);
+            let tolerance = self.model.gate.tolerance.unwrap_or(TOLERANCE_DEFAULT);
+            checks.push(no_worse(
+                &bootstrap,
+                &name,
+                &ours_values,
+                &reigning,
+                tolerance,
+            ));
+            compared(&name, &bootstrap.mean(&reigning))
+        });
+        for (metric, least) in &self.model.gate.min {
+            checks.push(at_least(metric, *least, challenger.value));
+        }
+        checks.push(packaged(package));
+        let mut further = BTreeMap::new();
+        for metric in RankingMetric::ALL {
+            let values = self.values(&ours, metric, DEPTH);
+            let mean = values.iter().sum::<f64>() / values.len().max(1) as f64;
+            further.insert(format!("{}@{DEPTH}", metric.key()), mean);
+        }
+        let shown: HashSet<ItemIndex> = ours.iter().flatten().copied().collect();
+        RecommendExamination {
+            metric: METRIC_NAME.to_owned(),
+            challenger,
+            popular: compared("popular", &bootstrap.mean(&popular_values)),
+            champion,
+            further,
+            coverage: shown.len() as f64 / self.log.items.len().max(1) as f64,
+            verdict: Verdict::of(checks),
+        }
+    }
+
+    /// What a package recommends in each case; `there` and `back` say how it numbers the items.
+    fn lists(
+        &self,
+        package: &RecommendPackage,
+        there: impl Fn(ItemIndex) -> Option<ItemIndex>,
+        back: impl Fn(ItemIndex) -> Option<ItemIndex>,
+    ) -> Vec<Vec<ItemIndex>> {
+        let mut scratch = package.fitted.scratch();
+        let cases = self.cases.iter();
+        cases
+            .map(|case| {
+                let history = case.history.iter();
+                let history: Vec<Signal> = history
+                    .filter_map(|signal| {
+                        Some(Signal {
+                            item: there(signal.item)?,
+                            ..*signal
+                        })
+                    })
+                    .collect();
+                let query = Query::new(&history);
+                let ranked = package.fitted.recommend(&query, DEPTH, &mut scratch);
+                ranked
+                    .into_iter()
+                    .filter_map(|(item, _)| back(item))
+                    .collect()
+            })
+            .collect()
+    }
+
+    fn values(&self, lists: &[Vec<ItemIndex>], metric: RankingMetric, k: usize) -> Vec<f64> {
+        let pairs = lists.iter().zip(self.cases);
+        pairs
+            .map(|(list, case)| metric.at(k, list, &case.targets).unwrap_or(0.0))
+            .collect()
+    }
+}
+
+fn compared(name: &str, estimate: &Estimate) -> Compared {
+    Compared {
+        name: name.to_owned(),
+        value: estimate.value,
+        interval: estimate.interval,
+    }
+}
+
+/// Everybody gets a list, and no item is in it twice.
+fn sound(lists: &[Vec<ItemIndex>]) -> Check {
+    let is_sound = |list: &&Vec<ItemIndex>| {
+        let mut sorted = (*list).clone();
+        sorted.sort_unstable();
+        sorted.dedup();
+        !list.is_empty() && sorted.len() == list.len()
+    };
+    let good = lists.iter().filter(is_sound).count();
+    Check {
+        name: "sound".to_owned(),
+        value: good as f64,
+        threshold: lists.len() as f64,
+        interval: None,
+        passed: good == lists.len(),
+        sentence: match good == lists.len() {
+            true => format!("all {good} lists have items, none of them twice"),
+            false => format!(
+                "{} of {} lists are empty or repeat items",
+                lists.len() - good,
+                lists.len()
+            ),
+        },
+    }
+}
+
+fn beats(bootstrap: &Bootstrap, ours: &[f64], popular: &[f64]) -> Check {
+    let difference = bootstrap.mean_difference(ours, popular);
+    let (value, interval) = (difference.value.unwrap_or(0.0), difference.interval);
+    let passed = interval.is_some_and(|(low, _)| low > 0.0);
+    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len().max(1) as f64;
+    let said = if passed {
+        "beats"
+    } else {
+        "does not clearly beat"
+    };
+    let (low, high) = interval.unwrap_or((f64::NAN, f64::NAN));
+    Check {
+        name: "beats:popular".to_owned(),
+        value,
+        threshold: 0.0,
+        interval,
+        passed,
+        sentence: format!(
+            "NDCG@{DEPTH} {:.3} {said} what everybody takes ({:.3}): the improvement is {value:.3}, interval {low:.3} to {high:.3}",
+            mean(ours),
+            mean(popular)
+        ),
+    }
+}
+
+fn no_worse(
+    bootstrap: &Bootstrap,
+    name: &str,
+    ours: &[f64],
+    champion: &[f64],
+    tolerance: f64,
+) -> Check {
+    let difference = bootstrap.mean_difference(ours, champion);
+    let (value, interval) = (difference.value.unwrap_or(0.0), difference.interval);
+    let is_clearly_less = interval.is_some_and(|(_, high)| high < 0.0);
+    let passed = !is_clearly_less || value >= -tolerance;
+    let said = if passed {
+        "is not worse than"
+    } else {
+        "is worse than"
+    };
+    let (low, high) = interval.unwrap_or((f64::NAN, f64::NAN));
+    Check {
+        name: "champion".to_owned(),
+        value,
+        threshold: -tolerance,
+        interval,
+        passed,
+        sentence: format!(
+            "it {said} {name} on the same persons: the difference in NDCG@{DEPTH} is {value:.3}, interval {low:.3} to {high:.3}"
+        ),
+    }
+}
+
+fn at_least(metric: &str, least: f64, value: Option<f64>) -> Check {
+    let value = value.unwrap_or(0.0);
+    let passed = metric == METRIC_NAME && value >= least;
+    Check {
+        name: format!("min:{metric}"),
+        value,
+        threshold: least,
+        interval: None,
+        passed,
+        sentence: match (metric == METRIC_NAME, passed) {
+            (false, _) => format!("'{metric}' is not measured here; {METRIC_NAME} is"),
+            (true, true) => format!("{metric} {value:.3} reaches {least}"),
+            (true, false) => format!("{metric} {value:.3} does not reach {least}"),
+        },
+    }
+}
+
+/// The packaged bytes must read back and give the same lists.
+fn packaged(package: &RecommendPackage) -> Check {
+    let histories = package.golden.len() as f64;
+    let bytes = package.to_bytes();
+    let result = bytes.and_then(|bytes| RecommendPackage::from_bytes(&bytes));
+    Check {
+        name: "packaged".to_owned(),
+        value: if result.is_ok() { histories } else { 0.0 },
+        threshold: histories,
+        interval: None,
+        passed: result.is_ok(),
+        sentence: match &result {
+            Ok(_) => format!(
+                "the packaged model recommends what the trainer did for all {histories} golden histories"
+            ),
+            Err(error) => format!("the packaged model is not the trained one: {error}"),
+        },
+    }
+}
