@@ -23,6 +23,11 @@ pub enum Value {
 impl Value {
     /// The value of a field of an event.
     pub(crate) fn of(event: &impl EventView, field: &Field, kind: FeatureType) -> Self {
+        if kind == FeatureType::Number
+            && let Some(number) = event.plain_number(field)
+        {
+            return Self::Number(number);
+        }
         event
             .field(field)
             .map_or(Self::Missing, |json| Self::read(&json, kind))

@@ -6,11 +6,13 @@
 use std::borrow::Cow;
 
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+    Array, ArrayRef, AsArray, Int32Array, Int64Array, RecordBatch, StringArray,
+    TimestampMicrosecondArray,
 };
-use datafusion::arrow::datatypes::{Int64Type, TimestampMicrosecondType};
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::{DataType, Int32Type, Int64Type, TimestampMicrosecondType};
 use serde_json::Value;
-use tidemill_core::event::{EventView, Path};
+use tidemill_core::event::{EventView, Field, Path};
 use tidemill_core::{EventKind, Offset, Timestamp};
 
 use crate::StoreError;
@@ -33,6 +35,10 @@ impl EventColumns {
         properties: true,
         context: true,
     };
+
+    /// Those with texts that many rows share. They may be read as a dictionary.
+    pub(crate) const REPEATED: &'static [&'static str] =
+        &["kind", "name", "user_id", "anonymous_id"];
 
     /// The names of the columns.
     pub fn names(self) -> Vec<&'static str> {
@@ -62,14 +68,52 @@ pub trait EventTable: Send + Sync + std::fmt::Debug {
 /// Rows of events in the order of the log.
 pub type EventScan = Box<dyn Iterator<Item = Result<EventRows, StoreError>> + Send>;
 
+/// A column of texts that repeat: each row says which of the texts it has.
+#[derive(Debug, Clone)]
+pub struct Texts {
+    which: Int32Array,
+    texts: StringArray,
+}
+
+impl Texts {
+    fn new(batch: &RecordBatch, name: &str) -> Result<Self, StoreError> {
+        let column = column(batch, name)?;
+        let repeated = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+        let column = cast(column, &repeated).map_err(|_| damaged(name))?;
+        let dictionary = column.as_dictionary_opt::<Int32Type>();
+        let dictionary = dictionary.ok_or_else(|| damaged(name))?;
+        let texts = dictionary.values().as_string_opt::<i32>();
+        Ok(Self {
+            which: dictionary.keys().clone(),
+            texts: texts.cloned().ok_or_else(|| damaged(name))?,
+        })
+    }
+
+    /// Which of the texts a row has; `None` where it has none.
+    pub fn which(&self, row: usize) -> Option<usize> {
+        let which = self.which.is_valid(row).then(|| self.which.value(row))?;
+        Some(which.unsigned_abs() as usize) // a dictionary's keys are not negative
+    }
+
+    /// The text of a row.
+    pub fn value(&self, row: usize) -> Option<&str> {
+        Some(self.texts.value(self.which(row)?))
+    }
+
+    /// The texts. More than one batch may share them, and not every text needs to have a row.
+    pub fn texts(&self) -> &StringArray {
+        &self.texts
+    }
+}
+
 /// Some rows of events.
 #[derive(Debug, Clone)]
 pub struct EventRows {
     offsets: Int64Array,
     kinds: Vec<EventKind>,
-    names: StringArray,
-    users: StringArray,
-    anonymous: StringArray,
+    names: Texts,
+    users: Texts,
+    anonymous: Texts,
     previous: StringArray,
     groups: Option<StringArray>,
     timestamps: TimestampMicrosecondArray,
@@ -86,7 +130,6 @@ impl EventRows {
     pub fn new(batch: &RecordBatch, columns: EventColumns) -> Result<Self, StoreError> {
         let texts = |name: &str| texts(batch, name);
         let asked = |wanted: bool, name: &str| wanted.then(|| texts(name)).transpose();
-        let kinds = complete(texts("kind")?, "kind")?;
         Ok(Self {
             offsets: complete(
                 column(batch, "offset")?
@@ -95,10 +138,10 @@ impl EventRows {
                     .ok_or_else(|| damaged("offset"))?,
                 "offset",
             )?,
-            kinds: read_kinds(&kinds)?,
-            names: complete(texts("name")?, "name")?,
-            users: texts("user_id")?,
-            anonymous: texts("anonymous_id")?,
+            kinds: read_kinds(&Texts::new(batch, "kind")?)?,
+            names: complete_texts(Texts::new(batch, "name")?, "name")?,
+            users: Texts::new(batch, "user_id")?,
+            anonymous: Texts::new(batch, "anonymous_id")?,
             previous: texts("previous_id")?,
             groups: asked(columns.group, "group_id")?,
             timestamps: times(batch, "timestamp")?,
@@ -121,6 +164,36 @@ impl EventRows {
     /// The place of a row in the log.
     pub fn offset(&self, row: usize) -> Offset {
         Offset(self.offsets.value(row).unsigned_abs())
+    }
+
+    /// Which call a row came from.
+    pub fn kind(&self, row: usize) -> EventKind {
+        self.kinds[row]
+    }
+
+    /// What happened; every row has a name.
+    pub fn names(&self) -> &Texts {
+        &self.names
+    }
+
+    /// The ids of users.
+    pub fn users(&self) -> &Texts {
+        &self.users
+    }
+
+    /// The anonymous ids.
+    pub fn anonymous(&self) -> &Texts {
+        &self.anonymous
+    }
+
+    /// The engine's times, in microseconds.
+    pub fn received(&self) -> &[i64] {
+        self.received.values()
+    }
+
+    /// The events' own times, in microseconds.
+    pub fn timestamps(&self) -> &[i64] {
+        self.timestamps.values()
     }
 
     /// One of them.
@@ -146,11 +219,14 @@ impl<'r> EventRow<'r> {
         column.is_valid(self.row).then(|| column.value(self.row))
     }
 
+    /// The JSON text at a path of a column's objects.
+    fn json(&self, column: Option<&'r StringArray>, path: &Path) -> Option<&'r str> {
+        let mut steps = path.steps().iter();
+        steps.try_fold(self.text(column?)?, |object, step| value_at(object, step))
+    }
+
     fn value(&self, column: Option<&'r StringArray>, path: &Path) -> Option<Cow<'r, Value>> {
-        let text = path
-            .steps()
-            .iter()
-            .try_fold(self.text(column?)?, |object, step| value_at(object, step))?;
+        let text = self.json(column, path)?;
         serde_json::from_str(text).ok().map(Cow::Owned)
     }
 }
@@ -161,15 +237,15 @@ impl EventView for EventRow<'_> {
     }
 
     fn name(&self) -> &str {
-        self.rows.names.value(self.row)
+        self.rows.names.value(self.row).unwrap_or_default()
     }
 
     fn user_id(&self) -> Option<&str> {
-        self.text(&self.rows.users)
+        self.rows.users.value(self.row)
     }
 
     fn anonymous_id(&self) -> Option<&str> {
-        self.text(&self.rows.anonymous)
+        self.rows.anonymous.value(self.row)
     }
 
     fn previous_id(&self) -> Option<&str> {
@@ -194,6 +270,18 @@ impl EventView for EventRow<'_> {
 
     fn context(&self, path: &Path) -> Option<Cow<'_, Value>> {
         self.value(self.rows.contexts.as_ref(), path)
+    }
+
+    fn plain_number(&self, field: &Field) -> Option<f64> {
+        let text = match field {
+            Field::Property(path) => self.json(self.rows.properties.as_ref(), path)?,
+            Field::Context(path) => self.json(self.rows.contexts.as_ref(), path)?,
+            Field::Name | Field::UserId | Field::AnonymousId | Field::GroupId => return None,
+        };
+        // both readers of numbers round to the nearest, so this is what the JSON library says
+        let is_number = matches!(text.as_bytes().first(), Some(b'-' | b'0'..=b'9'));
+        let number = is_number.then(|| text.parse::<f64>().ok()).flatten()?;
+        number.is_finite().then_some(number)
     }
 }
 
@@ -322,24 +410,51 @@ fn times(batch: &RecordBatch, name: &str) -> Result<TimestampMicrosecondArray, S
     complete(column.cloned().ok_or_else(|| damaged(name))?, name)
 }
 
-fn read_kinds(texts: &StringArray) -> Result<Vec<EventKind>, StoreError> {
-    // nearly all events of a batch are of one kind
-    let mut last = ("", EventKind::Track);
-    texts
-        .iter()
-        .map(|text| {
-            let text = text.unwrap_or_default();
-            if text != last.0 {
-                last = (text, EventKind::named(text).ok_or_else(|| damaged("kind"))?);
-            }
-            Ok(last.1)
-        })
+fn complete_texts(texts: Texts, name: &str) -> Result<Texts, StoreError> {
+    let which = complete(texts.which, name)?;
+    Ok(Texts { which, ..texts })
+}
+
+fn read_kinds(column: &Texts) -> Result<Vec<EventKind>, StoreError> {
+    let named = column.texts.iter();
+    let named: Vec<Option<EventKind>> = named.map(|text| text.and_then(EventKind::named)).collect();
+    let kind = |row| column.which(row).and_then(|which| named[which]);
+    (0..column.which.len())
+        .map(|row| kind(row).ok_or_else(|| damaged("kind")))
         .collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn plain_numbers_are_those_of_the_json_library() {
+        for text in [
+            "0",
+            "-0",
+            "-0.0",
+            "17",
+            "0.1",
+            "5e-324",
+            "1.7976931348623157e308",
+            "18446744073709551615",
+            "18446744073709551616",
+            "9007199254740993",
+            "-9223372036854775809",
+            "0.30000000000000004",
+            "123456789012345678901234567890",
+            "2.2250738585072011e-308",
+            "1E5",
+            "1e999",
+        ] {
+            let library: Option<f64> = serde_json::from_str::<Value>(text)
+                .ok()
+                .and_then(|value| value.as_f64());
+            let ours = text.parse::<f64>().ok().filter(|number| number.is_finite());
+            assert_eq!(ours.map(f64::to_bits), library.map(f64::to_bits), "{text}");
+        }
+    }
 
     #[test]
     fn values_are_found_without_reading_the_others() {

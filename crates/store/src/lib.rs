@@ -32,7 +32,7 @@ pub use artifacts::{ArtifactHash, Artifacts};
 pub use catalog::Catalog;
 pub use error::StoreError;
 pub use event_log::{Appended, EventLog, LoggedEvent, QuarantineReason, Quarantined};
-pub use event_rows::{EventColumns, EventRow, EventRows, EventScan, EventTable};
+pub use event_rows::{EventColumns, EventRow, EventRows, EventScan, EventTable, Texts};
 pub use folder::DataFolder;
 pub use lake::Lake;
 pub use state::{StateBatch, StateStore};

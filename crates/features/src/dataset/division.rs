@@ -29,14 +29,14 @@ pub(super) fn partitions_of_keys(keys: StringArray, partitions: usize) -> Result
     partitions_of(Arc::new(keys), partitions)
 }
 
-/// Which partition groups of persons belong to.
-pub(super) struct GroupPartitions {
+/// Which bucket of which partition groups of persons belong to, as partition · [`BUCKETS`] + bucket.
+pub(super) struct GroupBuckets {
     partitions: usize,
     /// Of the groups so far.
-    known: Vec<usize>,
+    known: Vec<u32>,
 }
 
-impl GroupPartitions {
+impl GroupBuckets {
     pub(super) fn new(partitions: usize) -> Self {
         Self {
             partitions,
@@ -49,10 +49,16 @@ impl GroupPartitions {
         if group as usize >= self.known.len() {
             let from = self.known.len() as u32; // it is at most as large as a group
             let groups = UInt32Array::from_iter_values(from..group.saturating_add(GROUPS_AHEAD));
-            self.known
-                .extend(partitions_of(Arc::new(groups), self.partitions)?);
+            let partitions = partitions_of(Arc::new(groups), self.partitions)?;
+            let buckets = partitions
+                .into_iter()
+                .zip(from..)
+                .map(|(partition, group)| {
+                    (partition * BUCKETS + bucket_of_group(group)) as u32 // partitions are about as many as cores
+                });
+            self.known.extend(buckets);
         }
-        Ok(self.known[group as usize])
+        Ok(self.known[group as usize] as usize)
     }
 }
 

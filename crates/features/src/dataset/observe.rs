@@ -1,9 +1,7 @@
 //! When observations are made, and which of them are dropped.
 
-use tidemill_core::event::EventView;
 use tidemill_core::project::Observe;
 use tidemill_core::{Span, Timestamp};
-use tidemill_store::EventRow;
 
 use super::asked::{Asked, AskedModel, ModelCounts};
 use super::people::{Active, Person};
@@ -38,20 +36,17 @@ impl Observer {
         }
     }
 
-    /// For each model, which events of a batch are occasions to observe.
-    pub(super) fn occasions(&mut self, asked: &Asked, events: &[EventRow<'_>]) -> Vec<Vec<bool>> {
-        let models = asked.models.iter().zip(&mut self.counts);
-        models
-            .map(|(asked, counts)| occasions(asked, counts, events))
-            .collect()
+    /// Counts, for each model, how often the condition of its observations could not be evaluated.
+    pub(super) fn failed(&mut self, failures: &[u64]) {
+        for (counts, failures) in self.counts.iter_mut().zip(failures) {
+            counts.condition_failures += failures;
+        }
     }
 
-    /// Notes who did something.
-    pub(super) fn saw(&mut self, person: Person, event: &impl EventView, now: Timestamp) {
-        if let Some(active) = &mut self.active
-            && !event.name().starts_with('$')
-        {
-            active.saw(person, event.timestamp().min(now));
+    /// Notes who did something of their own.
+    pub(super) fn saw(&mut self, person: Person, at: Timestamp) {
+        if let Some(active) = &mut self.active {
+            active.saw(person, at);
         }
     }
 
@@ -62,18 +57,18 @@ impl Observer {
         }
     }
 
-    /// The models, a bit each, for which a row is read at an event.
+    /// The models, a bit each, for which a row is read at an event that is an occasion for some.
     pub(super) fn at_event(
         &mut self,
         asked: &Asked,
-        event: &impl EventView,
+        occasions: u32,
+        timestamp: Timestamp,
         observed: Option<Drawn<'_>>,
         now: Timestamp,
-        is_occasion: impl Fn(usize) -> bool,
     ) -> Result<u32, FeatureError> {
         let mut models = 0;
         for (model, counts) in self.counts.iter_mut().enumerate() {
-            if !is_occasion(model) {
+            if occasions >> model & 1 == 0 {
                 continue;
             }
             counts.observed += 1;
@@ -81,7 +76,7 @@ impl Observer {
                 counts.drop(Drop::NoPerson);
                 continue;
             };
-            if now.since(event.timestamp()) > LATE_MAX {
+            if now.since(timestamp) > LATE_MAX {
                 counts.drop(Drop::Late);
             } else if counts.takes(asked, model, observed)? {
                 models |= 1 << model;
@@ -141,28 +136,6 @@ fn first_after(moment: Timestamp, period: Span) -> Timestamp {
     } else {
         first
     }
-}
-
-fn occasions(asked: &AskedModel, counts: &mut ModelCounts, events: &[EventRow<'_>]) -> Vec<bool> {
-    let Observe::Event { event, .. } = &asked.model.observe else {
-        return vec![false; events.len()];
-    };
-    let is_such = |row: &EventRow<'_>| {
-        let name = row.name();
-        name == event || (event == "*" && !name.starts_with('$'))
-    };
-    let mut occasions: Vec<bool> = events.iter().map(is_such).collect();
-    let Some(condition) = &asked.condition else {
-        return occasions;
-    };
-    let rows: Vec<usize> = (0..events.len()).filter(|&row| occasions[row]).collect();
-    let such: Vec<EventRow<'_>> = rows.iter().map(|&row| events[row]).collect();
-    let (fulfilled, failures) = condition.evaluate(&such);
-    counts.condition_failures += failures;
-    for (row, fulfilled) in rows.into_iter().zip(fulfilled) {
-        occasions[row] = fulfilled;
-    }
-    occasions
 }
 
 impl ModelCounts {

@@ -1,12 +1,14 @@
 //! Who is who and who did something lately, while a dataset's events are read.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::convert::Infallible;
+
+use datafusion::arrow::array::{Array, StringArray};
 
 use hashbrown::HashMap;
 use tidemill_core::event::{EventView, PersonKey};
 use tidemill_core::{Span, Timestamp};
-use tidemill_store::{EventColumns, EventTable, StoreError};
+use tidemill_store::{EventColumns, EventRows, EventTable, StoreError};
 
 use crate::identity::{JOINING, Links, learn};
 
@@ -18,6 +20,9 @@ pub(super) type Person = u32;
 pub(super) struct People {
     users: HashMap<Box<str>, Person>,
     anonymous: HashMap<Box<str>, Person>,
+    /// Of the columns that were read last, so that an id is looked up once for all rows that share it.
+    met_users: Met,
+    met_anonymous: Met,
     pub(super) keys: Vec<PersonKey>,
     /// Where a key points; itself for canonical persons.
     parents: Vec<Person>,
@@ -66,6 +71,31 @@ impl People {
             (None, Some(anonymous)) => self.number(false, anonymous),
             (None, None) => return None,
         };
+        Some(self.canonical(number))
+    }
+
+    /// The person that a row is about, after joining identities.
+    pub(super) fn of_row(&mut self, rows: &EventRows, row: usize) -> Option<Person> {
+        let (is_user, ids, which) = match rows.users().which(row) {
+            Some(which) => (true, rows.users(), which),
+            None => (false, rows.anonymous(), rows.anonymous().which(row)?),
+        };
+        let met = if is_user {
+            &mut self.met_users
+        } else {
+            &mut self.met_anonymous
+        };
+        let known = met.of(ids.texts())[which];
+        if let Some(number) = known {
+            return Some(self.canonical(number));
+        }
+        let number = self.number(is_user, ids.texts().value(which));
+        let met = if is_user {
+            &mut self.met_users
+        } else {
+            &mut self.met_anonymous
+        };
+        met.of(ids.texts())[which] = Some(number);
         Some(self.canonical(number))
     }
 
@@ -139,6 +169,36 @@ impl Links for People {
             self.merges.push((number, parent));
         }
         Ok(())
+    }
+}
+
+/// Whether two arrays are the same piece of memory.
+pub(super) fn is_same(one: &StringArray, other: &StringArray) -> bool {
+    one.len() == other.len()
+        && one.value_offsets().as_ptr() == other.value_offsets().as_ptr()
+        && one.values().as_ptr() == other.values().as_ptr()
+}
+
+/// Persons by the texts of columns that were read lately.
+#[derive(Default)]
+struct Met(VecDeque<(StringArray, Vec<Option<Person>>)>);
+
+impl Met {
+    /// As many as there are files that overlap in time, usually.
+    const COLUMNS_MAX: usize = 8;
+
+    /// The persons of these texts, as far as they have been met.
+    fn of(&mut self, texts: &StringArray) -> &mut [Option<Person>] {
+        let found = self.0.iter().position(|(known, _)| is_same(known, texts));
+        match found {
+            Some(0) => {}
+            Some(place) => self.0.swap(0, place),
+            None => {
+                self.0.truncate(Self::COLUMNS_MAX - 1);
+                self.0.push_front((texts.clone(), vec![None; texts.len()]));
+            }
+        }
+        &mut self.0[0].1
     }
 }
 

@@ -10,6 +10,7 @@ use crate::accumulate::{EntityState, Extracted};
 use crate::value::{self, Value};
 
 /// Which conditions hold for which events of a batch.
+#[derive(Debug)]
 pub(crate) struct Conditions {
     /// For each condition of the set, for each event of the batch.
     fulfilled: Vec<Vec<bool>>,
@@ -88,7 +89,11 @@ pub(crate) fn key_last_had(
 impl Entity {
     /// Which of [`StatePlan::steps`](crate::accumulate::StatePlan::steps) an event takes.
     pub(crate) fn steps_of(&self, event: &impl EventView) -> usize {
-        let name = event.name();
+        self.steps_named(event.name())
+    }
+
+    /// The same of all events with a name.
+    pub(crate) fn steps_named(&self, name: &str) -> usize {
         match self.by_name.get(name) {
             Some(steps) => *steps,
             None if name.starts_with('$') => SYSTEM_EVENTS,
@@ -98,7 +103,11 @@ impl Entity {
 
     /// Whether the event does anything to entities of this kind.
     pub(crate) fn reads(&self, event: &impl EventView) -> bool {
-        let steps = self.steps_of(event);
+        self.does_anything(self.steps_of(event))
+    }
+
+    /// Whether events that take these steps do anything to entities of this kind.
+    pub(crate) fn does_anything(&self, steps: usize) -> bool {
         !self.plan.steps[steps].is_empty() || !self.plan.changes[steps].is_empty()
     }
 

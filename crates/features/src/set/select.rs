@@ -256,18 +256,61 @@ impl EntityRead {
         state: Option<&EntityState>,
         moment: Timestamp,
     ) -> Vec<FeatureValue> {
-        let Some(state) = state else {
-            return vec![FeatureValue::Missing; self.raw.len()];
-        };
         let mut values = Vec::with_capacity(self.raw.len());
-        state.read(plan, &self.slots, moment, &mut values);
-        if self.raw.iter().copied().eq(0..values.len()) {
+        self.read_into(plan, state, moment, &mut values);
+        if self.is_in_order(values.len()) {
             return values;
         }
         self.raw
             .iter()
             .map(|&place| values[place].clone())
             .collect()
+    }
+
+    /// Adds what [`read`](Self::read) says to columns; `values` is memory to work in.
+    pub(crate) fn read_row_into(
+        &self,
+        plan: &StatePlan,
+        state: Option<&EntityState>,
+        moment: Timestamp,
+        values: &mut Vec<FeatureValue>,
+        columns: &mut [ColumnValues],
+    ) {
+        values.clear();
+        self.read_into(plan, state, moment, values);
+        for (column, &place) in columns.iter_mut().zip(&self.raw) {
+            let value = &values[place];
+            match column {
+                ColumnValues::Number(column) => column.push(value.as_number()),
+                ColumnValues::Category(column) => column.push(match value {
+                    FeatureValue::Category(text) => Some(text.clone()),
+                    FeatureValue::Missing | FeatureValue::Number(_) => None,
+                }),
+            }
+        }
+    }
+
+    /// The values of all slots.
+    fn read_into(
+        &self,
+        plan: &StatePlan,
+        state: Option<&EntityState>,
+        moment: Timestamp,
+        values: &mut Vec<FeatureValue>,
+    ) {
+        match state {
+            Some(state) => state.read(plan, &self.slots, moment, values),
+            None => {
+                let width = |slot: &(usize, usize)| plan.aggregates[slot.0].operation.width();
+                let width: usize = self.slots.iter().map(width).sum();
+                values.resize(width, FeatureValue::Missing);
+            }
+        }
+    }
+
+    /// Whether the columns are the values of all slots as they come.
+    fn is_in_order(&self, values: usize) -> bool {
+        self.raw.iter().copied().eq(0..values)
     }
 
     /// Adds the columns that are made of others; returns how often an expression failed on a row.

@@ -159,6 +159,7 @@ impl EventTable for DeltaEvents {
         let texts = |kinds: &[EventKind]| kinds.iter().map(|kind| kind.as_str()).collect();
         let selection = Selection {
             columns: columns.names(),
+            repeated: EventColumns::REPEATED,
             only: kinds.map(|kinds| (events::KIND, texts(kinds))),
         };
         let rows = OrderedRows::new(self.files.clone(), events::OFFSET, self.last.0, selection);

@@ -10,26 +10,31 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::path::PathBuf;
 
+use std::sync::Arc;
+
 use datafusion::arrow::array::{Array, AsArray, BooleanArray, RecordBatch, RecordBatchReader};
-use datafusion::arrow::datatypes::Int64Type;
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use datafusion::parquet::arrow::ProjectionMask;
 use datafusion::parquet::arrow::arrow_reader::{
-    ArrowPredicateFn, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowFilter,
+    ArrowPredicateFn, ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
+    ParquetRecordBatchReaderBuilder, RowFilter,
 };
-
 use datafusion::parquet::errors::ParquetError;
 
 use super::table::DataFile;
 use crate::StoreError;
 
 /// How many rows of each open file are decoded at a time.
-const ROWS_PER_BATCH: usize = 2_048;
+const ROWS_PER_BATCH: usize = 4_096;
 
 /// What is read of each file.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Selection {
     /// The columns, that of the order among them; all of them where empty.
     pub(super) columns: Vec<&'static str>,
+    /// Columns of texts that are read as dictionaries, since rows share them.
+    pub(super) repeated: &'static [&'static str],
     /// A column of texts, and the texts of the rows that are read; all rows where absent.
     pub(super) only: Option<(&'static str, Vec<&'static str>)>,
 }
@@ -37,17 +42,19 @@ pub(super) struct Selection {
 impl Selection {
     /// A reader of that much of a file.
     fn open(&self, file: File) -> Result<ParquetRecordBatchReader, ParquetError> {
-        let mut builder =
-            ParquetRecordBatchReaderBuilder::try_new(file)?.with_batch_size(ROWS_PER_BATCH);
+        let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::default())?;
+        let options = ArrowReaderOptions::new().with_schema(Arc::new(self.schema(&metadata)));
+        let metadata = ArrowReaderMetadata::try_new(metadata.metadata().clone(), options)?;
+        let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata)
+            .with_batch_size(ROWS_PER_BATCH);
         let schema = builder.parquet_schema().clone();
         if let Some((column, texts)) = &self.only {
             let mask = ProjectionMask::columns(&schema, [*column]);
             let texts = texts.clone();
             let is_one = move |batch: RecordBatch| {
-                let column = batch.column(0).as_string::<i32>();
-                let known = column
-                    .iter()
-                    .map(|text| Some(text.is_some_and(|text| texts.contains(&text))));
+                let column = cast(batch.column(0), &DataType::Utf8)?;
+                let known = column.as_string::<i32>().iter();
+                let known = known.map(|text| Some(text.is_some_and(|text| texts.contains(&text))));
                 Ok(known.collect::<BooleanArray>())
             };
             let predicate = ArrowPredicateFn::new(mask, is_one);
@@ -58,6 +65,19 @@ impl Selection {
             builder = builder.with_projection(mask);
         }
         builder.build()
+    }
+
+    /// The schema of a file with dictionaries for the columns that repeat.
+    fn schema(&self, file: &ArrowReaderMetadata) -> Schema {
+        let fields = file.schema().fields().iter().map(|field| {
+            if !self.repeated.contains(&field.name().as_str()) {
+                return Field::clone(field);
+            }
+            let texts = Box::new(field.data_type().clone());
+            let repeated = DataType::Dictionary(Box::new(DataType::Int32), texts);
+            Field::clone(field).with_data_type(repeated)
+        });
+        Schema::new(fields.collect::<Vec<_>>())
     }
 }
 

@@ -8,15 +8,14 @@ use datafusion::arrow::compute::{sort_to_indices, take_record_batch};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::error::Result;
 use hashbrown::HashMap;
-use tidemill_core::Timestamp;
 use tidemill_core::feature::ColumnValues;
+use tidemill_core::{FeatureValue, Timestamp};
 
-use super::persons::push_row;
-use super::rows::{self, longs, numbers, places};
+use super::rows::{self, longs, places};
 use super::values::{EventPlace, Extracting, ValueColumns};
 use crate::accumulate::EntityState;
 use crate::dataset::asked::Asked;
-use crate::dataset::steps::KEY_COLUMNS;
+use crate::dataset::steps::{KEY_COLUMNS, NarrowValues};
 use crate::set::EntityRead;
 
 /// The keys of one bucket.
@@ -32,6 +31,8 @@ pub(super) struct Keys<'a> {
     places: UInt64Array,
     next: usize,
     features: Vec<ColumnValues>,
+    /// Memory to read a row in.
+    values: Vec<FeatureValue>,
 }
 
 impl<'a> Keys<'a> {
@@ -54,6 +55,7 @@ impl<'a> Keys<'a> {
             rows,
             next: 0,
             features: rows::start(read),
+            values: Vec::new(),
         })
     }
 
@@ -63,7 +65,7 @@ impl<'a> Keys<'a> {
         let layout = &self.asked.layouts[self.read.entity];
         let keys = batch.column(0).as_string::<i32>();
         let (offset, now, timestamp) = (places(batch, 1), longs(batch, 2), longs(batch, 3));
-        let (steps, passed) = (numbers(batch, 4), places(batch, 5));
+        let [steps, passed] = [4, 5].map(|column| NarrowValues::of(batch.column(column)));
         let values = ValueColumns::of(layout, batch, KEY_COLUMNS);
         for row in 0..batch.num_rows() {
             self.read_before(offset[row]);
@@ -74,8 +76,8 @@ impl<'a> Keys<'a> {
             if let Some(state) = self.states.get_mut(key) {
                 let place = EventPlace {
                     row,
-                    steps: steps[row],
-                    passed: passed[row],
+                    steps: steps.get(row) as usize,
+                    passed: passed.get(row),
                     timestamp: timestamp[row],
                     offset: offset[row],
                 };
@@ -107,8 +109,9 @@ impl<'a> Keys<'a> {
             unseen = EntityState::new(&entity.plan);
             Some(&unseen)
         };
-        let values = self.read.read(&entity.plan, state, moment);
-        push_row(&mut self.features, values);
+        let (values, columns) = (&mut self.values, &mut self.features);
+        self.read
+            .read_row_into(&entity.plan, state, moment, values, columns);
     }
 
     /// The rows with the features of their keys.

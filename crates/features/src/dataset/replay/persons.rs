@@ -19,7 +19,7 @@ use super::values::{EventPlace, Extracting, ValueColumns};
 use crate::accumulate::EntityState;
 use crate::dataset::asked::Asked;
 use crate::dataset::people::Person;
-use crate::dataset::steps::{EVENT, MERGE, PERSON_COLUMNS};
+use crate::dataset::steps::{EVENT, MERGE, NarrowValues, PERSON_COLUMNS};
 use crate::set::{USER, key_last_had};
 use crate::target::Happened;
 
@@ -28,6 +28,8 @@ pub(super) struct Persons<'a> {
     asked: &'a Asked,
     extracting: Extracting,
     states: HashMap<Person, EntityState>,
+    /// Memory to read a row in.
+    values: Vec<FeatureValue>,
     rows: Rows,
     /// For each model the events that can decide its targets.
     target_events: Vec<Vec<TargetEvent>>,
@@ -62,6 +64,7 @@ impl<'a> Persons<'a> {
             asked,
             extracting: Extracting::new(&asked.layouts[USER]),
             states: HashMap::new(),
+            values: Vec::new(),
             rows: Rows {
                 number: Vec::new(),
                 moment: Vec::new(),
@@ -87,8 +90,9 @@ impl<'a> Persons<'a> {
         let (group, person) = (numbers(batch, 0), numbers(batch, 1));
         let what = batch.column(2).as_primitive::<UInt8Type>().values();
         let (offset, now, timestamp) = (places(batch, 3), longs(batch, 4), longs(batch, 5));
-        let (steps, passed) = (numbers(batch, 6), places(batch, 7));
-        let (matters, models, number) = (numbers(batch, 8), numbers(batch, 9), numbers(batch, 10));
+        let [steps, passed, matters, models] =
+            [6, 7, 8, 9].map(|column| NarrowValues::of(batch.column(column)));
+        let number = numbers(batch, 10);
         let values = ValueColumns::of(layout, batch, PERSON_COLUMNS);
         for row in 0..batch.num_rows() {
             let moment = Timestamp::from_micros(now[row]);
@@ -96,8 +100,8 @@ impl<'a> Persons<'a> {
                 EVENT => {
                     let place = EventPlace {
                         row,
-                        steps: steps[row],
-                        passed: passed[row],
+                        steps: steps.get(row) as usize,
+                        passed: passed.get(row),
                         timestamp: timestamp[row],
                         offset: offset[row],
                     };
@@ -107,8 +111,9 @@ impl<'a> Persons<'a> {
                         .entry(person[row])
                         .or_insert_with(|| EntityState::new(&user.plan));
                     state.update(&user.plan, event, moment);
-                    if matters[row] != 0 {
-                        self.may_decide(&values, &place, group[row], matters[row]);
+                    let matters = matters.get(row) as u32; // a bit for each model
+                    if matters != 0 {
+                        self.may_decide(&values, &place, group[row], matters);
                     }
                 }
                 MERGE => {
@@ -122,11 +127,12 @@ impl<'a> Persons<'a> {
                 }
                 _ => {}
             }
-            if models[row] != 0 {
+            let models = models.get(row) as u32;
+            if models != 0 {
                 self.rows.number.push(number[row]);
                 self.rows.moment.push(now[row]);
                 self.rows.offset.push(offset[row]);
-                self.rows.models.push(models[row]);
+                self.rows.models.push(models);
                 self.rows.person.push(person[row]);
                 self.rows.group.push(group[row]);
                 self.rows.at_event.push(what[row] == EVENT);
@@ -165,7 +171,7 @@ impl<'a> Persons<'a> {
             .entry(person)
             .or_insert_with(|| EntityState::new(&user.plan));
         for (columns, (_, read)) in self.rows.features.iter_mut().zip(self.asked.of_person()) {
-            push_row(columns, read.read(&user.plan, Some(state), moment));
+            read.read_row_into(&user.plan, Some(state), moment, &mut self.values, columns);
         }
         for (keys, (_, read)) in self.rows.keys.iter_mut().zip(self.asked.others()) {
             keys.append_option(key_last_had(&self.asked.set, read.entity, state, moment));
@@ -231,18 +237,5 @@ impl<'a> Persons<'a> {
             resolved.map_or(f64::NAN, |resolved| resolved.value)
         };
         (0..rows.number.len()).map(target).collect()
-    }
-}
-
-/// Adds a row of values to columns.
-pub(super) fn push_row(columns: &mut [ColumnValues], values: Vec<FeatureValue>) {
-    for (column, value) in columns.iter_mut().zip(values) {
-        match column {
-            ColumnValues::Number(column) => column.push(value.as_number()),
-            ColumnValues::Category(column) => column.push(match value {
-                FeatureValue::Category(text) => Some(text),
-                FeatureValue::Missing | FeatureValue::Number(_) => None,
-            }),
-        }
     }
 }

@@ -19,17 +19,16 @@ use datafusion::physical_plan::{
 };
 use futures::stream;
 use parking_lot::Mutex;
-use tidemill_core::EventKind;
-use tidemill_store::{EventColumns, EventScan, EventTable};
+use tidemill_store::EventTable;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use crate::dataset::asked::Asked;
-use crate::dataset::steps::{key_schema, key_steps, person_schema, person_steps};
+use crate::dataset::steps::{Preparation, key_schema, key_steps, person_schema, person_steps};
 use crate::set::USER;
 
 /// How many batches of a partition are made before they are asked for.
 const BATCHES_AHEAD: usize = 64;
-/// How many chunks of events are decoded before they are asked for.
+/// How many chunks of events are decoded, and prepared, before they are asked for.
 const CHUNKS_AHEAD: usize = 8;
 
 /// Reads the events once, in the order of the log, and gives out what they do to the states of one entity, divided by who or what
@@ -82,7 +81,15 @@ impl StepsExec {
         let rows = MetricBuilder::new(&self.metrics).output_rows(0);
         let time = MetricBuilder::new(&self.metrics).elapsed_compute(0);
         let (asked, entity) = (self.asked.clone(), self.entity);
-        let events = Ahead(self.events.clone());
+        let preparing = MetricBuilder::new(&self.metrics).subset_time("preparing_time", 0);
+        let columns = asked.event_columns(entity);
+        let decoded = ahead(self.events.scan(columns, None));
+        let mut preparation = Preparation::new(asked.clone(), entity);
+        let prepared = ahead(decoded.map(move |rows| {
+            let _timer = preparing.timer();
+            rows.map(|rows| preparation.prepare(rows))
+        }));
+        let events = self.events.clone();
         tokio::task::spawn_blocking(move || {
             let mut timer = time.timer();
             let mut is_wanted = vec![true; senders.len()];
@@ -94,9 +101,9 @@ impl StepsExec {
                 is_wanted.contains(&true)
             };
             let done = if entity == USER {
-                person_steps(&asked, &events, partitions, &mut emit)
+                person_steps(&asked, events.as_ref(), prepared, partitions, &mut emit)
             } else {
-                key_steps(&asked, entity, &events, partitions, &mut emit)
+                key_steps(&asked, entity, prepared, partitions, &mut emit)
             };
             if let Err(error) = done {
                 fail(&senders, error.into());
@@ -125,23 +132,19 @@ pub(super) fn properties(schema: SchemaRef, partitioning: Partitioning) -> Arc<P
     ))
 }
 
-/// Events that are decoded on a thread of their own, ahead of who reads them.
-#[derive(Debug)]
-struct Ahead(Arc<dyn EventTable>);
-
-impl EventTable for Ahead {
-    fn scan(&self, columns: EventColumns, kinds: Option<&'static [EventKind]>) -> EventScan {
-        let (sender, receiver) = sync_channel(CHUNKS_AHEAD);
-        let events = self.0.scan(columns, kinds);
-        tokio::task::spawn_blocking(move || {
-            for rows in events {
-                if sender.send(rows).is_err() {
-                    break; // nobody reads on
-                }
+/// What an iterator gives, worked out on a thread of its own, ahead of who reads it.
+fn ahead<T: Send + 'static>(
+    from: impl Iterator<Item = T> + Send + 'static,
+) -> impl Iterator<Item = T> + Send {
+    let (sender, receiver) = sync_channel(CHUNKS_AHEAD);
+    tokio::task::spawn_blocking(move || {
+        for chunk in from {
+            if sender.send(chunk).is_err() {
+                break; // nobody reads on
             }
-        });
-        Box::new(receiver.into_iter())
-    }
+        }
+    });
+    receiver.into_iter()
 }
 
 impl DisplayAs for StepsExec {

@@ -30,7 +30,7 @@ enum ValueColumn<'b> {
 /// The fixed columns of an event.
 pub(super) struct EventPlace {
     pub(super) row: usize,
-    pub(super) steps: u32,
+    pub(super) steps: usize,
     pub(super) passed: u64,
     pub(super) timestamp: i64,
     pub(super) offset: u64,
@@ -82,10 +82,10 @@ impl Extracting {
         values: &ValueColumns<'_>,
         place: &EventPlace,
     ) -> &Extracted {
-        let event = &mut self.events[place.steps as usize];
+        let event = &mut self.events[place.steps];
         (event.timestamp, event.offset) = (place.timestamp, place.offset);
         event.passed = place.passed;
-        let columns = &layout.of_steps[place.steps as usize];
+        let columns = &layout.of_steps[place.steps];
         for (value, &column) in event.values.iter_mut().zip(columns) {
             *value = match &values.0[column] {
                 ValueColumn::Number(numbers) if numbers[place.row].is_nan() => Value::Missing,
