@@ -287,6 +287,12 @@ impl PersonKey {
         Self(format!("{}{id}", Self::ANONYMOUS))
     }
 
+    /// The key that [`as_str`](Self::as_str) wrote; `None` for other texts.
+    pub fn written(text: &str) -> Option<Self> {
+        let of = |namespace, make: fn(&str) -> Self| text.strip_prefix(namespace).map(make);
+        of(Self::USER, Self::user).or_else(|| of(Self::ANONYMOUS, Self::anonymous))
+    }
+
     /// Whether the product knows them.
     pub fn is_user(&self) -> bool {
         self.0.starts_with(Self::USER)

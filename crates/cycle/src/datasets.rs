@@ -26,6 +26,19 @@ pub struct DatasetNote {
     pub run: Option<RunId>,
     /// How it came about.
     pub record: DatasetRecord,
+    /// The plan that read its rows, with what each operator did: rows, time, memory that was not enough. Absent for datasets from
+    /// before plans were kept.
+    #[serde(default)]
+    pub plan: Option<String>,
+}
+
+/// A dataset, and the plan that read its rows with what was measured.
+#[derive(Debug, Clone)]
+pub struct BuiltDataset {
+    /// The rows and their record.
+    pub dataset: Dataset,
+    /// The plan. It served all models of the same pass.
+    pub plan: Arc<str>,
 }
 
 /// A dataset as it is kept.
@@ -67,8 +80,8 @@ impl ProjectLoop {
             this.follow_definitions().await?;
             let now = this.clock.now();
             let datasets = this.rows(std::slice::from_ref(&model), now).await?;
-            let dataset = datasets.first().ok_or(CycleError::Ended("building"))?;
-            this.keep_dataset(&model, None, dataset).await
+            let built = datasets.first().ok_or(CycleError::Ended("building"))?;
+            this.keep_dataset(&model, None, built).await
         };
         self.beside(build).await
     }
@@ -86,8 +99,8 @@ impl ProjectLoop {
         let (this, model) = (self.clone(), model.clone());
         let build = async move {
             let _one_at_a_time = this.running.lock().await;
-            let dataset = this.rebuild_dataset(&before.note.record).await?;
-            this.keep_dataset(&model, None, &dataset).await
+            let built = this.rebuild_dataset(&before.note.record).await?;
+            this.keep_dataset(&model, None, &built).await
         };
         self.beside(build).await
     }
@@ -100,7 +113,7 @@ impl ProjectLoop {
     pub async fn rebuild_dataset(
         self: &Arc<Self>,
         record: &DatasetRecord,
-    ) -> Result<Dataset, CycleError> {
+    ) -> Result<BuiltDataset, CycleError> {
         let (Some(file), Some(snapshot)) = (&record.project_file, record.events) else {
             let reason = "the record does not say from which events and definitions it was built";
             return Err(CycleError::NotAllowed(reason.to_owned()));
@@ -123,11 +136,11 @@ impl ProjectLoop {
         let datasets = self
             .replay(&set, &[request], snapshot, record.known_until)
             .await?;
-        let dataset = datasets.into_iter().next();
-        let mut dataset = dataset.ok_or(CycleError::Ended("building"))?;
-        dataset.record.project_file = Some(file.clone());
-        dataset.record.events = Some(snapshot);
-        Ok(dataset)
+        let built = datasets.into_iter().next();
+        let mut built = built.ok_or(CycleError::Ended("building"))?;
+        built.dataset.record.project_file = Some(file.clone());
+        built.dataset.record.events = Some(snapshot);
+        Ok(built)
     }
 
     /// The datasets of a model, newest first, older than `before` where given.
@@ -225,7 +238,7 @@ impl ProjectLoop {
         self: &Arc<Self>,
         models: &[ModelName],
         now: Timestamp,
-    ) -> Result<Vec<Dataset>, CycleError> {
+    ) -> Result<Vec<BuiltDataset>, CycleError> {
         let project_file = self.keep_project_file().await?;
         let lake = &self.stores.lake;
         let snapshot = lake.events_snapshot(&self.project.name).await?;
@@ -242,9 +255,9 @@ impl ProjectLoop {
             });
         }
         let mut datasets = self.replay(set, &requests, snapshot, now).await?;
-        for dataset in &mut datasets {
-            dataset.record.events = Some(snapshot);
-            dataset.record.project_file = Some(project_file.clone());
+        for built in &mut datasets {
+            built.dataset.record.events = Some(snapshot);
+            built.dataset.record.project_file = Some(project_file.clone());
         }
         Ok(datasets)
     }
@@ -265,15 +278,21 @@ impl ProjectLoop {
         requests: &[DatasetRequest<'_>],
         snapshot: EventsSnapshot,
         known_until: Timestamp,
-    ) -> Result<Vec<Dataset>, CycleError> {
+    ) -> Result<Vec<BuiltDataset>, CycleError> {
         let lake = &self.stores.lake;
         let events = lake.event_table(&self.project.name, snapshot).await?;
         let options = self.replay_options();
         let replayed = replay(set, requests, events, known_until, &options).await?;
+        let plan: Arc<str> = replayed.explained.as_str().into();
         let this = self.clone();
         let assemble = move || this.training.install(|| replayed.datasets());
         let datasets = tokio::task::spawn_blocking(assemble).await;
-        Ok(datasets.map_err(|_| CycleError::Ended("building datasets"))??)
+        let datasets = datasets.map_err(|_| CycleError::Ended("building datasets"))??;
+        let built = datasets.into_iter().map(|dataset| BuiltDataset {
+            dataset,
+            plan: plan.clone(),
+        });
+        Ok(built.collect())
     }
 
     /// The project file with which datasets are built now, the features that were suggested included, so that they can be built
@@ -293,12 +312,13 @@ impl ProjectLoop {
         &self,
         model: &ModelName,
         run: Option<RunId>,
-        dataset: &Dataset,
+        BuiltDataset { dataset, plan }: &BuiltDataset,
     ) -> Result<KeptDataset, CycleError> {
         let note = DatasetNote {
             created_at: self.clock.now(),
             run,
             record: dataset.record.clone(),
+            plan: Some(plan.to_string()),
         };
         let text = serde_json::to_string(&note).map_err(|source| StoreError::Backend {
             action: "encode the record of a dataset",

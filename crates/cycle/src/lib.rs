@@ -29,7 +29,7 @@ pub mod version;
 
 pub use background::Background;
 pub use consistency::ConsistencyReport;
-pub use datasets::KeptDataset;
+pub use datasets::{BuiltDataset, KeptDataset};
 pub use feature_report::FeatureReport;
 pub use project_loop::{CycleError, LoopOptions, ProjectLoop};
 pub use quality::ModelStatus;

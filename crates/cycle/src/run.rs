@@ -13,6 +13,7 @@ use tidemill_store::StoreError;
 use tidemill_store::catalog::{Run, RunState};
 use tidemill_store::lake::{EventsSnapshot, TableVersion};
 
+use crate::datasets::BuiltDataset;
 use crate::examine::{Candidates, Examination, examine, metric_of, minimums_of, task_kind};
 use crate::fit::{Order, fit, simpler, training_set};
 use crate::gain::{FeatureGain, gains};
@@ -218,7 +219,7 @@ impl ProjectLoop {
         models: &[ModelName],
         now: Timestamp,
         details: &mut [RunDetail],
-    ) -> Result<Vec<Dataset>, CycleError> {
+    ) -> Result<Vec<BuiltDataset>, CycleError> {
         let stopwatch = Stopwatch::start();
         self.catch_up().await?;
         self.land(true).await?;
@@ -229,9 +230,9 @@ impl ProjectLoop {
         }
         let datasets = self.rows(models, now).await?;
         let seconds = stopwatch.seconds();
-        for (dataset, detail) in datasets.iter().zip(details) {
-            detail.snapshot = dataset.record.events;
-            detail.dataset = Some(dataset.record.clone());
+        for (built, detail) in datasets.iter().zip(details) {
+            detail.snapshot = built.dataset.record.events;
+            detail.dataset = Some(built.dataset.record.clone());
             detail.seconds.dataset = seconds;
         }
         Ok(datasets)
@@ -242,15 +243,16 @@ impl ProjectLoop {
         self: &Arc<Self>,
         run: &mut Run,
         detail: &mut RunDetail,
-        dataset: Dataset,
+        built: BuiltDataset,
         actor: &str,
     ) -> Result<(), Stopped> {
         let model = run.model.clone();
         let wanted = self.slot(&model)?.model.training.min_rows;
-        if (dataset.rows() as u64) < wanted {
-            return Err(Stopped::TooLittle(too_little(&dataset, wanted)));
+        if (built.dataset.rows() as u64) < wanted {
+            return Err(Stopped::TooLittle(too_little(&built.dataset, wanted)));
         }
-        let kept = self.keep_dataset(&model, Some(run.id), &dataset).await?;
+        let kept = self.keep_dataset(&model, Some(run.id), &built).await?;
+        let dataset = built.dataset;
         detail.dataset_version = Some(kept.version);
 
         let champion = self

@@ -63,6 +63,11 @@ impl EventColumns {
 pub trait EventTable: Send + Sync + std::fmt::Debug {
     /// The rows, some hundreds or thousands at a time. Where `kinds` names some, others may be left out.
     fn scan(&self, columns: EventColumns, kinds: Option<&'static [EventKind]>) -> EventScan;
+
+    /// What another process needs to know to read the same rows; `None` where it cannot.
+    fn description(&self) -> Option<String> {
+        None
+    }
 }
 
 /// Rows of events in the order of the log.

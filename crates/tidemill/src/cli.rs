@@ -291,6 +291,17 @@ pub enum DatasetCommand {
         #[command(flatten)]
         data: DataArgs,
     },
+    /// Show the plan that read the rows of a dataset, with what each operator did: rows, time, what went to disk.
+    #[command(
+        after_help = "Examples:\n  tidemill dataset explain will_return\n  tidemill dataset explain will_return@3 --json"
+    )]
+    Explain {
+        /// The model, or a dataset like will_return@3.
+        dataset: String,
+        /// Where the data are.
+        #[command(flatten)]
+        data: DataArgs,
+    },
     /// Show what differs between two datasets: rows, definitions, and how far each feature has moved.
     #[command(after_help = "Example:\n  tidemill dataset diff will_return 3 7")]
     Diff {

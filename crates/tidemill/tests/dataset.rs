@@ -158,6 +158,8 @@ fn same_sums(a: &BTreeMap<String, (u64, f64)>, b: &BTreeMap<String, (u64, f64)>)
 #[test]
 fn a_dataset_is_built_shown_and_written_to_files() {
     let (mut server, orders) = shop();
+    let none = refused(&server, &["dataset", "explain", "will_return"]);
+    assert!(none.contains("has no dataset yet"), "{none}");
     let none = refused(&server, &["dataset", "show", "will_return"]);
     assert!(
         none.contains("tidemill dataset build will_return"),

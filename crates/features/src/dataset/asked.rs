@@ -1,15 +1,11 @@
 //! What is asked for, compiled: the models of one pass, the features that they read together, and what is needed of each event.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::AtomicU64;
-
-use parking_lot::Mutex;
-use tidemill_core::event::{Field, PersonKey};
+use tidemill_core::event::Field;
 use tidemill_core::project::{Observe, PredictModel, Problem, ProjectError};
-use tidemill_core::{FeatureType, Offset, Timestamp};
+use tidemill_core::{FeatureType, Timestamp};
 use tidemill_store::EventColumns;
 
-use super::record::Drop;
+use super::replay::PlanRecipe;
 use super::sampling::Sampler;
 use super::{DatasetRequest, REQUESTS_MAX, Served};
 use crate::expression::EventCondition;
@@ -29,12 +25,8 @@ pub(super) struct Asked {
     pub(super) known_until: Timestamp,
     /// For each entity of the set, where its values stand in a row of steps.
     pub(super) layouts: Vec<Layout>,
-    /// What was counted on the way.
-    pub(super) counts: Mutex<Counts>,
-    /// Who was seen on the way.
-    pub(super) persons: Mutex<Persons>,
-    /// Conditions and expressions that failed on a row.
-    pub(super) failures: AtomicU64,
+    /// What it was made of, where it may be sent to other machines.
+    pub(super) recipe: Option<PlanRecipe>,
 }
 
 /// One model of the pass.
@@ -47,23 +39,6 @@ pub(super) struct AskedModel {
     pub(super) sampler: Sampler,
     /// Of an observation at an event.
     pub(super) condition: Option<EventCondition>,
-}
-
-/// What was counted while the events were read.
-#[derive(Debug, Default)]
-pub(super) struct Counts {
-    pub(super) last_offset: Offset,
-    /// By model.
-    pub(super) models: Vec<ModelCounts>,
-}
-
-/// Observations of one model.
-#[derive(Debug, Clone, Default)]
-pub(super) struct ModelCounts {
-    pub(super) observed: u64,
-    pub(super) rows: usize,
-    pub(super) dropped: BTreeMap<Drop, u64>,
-    pub(super) condition_failures: u64,
 }
 
 /// Where the values of one entity's steps stand in a row. Events of different kinds use the same columns for different fields, so
@@ -99,12 +74,6 @@ impl Layout {
         self.columns.push(kind);
         self.columns.len() - 1
     }
-}
-
-/// Who the persons of a pass are, by their numbers.
-#[derive(Debug, Default)]
-pub(super) struct Persons {
-    pub(super) keys: Vec<PersonKey>,
 }
 
 impl Asked {
@@ -151,18 +120,13 @@ impl Asked {
             user.of_targets.push(column);
         }
         Self {
-            counts: Mutex::new(Counts {
-                last_offset: Offset::ZERO,
-                models: vec![ModelCounts::default(); models.len()],
-            }),
-            persons: Mutex::default(),
             set,
             models,
             features,
             served,
             known_until,
             layouts,
-            failures: AtomicU64::new(0),
+            recipe: None,
         }
     }
 

@@ -2,17 +2,18 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use datafusion::arrow::array::{ArrayRef, AsArray, RecordBatch, UInt32Array, UInt64Array};
 use datafusion::arrow::compute::{concat_batches, take_record_batch};
 use datafusion::arrow::datatypes::{Float64Type, Int64Type, UInt32Type, UInt64Type};
 use datafusion::error::{DataFusionError, Result};
+use tidemill_core::event::PersonKey;
 use tidemill_core::feature::ColumnValues;
 use tidemill_core::{FeatureTable, FeatureType, Offset, Timestamp};
 
 use super::Dataset;
 use super::asked::Asked;
+use super::counts::Counts;
 use super::record::{self, Drop};
 use super::replay::rows::{MODELS, MOMENT, NUMBER, OFFSET, PERSON, TARGETS, feature_name};
 use super::replay::values::shared;
@@ -22,15 +23,17 @@ use crate::{FeatureError, ModelFeatures};
 /// The dataset of each model, out of the rows of all of them.
 pub(super) fn datasets(
     asked: &Asked,
+    counts: &Counts,
     rows: &[RecordBatch],
 ) -> std::result::Result<Vec<Dataset>, FeatureError> {
     (0..asked.models.len())
-        .map(|model| dataset(asked, rows, model))
+        .map(|model| dataset(asked, counts, rows, model))
         .collect()
 }
 
 fn dataset(
     asked: &Asked,
+    counts: &Counts,
     batches: &[RecordBatch],
     model: usize,
 ) -> std::result::Result<Dataset, FeatureError> {
@@ -44,18 +47,16 @@ fn dataset(
     let offsets = column(OFFSET).map_or(Vec::new(), |offsets| {
         offsets.as_primitive::<UInt64Type>().values().to_vec()
     });
-    let persons = asked.persons.lock();
-    let entities = column(PERSON).map_or(Vec::new(), |numbers| {
-        let numbers = numbers.as_primitive::<UInt32Type>().values().iter();
-        numbers
-            .filter_map(|number| persons.keys.get(*number as usize).cloned())
-            .collect()
+    let entities = column(PERSON).map_or(Vec::new(), |keys| {
+        let keys = keys.as_string::<i32>().iter().flatten();
+        keys.filter_map(PersonKey::written).collect()
     });
     let targets: Vec<f64> = column(TARGETS + model).map_or(Vec::new(), |targets| {
         targets.as_primitive::<Float64Type>().values().to_vec()
     });
+    let (features, failures) = features(asked, &rows, &asked.models[model].features)?;
     let mut dataset = Dataset {
-        features: features(asked, &rows, &asked.models[model].features)?,
+        features,
         entities,
         moments: longs(MOMENT)
             .into_iter()
@@ -64,8 +65,9 @@ fn dataset(
         offsets: offsets.into_iter().map(Offset).collect(),
         weights: vec![1.0; targets.len()],
         targets,
-        record: record::begin(asked, model),
+        record: record::begin(asked, counts, model),
     };
+    dataset.record.expression_failures += failures;
     let of_model = &asked.models[model];
     dataset.sample(&of_model.sampler);
     dataset.describe(&of_model.model.target);
@@ -132,18 +134,18 @@ pub(super) fn served(
     batches: &[RecordBatch],
 ) -> std::result::Result<FeatureTable, FeatureError> {
     let rows = rows_of(batches, 0)?;
-    Ok(features(asked, &rows, &asked.features)?)
+    Ok(features(asked, &rows, &asked.features)?.0)
 }
 
-/// Some of the columns that were read.
+/// Some of the columns that were read, and how often an expression failed on a row.
 fn features(
     asked: &Asked,
     rows: &Option<RecordBatch>,
     wanted: &ModelFeatures,
-) -> Result<FeatureTable> {
+) -> Result<(FeatureTable, u64)> {
     let columns = wanted.columns().to_vec();
     let Some(rows) = rows else {
-        return Ok(FeatureTable::new(columns));
+        return Ok((FeatureTable::new(columns), 0));
     };
     let mut reads: Vec<Vec<ArrayRef>> = Vec::new();
     for (place, read) in asked.features.reads().iter().enumerate() {
@@ -156,7 +158,6 @@ fn features(
     }
     let moments = rows.column(MOMENT).as_primitive::<Int64Type>().values();
     let (all, failures) = asked.features.arrays(&reads, moments);
-    asked.failures.fetch_add(failures, Ordering::Relaxed);
     let place = |name: &str| {
         let mut known = asked.features.columns().iter();
         known.position(|column| column.name == name)
@@ -173,9 +174,9 @@ fn features(
         })
         .collect::<Result<Vec<_>>>()?;
     if columns.is_empty() {
-        return Ok(FeatureTable::new(columns));
+        return Ok((FeatureTable::new(columns), failures));
     }
-    Ok(FeatureTable::from_columns(columns, values))
+    Ok((FeatureTable::from_columns(columns, values), failures))
 }
 
 fn values(

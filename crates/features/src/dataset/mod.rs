@@ -15,6 +15,7 @@
 mod again;
 mod asked;
 mod assemble;
+mod counts;
 mod division;
 mod drift;
 mod export;
@@ -44,12 +45,13 @@ use tidemill_store::EventTable;
 use crate::{FeatureError, FeatureSet, ModelFeatures};
 pub use again::{Served, read_again};
 use asked::Asked;
+use counts::Counts;
 pub use drift::{DRIFT_ROWS_MAX, DatasetDiff, DriftRows, FeatureDrift, Pair};
 pub use export::{Export, ExportFormat};
 pub use interactions::{Interaction, InteractionLog, interactions};
 pub use leaks::{Alone, SUSPICIOUS_FROM, SuspiciousFeature};
 pub use record::{DatasetRecord, Drop};
-pub use replay::ReplayOptions;
+pub use replay::{PlanRecipe, RecipeModel, ReplayCodec, ReplayOptions};
 pub use statistics::{ColumnStatistics, HISTOGRAM_BARS, Quantiles, TOP_MAX, TargetStatistics};
 
 /// How long after it happened an event may arrive and still be an occasion to observe.
@@ -101,7 +103,7 @@ pub const REQUESTS_MAX: usize = 32;
 /// The rows of the models that were asked for, before they become datasets.
 #[derive(Debug)]
 pub struct Replayed {
-    passes: Vec<(Arc<Asked>, Vec<RecordBatch>)>,
+    passes: Vec<(Arc<Asked>, Counts, Vec<RecordBatch>)>,
     /// The plans with what was measured: rows, time, what was spilled.
     pub explained: String,
 }
@@ -113,8 +115,8 @@ impl Replayed {
     /// When the rows are not what the plan promised.
     pub fn datasets(&self) -> Result<Vec<Dataset>, FeatureError> {
         let mut datasets = Vec::new();
-        for (asked, rows) in &self.passes {
-            datasets.extend(assemble::datasets(asked, rows)?);
+        for (asked, counts, rows) in &self.passes {
+            datasets.extend(assemble::datasets(asked, counts, rows)?);
         }
         Ok(datasets)
     }
@@ -183,7 +185,8 @@ pub async fn replay(
             rows.push(batch);
         }
         replayed.explained.push_str(&stream.explained());
-        replayed.passes.push((stream.asked, rows));
+        let counts = Counts::of(stream.plan.as_ref(), &stream.asked);
+        replayed.passes.push((stream.asked, counts, rows));
     }
     Ok(replayed)
 }

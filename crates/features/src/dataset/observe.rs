@@ -3,7 +3,8 @@
 use tidemill_core::project::Observe;
 use tidemill_core::{Span, Timestamp};
 
-use super::asked::{Asked, AskedModel, ModelCounts};
+use super::asked::{Asked, AskedModel};
+use super::counts::ModelCounts;
 use super::people::{Active, Person};
 use super::record::Drop;
 use super::sampling::Drawn;

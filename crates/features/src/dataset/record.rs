@@ -1,7 +1,6 @@
 //! How a dataset came about: enough to judge it, and to build it again bit for bit.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -14,6 +13,7 @@ use tidemill_store::lake::EventsSnapshot;
 
 use super::Dataset;
 use super::asked::Asked;
+use super::counts::Counts;
 use super::leaks::{SuspiciousFeature, Telling};
 use super::statistics::{ColumnStatistics, TargetStatistics};
 
@@ -31,6 +31,28 @@ pub enum Drop {
     Censored,
     /// Only a share of the observations is learnt from, and it is not in that share.
     Sampled,
+}
+
+impl Drop {
+    /// All reasons.
+    pub(super) const ALL: [Self; 5] = [
+        Self::NoPerson,
+        Self::Late,
+        Self::BeforeStart,
+        Self::Censored,
+        Self::Sampled,
+    ];
+
+    /// As it is written.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::NoPerson => "no_person",
+            Self::Late => "late",
+            Self::BeforeStart => "before_start",
+            Self::Censored => "censored",
+            Self::Sampled => "sampled",
+        }
+    }
 }
 
 /// How a dataset came about.
@@ -84,9 +106,8 @@ pub struct DatasetRecord {
 }
 
 /// The record of a dataset of one of the models of a pass, before its rows are known.
-pub(super) fn begin(asked: &Asked, model: usize) -> DatasetRecord {
+pub(super) fn begin(asked: &Asked, counts: &Counts, model: usize) -> DatasetRecord {
     let of_model = &asked.models[model];
-    let counts = asked.counts.lock();
     let of_counts = &counts.models[model];
     DatasetRecord {
         model: of_model.model.name.clone(),
@@ -102,7 +123,7 @@ pub(super) fn begin(asked: &Asked, model: usize) -> DatasetRecord {
         dropped: of_counts.dropped.clone(),
         rows: 0,
         digest: String::new(),
-        expression_failures: asked.failures.load(Ordering::Relaxed) + of_counts.condition_failures,
+        expression_failures: counts.failures + of_counts.condition_failures,
         features: Vec::new(),
         classes: of_model.tracker.classes().map(<[String]>::to_vec),
         target: TargetStatistics::default(),

@@ -11,5 +11,6 @@ mod definitions;
 mod engine;
 mod equality;
 mod parts;
+mod plans;
 mod samples;
 mod window;

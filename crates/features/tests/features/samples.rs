@@ -79,7 +79,7 @@ fn options(partitions: usize, memory_bytes_max: usize) -> ReplayOptions {
     }
 }
 
-fn runtime() -> tokio::runtime::Runtime {
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .build()

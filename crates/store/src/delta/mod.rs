@@ -24,6 +24,7 @@ mod outcomes;
 mod table;
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -148,10 +149,23 @@ impl DeltaLake {
 }
 
 /// The events of a snapshot, to be read column by column.
-#[derive(Debug)]
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
 struct DeltaEvents {
-    files: Vec<DataFile>,
+    /// The files with the smallest place of each.
+    files: Vec<(u64, PathBuf)>,
     last: Offset,
+}
+
+/// Opens the events of a snapshot from their [description](EventTable::description), in a process that sees the same files.
+///
+/// # Errors
+/// When the text is no such description.
+pub fn open_events(description: &str) -> Result<Arc<dyn EventTable>, StoreError> {
+    let events: Result<DeltaEvents, _> = serde_json::from_str(description);
+    match events {
+        Ok(events) => Ok(Arc::new(events)),
+        Err(error) => Err(StoreError::corrupt("the description of events", error)),
+    }
 }
 
 impl EventTable for DeltaEvents {
@@ -162,8 +176,12 @@ impl EventTable for DeltaEvents {
             repeated: EventColumns::REPEATED,
             only: kinds.map(|kinds| (events::KIND, texts(kinds))),
         };
-        let rows = OrderedRows::new(self.files.clone(), events::OFFSET, self.last.0, selection);
+        let rows = OrderedRows::of(self.files.clone(), events::OFFSET, self.last.0, selection);
         Box::new(rows.map(move |batch| EventRows::new(&batch?, columns)))
+    }
+
+    fn description(&self) -> Option<String> {
+        serde_json::to_string(self).ok()
     }
 }
 
@@ -292,6 +310,7 @@ impl Lake for DeltaLake {
         snapshot: EventsSnapshot,
     ) -> Result<Arc<dyn EventTable>, StoreError> {
         let (files, last) = self.files_of_events(project, snapshot).await?;
+        let files = ordered::places(files, events::OFFSET);
         Ok(Arc::new(DeltaEvents { files, last }))
     }
 

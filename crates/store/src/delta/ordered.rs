@@ -81,6 +81,15 @@ impl Selection {
     }
 }
 
+/// Files with the smallest place of each; 0, so that it is opened at once, where that is not known.
+pub(super) fn places(files: Vec<DataFile>, order: &str) -> Vec<(u64, PathBuf)> {
+    let place = |file: DataFile| {
+        let least = file.least(order).and_then(serde_json::Value::as_u64);
+        (least.unwrap_or(0), file.path)
+    };
+    files.into_iter().map(place).collect()
+}
+
 /// The rows of files, merged: an iterator over slices of their batches.
 pub(super) struct OrderedRows {
     order: &'static str,
@@ -115,19 +124,17 @@ impl OrderedRows {
         last: u64,
         selection: Selection,
     ) -> Self {
-        let mut waiting: Vec<(u64, PathBuf)> = files
-            .into_iter()
-            // A file whose smallest place is not known is opened at once.
-            .map(|file| {
-                (
-                    file.least(order)
-                        .and_then(serde_json::Value::as_u64)
-                        .unwrap_or(0),
-                    file.path,
-                )
-            })
-            .filter(|(least, _)| *least <= last)
-            .collect();
+        Self::of(places(files, order), order, last, selection)
+    }
+
+    /// The same of files with the smallest place of each.
+    pub(super) fn of(
+        mut waiting: Vec<(u64, PathBuf)>,
+        order: &'static str,
+        last: u64,
+        selection: Selection,
+    ) -> Self {
+        waiting.retain(|(least, _)| *least <= last);
         waiting.sort();
         Self {
             order,

@@ -22,6 +22,7 @@ pub async fn run(client: &Client, command: &DatasetCommand, output: Output) -> R
     match command {
         DatasetCommand::Build { model, again, .. } => build(client, model, *again, output).await,
         DatasetCommand::Show { dataset, .. } => show(client, dataset, output).await,
+        DatasetCommand::Explain { dataset, .. } => explain(client, dataset, output).await,
         DatasetCommand::Diff { model, a, b, .. } => diff(client, model, (*a, *b), output).await,
         DatasetCommand::Export {
             model,
@@ -80,6 +81,34 @@ fn newest(model: &str, list: &Value) -> Result<u64> {
             "{model} has no dataset yet\n  `tidemill dataset build {model}` builds one; every training does too"
         )
     })
+}
+
+/// The version that `will_return@3` or `will_return` names: the newest in the second case.
+async fn version_of<'d>(client: &Client, dataset: &'d str) -> Result<(&'d str, u64)> {
+    let (model, version) = parts(dataset)?;
+    if let Some(version) = version {
+        return Ok((model, version));
+    }
+    let list = client
+        .get(&format!("/v1/models/{model}/datasets?limit=1"))
+        .await?;
+    Ok((model, newest(model, &list)?))
+}
+
+async fn explain(client: &Client, dataset: &str, output: Output) -> Result<()> {
+    let (model, version) = version_of(client, dataset).await?;
+    let kept = client
+        .get(&format!("/v1/models/{model}/datasets/{version}"))
+        .await?;
+    let Some(plan) = kept["plan"].as_str() else {
+        bail!(
+            "{model}@{version} was built before plans were kept\n  `tidemill dataset build {model} --again {version}` \
+             builds it again, with its plan"
+        );
+    };
+    let explained = json!({ "dataset": format!("{model}@{version}"), "plan": plan });
+    output.result(&explained, |_| text::plan(plan));
+    Ok(())
 }
 
 async fn show(client: &Client, dataset: &str, output: Output) -> Result<()> {
@@ -152,12 +181,7 @@ async fn export(
     }
     let version = match version {
         Some(version) => version,
-        None => {
-            let list = client
-                .get(&format!("/v1/models/{model}/datasets?limit=1"))
-                .await?;
-            newest(model, &list)?
-        }
+        None => version_of(client, model).await?.1,
     };
     let kept = client
         .get(&format!("/v1/models/{model}/datasets/{version}"))

@@ -4,6 +4,27 @@ use serde_json::Value;
 
 use crate::output::{table, thousands};
 
+/// A plan with its metrics on lines of their own, below each operator.
+pub fn plan(plan: &str) -> String {
+    let mut lines = Vec::new();
+    for line in plan.lines().filter(|line| !line.trim().is_empty()) {
+        let depth = line.len() - line.trim_start().len();
+        let Some((operator, metrics)) = line.split_once(", metrics=[") else {
+            lines.push(line.to_owned());
+            continue;
+        };
+        lines.push(operator.to_owned());
+        let told = metrics.trim_end_matches(']').split(", ");
+        // what was not needed says nothing
+        let told =
+            told.filter(|metric| !["=0", "=0.0 B"].iter().any(|zero| metric.ends_with(zero)));
+        lines.extend(
+            told.map(|metric| format!("{:depth$}    {}", "", metric.replacen('=', " ", 1))),
+        );
+    }
+    lines.join("\n")
+}
+
 /// The most categories of a feature that are shown.
 const CATEGORIES: usize = 3;
 /// The features that tell most alone that are shown although none of them is suspicious.

@@ -87,6 +87,7 @@ fn data_of(command: &Command) -> &DataArgs {
         Command::Dataset(
             DatasetCommand::Build { data, .. }
             | DatasetCommand::Show { data, .. }
+            | DatasetCommand::Explain { data, .. }
             | DatasetCommand::Diff { data, .. }
             | DatasetCommand::Export { data, .. },
         ) => data,

@@ -27,6 +27,7 @@ use super::persons::Persons;
 use super::rows::{key_column, key_rows_schema, person_rows_schema};
 use super::steps_exec::properties;
 use crate::dataset::asked::Asked;
+use crate::dataset::counts::failures;
 use crate::dataset::division::BUCKETS;
 use crate::set::{EntityRead, USER};
 
@@ -41,9 +42,9 @@ const BATCHES_AHEAD: usize = 2;
 /// when memory is short; one bucket's states are in memory at a time.
 #[derive(Debug)]
 pub(crate) struct ReplayExec {
-    asked: Arc<Asked>,
+    pub(super) asked: Arc<Asked>,
     /// For another entity than persons its place among the reads, and that among the reads of others.
-    other: Option<(usize, usize)>,
+    pub(super) other: Option<(usize, usize)>,
     inputs: Vec<Arc<dyn ExecutionPlan>>,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
@@ -194,6 +195,7 @@ impl ExecutionPlan for ReplayExec {
             other: self.other,
             schema: self.schema(),
             rows: MetricBuilder::new(&self.metrics).output_rows(partition),
+            failures: failures(&self.metrics, partition),
             steps: MetricBuilder::new(&self.metrics).counter("steps", partition),
             dividing: MetricBuilder::new(&self.metrics).subset_time("dividing_time", partition),
             replaying: MetricBuilder::new(&self.metrics).subset_time("replaying_time", partition),
@@ -216,6 +218,7 @@ struct Work {
     schema: SchemaRef,
     rows: datafusion::physical_plan::metrics::Count,
     steps: datafusion::physical_plan::metrics::Count,
+    failures: datafusion::physical_plan::metrics::Count,
     dividing: Time,
     replaying: Time,
 }
@@ -257,7 +260,7 @@ impl Work {
         bucket: usize,
     ) -> Result<RecordBatch> {
         let mut steps = divided[0].1.take(bucket);
-        let mut persons = Persons::new(&self.asked);
+        let mut persons = Persons::new(&self.asked, self.failures.clone());
         while let Some(batch) = steps.next().await? {
             let _timer = self.replaying.timer();
             self.steps.add(batch.num_rows());
@@ -280,7 +283,7 @@ impl Work {
         let rows = joined(&divided[1].0, &rows)?;
         let read = &self.asked.features.reads()[place];
         let key_column = key_column(&self.asked, other);
-        let mut keys = Keys::new(&self.asked, read, key_column, &rows)?;
+        let mut keys = Keys::new(&self.asked, read, key_column, &rows, self.failures.clone())?;
         let mut steps = divided[0].1.take(bucket);
         while let Some(batch) = steps.next().await? {
             let _timer = self.replaying.timer();

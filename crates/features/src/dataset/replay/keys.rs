@@ -1,12 +1,11 @@
 //! Keys of another entity than persons, of one bucket: their states follow the steps, and each row looks up the key that its person
 //! last had, as it was at the row's place in the log.
 
-use std::sync::atomic::Ordering;
-
 use datafusion::arrow::array::{Array, AsArray, RecordBatch, UInt64Array};
 use datafusion::arrow::compute::{sort_to_indices, take_record_batch};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::error::Result;
+use datafusion::physical_plan::metrics::Count;
 use hashbrown::HashMap;
 use tidemill_core::feature::ColumnValues;
 use tidemill_core::{FeatureValue, Timestamp};
@@ -21,6 +20,7 @@ use crate::set::EntityRead;
 /// The keys of one bucket.
 pub(super) struct Keys<'a> {
     asked: &'a Asked,
+    failures: Count,
     read: &'a EntityRead,
     /// Which column of a row has its key.
     key_column: usize,
@@ -36,17 +36,19 @@ pub(super) struct Keys<'a> {
 }
 
 impl<'a> Keys<'a> {
-    /// The keys that these rows look up.
+    /// The keys that these rows look up. It counts expressions that fail on a row.
     pub(super) fn new(
         asked: &'a Asked,
         read: &'a EntityRead,
         key_column: usize,
         rows: &RecordBatch,
+        failures: Count,
     ) -> Result<Self> {
         let order = sort_to_indices(rows.column(rows::OFFSET), None, None)?;
         let rows = take_record_batch(rows, &order)?;
         Ok(Self {
             asked,
+            failures,
             read,
             key_column,
             extracting: Extracting::new(&asked.layouts[read.entity]),
@@ -118,7 +120,8 @@ impl<'a> Keys<'a> {
     pub(super) fn finish(mut self, schema: &SchemaRef) -> Result<RecordBatch> {
         self.read_before(u64::MAX);
         let failures = self.read.derive(&mut self.features, self.rows.num_rows());
-        self.asked.failures.fetch_add(failures, Ordering::Relaxed);
+        self.failures
+            .add(usize::try_from(failures).unwrap_or(usize::MAX));
         let mut columns = self.rows.columns().to_vec();
         columns.extend(rows::arrays(&self.features));
         Ok(RecordBatch::try_new(schema.clone(), columns)?)

@@ -10,9 +10,11 @@
 //! after the other. The result does not depend on how the work is divided: each person and each key is replayed alone.
 
 mod buckets;
+mod codec;
 mod exec;
 mod keys;
 mod persons;
+mod recipe;
 pub(super) mod rows;
 mod steps_exec;
 pub(super) mod values;
@@ -30,7 +32,9 @@ use datafusion::physical_plan::{ExecutionPlan, Partitioning, execute_stream};
 use datafusion::prelude::SessionConfig;
 use tidemill_store::EventTable;
 
+pub use self::codec::ReplayCodec;
 use self::exec::ReplayExec;
+pub use self::recipe::{PlanRecipe, RecipeModel};
 use self::rows::key_column;
 use self::steps_exec::StepsExec;
 use super::asked::Asked;

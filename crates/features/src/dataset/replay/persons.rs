@@ -2,7 +2,6 @@
 //! happened afterwards.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use datafusion::arrow::array::{
     ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringBuilder, UInt32Array,
@@ -10,6 +9,7 @@ use datafusion::arrow::array::{
 };
 use datafusion::arrow::datatypes::{SchemaRef, UInt8Type};
 use datafusion::error::Result;
+use datafusion::physical_plan::metrics::Count;
 use hashbrown::HashMap;
 use tidemill_core::feature::ColumnValues;
 use tidemill_core::{FeatureValue, Offset, Timestamp};
@@ -26,6 +26,7 @@ use crate::target::Happened;
 /// The persons of one bucket.
 pub(super) struct Persons<'a> {
     asked: &'a Asked,
+    failures: Count,
     extracting: Extracting,
     states: HashMap<Person, EntityState>,
     /// Memory to read a row in.
@@ -41,7 +42,7 @@ struct Rows {
     moment: Vec<i64>,
     offset: Vec<u64>,
     models: Vec<u32>,
-    person: Vec<Person>,
+    key: StringBuilder,
     /// The group, for the target.
     group: Vec<Person>,
     at_event: Vec<bool>,
@@ -59,9 +60,11 @@ struct TargetEvent {
 }
 
 impl<'a> Persons<'a> {
-    pub(super) fn new(asked: &'a Asked) -> Self {
+    /// It counts expressions that fail on a row.
+    pub(super) fn new(asked: &'a Asked, failures: Count) -> Self {
         Self {
             asked,
+            failures,
             extracting: Extracting::new(&asked.layouts[USER]),
             states: HashMap::new(),
             values: Vec::new(),
@@ -70,7 +73,7 @@ impl<'a> Persons<'a> {
                 moment: Vec::new(),
                 offset: Vec::new(),
                 models: Vec::new(),
-                person: Vec::new(),
+                key: StringBuilder::new(),
                 group: Vec::new(),
                 at_event: Vec::new(),
                 keys: asked.others().map(|_| StringBuilder::new()).collect(),
@@ -92,7 +95,7 @@ impl<'a> Persons<'a> {
         let (offset, now, timestamp) = (places(batch, 3), longs(batch, 4), longs(batch, 5));
         let [steps, passed, matters, models] =
             [6, 7, 8, 9].map(|column| NarrowValues::of(batch.column(column)));
-        let number = numbers(batch, 10);
+        let (number, key) = (numbers(batch, 10), batch.column(11).as_string::<i32>());
         let values = ValueColumns::of(layout, batch, PERSON_COLUMNS);
         for row in 0..batch.num_rows() {
             let moment = Timestamp::from_micros(now[row]);
@@ -133,7 +136,7 @@ impl<'a> Persons<'a> {
                 self.rows.moment.push(now[row]);
                 self.rows.offset.push(offset[row]);
                 self.rows.models.push(models);
-                self.rows.person.push(person[row]);
+                self.rows.key.append_value(key.value(row));
                 self.rows.group.push(group[row]);
                 self.rows.at_event.push(what[row] == EVENT);
                 self.read(person[row], moment);
@@ -183,18 +186,19 @@ impl<'a> Persons<'a> {
         let count = self.rows.number.len();
         for (columns, (_, read)) in self.rows.features.iter_mut().zip(self.asked.of_person()) {
             let failures = read.derive(columns, count);
-            self.asked.failures.fetch_add(failures, Ordering::Relaxed);
+            self.failures
+                .add(usize::try_from(failures).unwrap_or(usize::MAX));
         }
         let targets: Vec<ArrayRef> = (0..self.asked.models.len())
             .map(|model| Arc::new(Float64Array::from(self.targets(model))) as ArrayRef)
             .collect();
-        let rows = self.rows;
+        let mut rows = self.rows;
         let mut columns: Vec<ArrayRef> = vec![
             Arc::new(UInt32Array::from(rows.number)),
             Arc::new(Int64Array::from(rows.moment)),
             Arc::new(UInt64Array::from(rows.offset)),
             Arc::new(UInt32Array::from(rows.models)),
-            Arc::new(UInt32Array::from(rows.person)),
+            Arc::new(rows.key.finish()),
         ];
         columns.extend(targets);
         for mut keys in rows.keys {

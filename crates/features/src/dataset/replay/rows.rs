@@ -36,7 +36,7 @@ pub(crate) fn person_rows_schema(asked: &Asked) -> SchemaRef {
         Field::new("moment", DataType::Int64, false),
         Field::new("offset", DataType::UInt64, false),
         Field::new("models", DataType::UInt32, false),
-        Field::new("person", DataType::UInt32, false),
+        Field::new("person", DataType::Utf8, false),
     ];
     let targets = asked.models.iter();
     fields.extend(targets.map(|asked| {

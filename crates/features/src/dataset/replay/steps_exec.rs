@@ -23,6 +23,7 @@ use tidemill_store::EventTable;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use crate::dataset::asked::Asked;
+use crate::dataset::counts::failures;
 use crate::dataset::steps::{Preparation, key_schema, key_steps, person_schema, person_steps};
 use crate::set::USER;
 
@@ -35,10 +36,10 @@ const CHUNKS_AHEAD: usize = 8;
 /// it is about. All partitions have to be read at the same time, since one pass makes them all.
 #[derive(Debug)]
 pub(crate) struct StepsExec {
-    asked: Arc<Asked>,
-    entity: usize,
-    events: Arc<dyn EventTable>,
-    partitions: usize,
+    pub(super) asked: Arc<Asked>,
+    pub(super) entity: usize,
+    pub(super) events: Arc<dyn EventTable>,
+    pub(super) partitions: usize,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
     /// Absent before the pass has begun.
@@ -84,12 +85,12 @@ impl StepsExec {
         let preparing = MetricBuilder::new(&self.metrics).subset_time("preparing_time", 0);
         let columns = asked.event_columns(entity);
         let decoded = ahead(self.events.scan(columns, None));
-        let mut preparation = Preparation::new(asked.clone(), entity);
+        let mut preparation = Preparation::new(asked.clone(), entity, failures(&self.metrics, 0));
         let prepared = ahead(decoded.map(move |rows| {
             let _timer = preparing.timer();
             rows.map(|rows| preparation.prepare(rows))
         }));
-        let events = self.events.clone();
+        let (events, metrics) = (self.events.clone(), self.metrics.clone());
         tokio::task::spawn_blocking(move || {
             let mut timer = time.timer();
             let mut is_wanted = vec![true; senders.len()];
@@ -102,6 +103,7 @@ impl StepsExec {
             };
             let done = if entity == USER {
                 person_steps(&asked, events.as_ref(), prepared, partitions, &mut emit)
+                    .map(|counts| counts.publish(&asked, &metrics))
             } else {
                 key_steps(&asked, entity, prepared, partitions, &mut emit)
             };

@@ -37,7 +37,7 @@ pub(super) const MERGE: u8 = 1;
 pub(super) const OBSERVE: u8 = 2;
 
 /// The fixed columns of a person's steps, before their values.
-pub(super) const PERSON_COLUMNS: usize = 11;
+pub(super) const PERSON_COLUMNS: usize = 12;
 /// The fixed columns of a key's steps, before their values.
 pub(super) const KEY_COLUMNS: usize = 6;
 
@@ -72,7 +72,7 @@ impl Bits {
 
 /// The columns of persons' steps: `group` (who become one in the end), `person`, `what`; the place of the event, the engine's time,
 /// the event's own; which steps it takes and which conditions hold; the models to whose targets it matters, and those for which a
-/// row is read, a bit each; the number of that row, or for a merge who is taken over.
+/// row is read, a bit each; the number of that row, or for a merge who is taken over; where a row is read, the person's key.
 pub(super) fn person_schema(asked: &Asked) -> SchemaRef {
     let bits = Bits::of(asked, USER);
     let mut fields = vec![
@@ -87,6 +87,7 @@ pub(super) fn person_schema(asked: &Asked) -> SchemaRef {
         Field::new("matters", narrow::data_type(bits.models), false),
         Field::new("models", narrow::data_type(bits.models), false),
         Field::new("number", DataType::UInt32, false),
+        Field::new("key", DataType::Utf8, true),
     ];
     fields.extend(value_fields(&asked.layouts[USER]));
     Arc::new(Schema::new(fields))

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
-    ArrayRef, Int64Array, RecordBatch, UInt8Array, UInt32Array, UInt64Array,
+    ArrayRef, Int64Array, RecordBatch, StringBuilder, UInt8Array, UInt32Array, UInt64Array,
 };
 use datafusion::arrow::datatypes::SchemaRef;
+use tidemill_core::event::PersonKey;
 use tidemill_core::{Offset, Span, Timestamp};
 use tidemill_store::{EventTable, StoreError};
 
@@ -17,6 +18,7 @@ use super::{
 };
 use crate::FeatureError;
 use crate::dataset::asked::Asked;
+use crate::dataset::counts::Counts;
 use crate::dataset::division::{BUCKETS, GroupBuckets};
 use crate::dataset::items::ItemHistory;
 use crate::dataset::observe::Observer;
@@ -39,6 +41,7 @@ struct PersonRows {
     matters: Narrow,
     models: Narrow,
     number: Vec<u32>,
+    key: StringBuilder,
     values: Values,
 }
 
@@ -72,12 +75,13 @@ impl PersonRows {
             matters: Narrow::new(bits.models),
             models: Narrow::new(bits.models),
             number: Vec::new(),
+            key: StringBuilder::with_capacity(0, 0),
             values: Values::new(&asked.layouts[USER]),
         }
     }
 
-    /// Adds the fixed columns; the values follow.
-    fn push(&mut self, row: &PersonRow) {
+    /// Adds the fixed columns; the values follow. The key is that of the row's person.
+    fn push(&mut self, row: &PersonRow, key: &PersonKey) {
         if self.group.is_empty() {
             self.reserve();
         }
@@ -92,6 +96,11 @@ impl PersonRows {
         self.matters.push(u64::from(row.matters));
         self.models.push(u64::from(row.models));
         self.number.push(row.number);
+        if row.models == 0 {
+            self.key.append_null();
+        } else {
+            self.key.append_value(key.as_str());
+        }
     }
 
     /// Makes room for a whole batch at once.
@@ -127,6 +136,7 @@ impl PersonRows {
             self.matters.take(),
             self.models.take(),
             Arc::new(UInt32Array::from(taken(&mut self.number))),
+            Arc::new(self.key.finish()),
         ];
         columns.extend(self.values.take());
         batch(schema, columns)
@@ -161,7 +171,7 @@ pub(in crate::dataset) fn person_steps<'a>(
     prepared: impl Iterator<Item = Result<Prepared, StoreError>>,
     partitions: usize,
     emit: &'a mut Emit<'a>,
-) -> Result<(), FeatureError> {
+) -> Result<Counts, FeatureError> {
     let people = People::read_ahead(events).map_err(FeatureError::Events)?;
     let mut pass = PersonPass {
         asked,
@@ -183,7 +193,7 @@ pub(in crate::dataset) fn person_steps<'a>(
     for chunk in prepared {
         pass.take(&chunk.map_err(FeatureError::Events)?)?;
         if !pass.is_wanted {
-            return Ok(());
+            return Ok(Counts::default());
         }
     }
     pass.read_served(Offset(u64::MAX))?;
@@ -193,11 +203,11 @@ pub(in crate::dataset) fn person_steps<'a>(
     for bucket in 0..pass.buckets.len() {
         pass.give(bucket)?;
     }
-    let mut counts = asked.counts.lock();
-    counts.last_offset = pass.place.last;
-    counts.models = pass.observer.counts;
-    asked.persons.lock().keys = pass.people.keys;
-    Ok(())
+    Ok(Counts {
+        last_offset: pass.place.last,
+        models: pass.observer.counts,
+        failures: 0,
+    })
 }
 
 impl PersonPass<'_> {
@@ -362,7 +372,7 @@ impl PersonPass<'_> {
     ) -> Result<(), FeatureError> {
         let bucket = self.division.of(row.group)?;
         let rows = &mut self.buckets[bucket];
-        rows.push(row);
+        rows.push(row, &self.people.keys[row.person as usize]);
         values(&mut rows.values);
         let count = rows.group.len();
         if row.what != EVENT {

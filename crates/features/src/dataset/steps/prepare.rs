@@ -1,9 +1,9 @@
 //! What can be said of events without knowing those before them. It is most of the work, and done ahead of the pass.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use datafusion::arrow::array::StringArray;
+use datafusion::physical_plan::metrics::Count;
 use tidemill_core::project::Observe;
 use tidemill_store::{EventRow, EventRows};
 
@@ -49,15 +49,18 @@ pub(super) struct Named {
 pub(in crate::dataset) struct Preparation {
     asked: Arc<Asked>,
     entity: usize,
+    failures: Count,
     /// The names that were seen last: chunks of one file share them.
     names: Option<(StringArray, Arc<[Named]>)>,
 }
 
 impl Preparation {
-    pub(in crate::dataset) fn new(asked: Arc<Asked>, entity: usize) -> Self {
+    /// It counts conditions that fail on an event.
+    pub(in crate::dataset) fn new(asked: Arc<Asked>, entity: usize, failures: Count) -> Self {
         Self {
             asked,
             entity,
+            failures,
             names: None,
         }
     }
@@ -68,8 +71,9 @@ impl Preparation {
         let named = |row: usize| rows.names().which(row).map_or(OTHER, |name| names[name]);
         let conditions = self.asked.set.conditions(&events);
         if self.entity == USER {
-            let failures = &self.asked.failures;
-            failures.fetch_add(conditions.failures, Ordering::Relaxed);
+            // the passes over other entities evaluate the same conditions again
+            self.failures
+                .add(usize::try_from(conditions.failures).unwrap_or(usize::MAX));
         }
         let mut occasions: Vec<u32> = (0..events.len()).map(|row| named(row).observed).collect();
         let models = self.asked.models.iter().enumerate();

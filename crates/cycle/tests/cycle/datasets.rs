@@ -1,134 +1,13 @@
 //! Datasets in the lake: they are built again from their record, bit for bit, and old ones make room.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test that cannot go on fails where it stands"
-)]
-
 use std::sync::Arc;
 
-use futures::TryStreamExt;
-use serde_json::json;
-use tempfile::TempDir;
-use tidemill_core::clock::VirtualClock;
-use tidemill_core::{Clock, Event, ModelName, Project, Span, Timestamp};
-use tidemill_cycle::{CycleError, KeptDataset, LoopOptions, ProjectLoop};
-use tidemill_features::dataset::{Dataset, DatasetRecord, Drop};
-use tidemill_monitor::Metrics;
-use tidemill_store::delta::{DeltaLake, DeltaOptions};
-use tidemill_store::fjall_store::{FjallOptions, FjallStore};
+use tidemill_core::Clock;
+use tidemill_cycle::{CycleError, ProjectLoop};
+use tidemill_features::dataset::{DatasetRecord, Drop};
 use tidemill_store::lake::TableVersion;
-use tidemill_store::local::LocalArtifacts;
-use tidemill_store::sqlite::SqliteCatalog;
-use tidemill_store::{DataFolder, Stores};
 
-/// Without features: they are suggested, and others as more is seen.
-const SHOP: &str = r#"
-[project]
-name = "shop"
-
-[models.will_return]
-kind = "predict"
-observe = { event = "Order Completed", sample = 0.8 }
-target = { event = "Order Completed", within = "10d" }
-training = { budget = 0.3, min_rows = 50, seed = 3 }
-"#;
-
-struct Shop {
-    project: Arc<ProjectLoop>,
-    clock: Arc<VirtualClock>,
-    model: ModelName,
-    folder: TempDir,
-}
-
-impl Shop {
-    async fn open(datasets_keep: usize) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let clock = Arc::new(VirtualClock::at("2026-01-01T00:00:00Z".parse().unwrap()));
-        let project = open(&folder, SHOP, clock.clone(), datasets_keep).await;
-        Self {
-            project,
-            clock,
-            model: "will_return".parse().unwrap(),
-            folder,
-        }
-    }
-
-    /// Days on which people order, each in a rhythm of their own, and whatever else they do then.
-    async fn live(&self, days: i64, also: &str) {
-        let mut events: Vec<Event> = Vec::new();
-        for _ in 0..days {
-            let now = self.clock.now() + Span::from_days(1);
-            self.clock.advance_to(now);
-            let day = now.day();
-            for person in (0..30).filter(|person| (day + person) % (4 + person % 11) == 0) {
-                for name in ["Order Completed", also] {
-                    events.push(happened(name, person, now));
-                }
-            }
-        }
-        let name = &self.project.project.name;
-        self.project
-            .stores
-            .log
-            .append(name, events, Vec::new())
-            .await
-            .unwrap();
-    }
-
-    async fn build(&self) -> KeptDataset {
-        self.project.build_dataset(&self.model).await.unwrap()
-    }
-
-    async fn rows(&self, version: TableVersion) -> Result<Dataset, CycleError> {
-        let (kept, rows) = self.project.dataset_rows(&self.model, version).await?;
-        let batches: Vec<_> = rows.try_collect().await.unwrap();
-        Ok(Dataset::from_batches(&batches, kept.note.record).unwrap())
-    }
-}
-
-async fn open(
-    folder: &TempDir,
-    project: &str,
-    clock: Arc<VirtualClock>,
-    datasets_keep: usize,
-) -> Arc<ProjectLoop> {
-    let folder = DataFolder::open(folder.path().join("data")).unwrap();
-    let fjall = FjallStore::open(&folder, &FjallOptions::default()).unwrap();
-    let stores = Stores {
-        log: Arc::new(fjall.log),
-        state: Arc::new(fjall.state),
-        catalog: Arc::new(SqliteCatalog::open(&folder).await.unwrap()),
-        lake: Arc::new(DeltaLake::open(&folder, &DeltaOptions::default())),
-        artifacts: Arc::new(LocalArtifacts::open(&folder)),
-    };
-    let options = LoopOptions {
-        training_threads: 1,
-        datasets_keep,
-        ..LoopOptions::default()
-    };
-    let count = std::sync::atomic::AtomicU8::new(1);
-    let random = move || [count.fetch_add(1, std::sync::atomic::Ordering::Relaxed); 10];
-    ProjectLoop::open(
-        Project::parse(project).unwrap(),
-        stores,
-        clock,
-        Arc::new(Metrics::default()),
-        options,
-        Box::new(random),
-    )
-    .await
-    .unwrap()
-}
-
-fn happened(name: &str, person: i64, at: Timestamp) -> Event {
-    serde_json::from_value(json!({
-        "message_id": format!("{name} {person} {at}"), "kind": "track", "name": name, "user_id": format!("u{person}"),
-        "timestamp": at, "received_at": at,
-        "properties": { "total": 5 + person, "channel": if person % 2 == 0 { "search" } else { "letter" } }
-    }))
-    .unwrap()
-}
+use crate::shop::{SHOP, Shop, open};
 
 #[tokio::test]
 async fn a_dataset_is_built_again_from_its_record_bit_for_bit() {
@@ -152,7 +31,7 @@ async fn a_dataset_is_built_again_from_its_record_bit_for_bit() {
     // the record is all that is used
     let written = serde_json::to_string(record).unwrap();
     let record: DatasetRecord = serde_json::from_str(&written).unwrap();
-    let again = shop.project.rebuild_dataset(&record).await.unwrap();
+    let again = shop.project.rebuild_dataset(&record).await.unwrap().dataset;
     assert_eq!(again.to_batches().unwrap(), rows.to_batches().unwrap());
     assert_eq!(again.digest(), record.digest);
     assert_eq!(again.record, record);

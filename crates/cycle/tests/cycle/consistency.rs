@@ -1,0 +1,85 @@
+//! Answers that are read again: what was served is what training sees, and where it is not, that is found.
+
+use std::sync::Arc;
+
+use tidemill_core::event::PersonKey;
+use tidemill_cycle::ProjectLoop;
+use tidemill_serve::PredictRequest;
+use tidemill_store::StateBatch;
+
+use crate::shop::{SHOP, Shop, open};
+
+/// Asks about everybody.
+fn ask(shop: &Shop) {
+    for person in 0..30 {
+        let request = PredictRequest {
+            user: Some(format!("u{person}")),
+            ..PredictRequest::default()
+        };
+        shop.project
+            .answerer
+            .predict(&shop.model, &request)
+            .unwrap();
+    }
+}
+
+/// Puts what is known of one person under the key of another one, as a defect of a disk or of this program would.
+fn confuse(project: &ProjectLoop, one: &PersonKey, other: &PersonKey) {
+    let (name, state) = (&project.project.name, &project.stores.state);
+    let entries = state
+        .scan(name, "feature_states", &[], None, 10_000)
+        .unwrap();
+    let of = |person: &PersonKey| {
+        let mut entries = entries.iter();
+        entries
+            .find(|(key, _)| key.ends_with(person.as_str().as_bytes()))
+            .unwrap()
+    };
+    let mut batch = StateBatch::default();
+    batch.put("feature_states", of(other).0.clone(), of(one).1.clone());
+    state.commit(name, batch).unwrap();
+}
+
+#[tokio::test]
+async fn a_planted_difference_is_found_where_it_is() {
+    let shop = Shop::open(1).await;
+    shop.live(150, "Page Viewed").await;
+    let models = std::slice::from_ref(&shop.model);
+    let runs = shop.project.train(models, "person", "test").await.unwrap();
+    let version = runs[0].version.unwrap();
+    let promoted = shop
+        .project
+        .promote(&shop.model, version, "test", "to have answers", true);
+    promoted.await.unwrap();
+    ask(&shop);
+    let report = shop.project.check_consistency(1.0).await.unwrap();
+    assert_eq!((report.answers, report.mismatches), (30, 0), "{report:?}");
+    assert!(report.values > 100, "{report:?}");
+
+    shop.project.engine().commit().unwrap();
+    let (one, other) = (PersonKey::user("u3"), PersonKey::user("u4"));
+    confuse(&shop.project, &one, &other);
+    let Shop {
+        project,
+        clock,
+        model,
+        folder,
+    } = shop;
+    drop(project);
+    let project: Arc<ProjectLoop> = open(&folder, SHOP, clock.clone(), 1).await;
+    let shop = Shop {
+        project,
+        clock,
+        model,
+        folder,
+    };
+    ask(&shop);
+    let report = shop.project.check_consistency(1.0).await.unwrap();
+    assert_eq!(report.answers, 60, "{report:?}");
+    assert!(report.mismatches > 0, "{report:?}");
+    for (feature, found) in &report.features {
+        let example = found.example.unwrap();
+        let explained = shop.project.explain(example).await.unwrap().unwrap();
+        assert_eq!(explained.decision.entity, "user:u4", "{feature}");
+    }
+}

@@ -1,0 +1,10 @@
+//! The loop from outside, with the stores of one machine.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails where it stands"
+)]
+
+mod consistency;
+mod datasets;
+mod shop;
