@@ -41,6 +41,9 @@ pub struct Decision {
     /// The best ones that it was chosen from, best first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub candidates: Vec<ScoredItem>,
+    /// Whether the caller had the items and asked for their order.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub given: bool,
     /// The decision whose list this one goes on with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<DecisionId>,
@@ -128,4 +131,33 @@ pub struct Outcome {
     /// The class that came true, for a next-action model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class: Option<String>,
+    /// What was taken, for a list; `value` is how many of its items were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub list: Option<ListOutcome>,
+}
+
+/// What was taken after a list had been shown.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ListOutcome {
+    /// The items of the list that were taken, in that order.
+    pub taken: Vec<TakenItem>,
+    /// How many other items were taken; up to 256 are told apart.
+    pub others: usize,
+    /// The NDCG@10 of the list: 1 where the best places have what was taken; absent where nothing was taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ndcg: Option<f64>,
+    /// How many would have been taken of as many items that everybody took then.
+    pub popular_taken: usize,
+    /// The NDCG@10 of that list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub popular_ndcg: Option<f64>,
+}
+
+/// An item of a list that was taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TakenItem {
+    /// The item.
+    pub item: String,
+    /// Where it stood, from 0.
+    pub place: usize,
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use tidemill_core::{Offset, Span};
+use tidemill_core::{ModelName, Offset, Span};
 use tidemill_monitor::MonitorError;
 use tidemill_store::{LoggedEvent, StoreError};
 
@@ -69,12 +69,19 @@ impl ProjectLoop {
             if decisions.is_empty() {
                 break;
             }
-            self.joiner.advance(&decisions, &[], &engine, &between)?;
+            let popular = |model: &ModelName| match self.registry.recommender(model) {
+                Some(slot) => slot.popular(),
+                None => Arc::default(),
+            };
+            self.joiner
+                .advance(&decisions, &[], &engine, &between, &popular)?;
         }
         if events.is_empty() {
             return Ok(());
         }
-        self.joiner.advance(&[], events, &engine, &between)
+        let popular = |_: &ModelName| Arc::default(); // no decision is opened
+        self.joiner
+            .advance(&[], events, &engine, &between, &popular)
     }
 
     fn logged_between(&self, after: Offset, up_to: Offset) -> Result<Vec<LoggedEvent>, StoreError> {

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use tidemill_core::project::{FeatureDefinition, Project, ProjectError};
 use tidemill_core::{Clock, ModelName, Offset, Span, Timestamp};
 use tidemill_features::{Engine, EngineOptions, FeatureError, FeatureSet, Rebuild, suggest};
+use tidemill_monitor::ListQuality;
 use tidemill_monitor::quality::LiveQuality;
 use tidemill_monitor::{Metrics, MonitorError, OutcomeJoiner};
 use tidemill_serve::recommend::{Catalogue, Rulebook};
@@ -165,6 +166,8 @@ pub struct ProjectLoop {
     pending: Mutex<Option<FeatureSet>>,
     /// The live quality that was last shown, by model.
     pub(crate) recent: Mutex<BTreeMap<ModelName, LiveQuality>>,
+    /// The same of models that recommend.
+    pub(crate) recent_lists: Mutex<BTreeMap<ModelName, ListQuality>>,
 }
 
 /// What the consumer remembers between steps.
@@ -231,6 +234,7 @@ impl ProjectLoop {
             training,
             pending: Mutex::new(pending),
             recent: Mutex::default(),
+            recent_lists: Mutex::default(),
         });
         project_loop.check_models()?;
         project_loop.finish_broken_runs().await?;

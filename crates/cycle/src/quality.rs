@@ -9,6 +9,7 @@ use tidemill_core::{Decision, ModelName, Span, Timestamp};
 use tidemill_evaluate::Bootstrap;
 use tidemill_evaluate::report::MetricValue;
 use tidemill_learn::Task;
+use tidemill_monitor::list_quality::{ListQuality, list_quality};
 use tidemill_monitor::quality::{LiveQuality, LiveRows, Period, live_quality};
 use tidemill_serve::Package;
 use tidemill_serve::recommend::RecommendSlot;
@@ -47,6 +48,9 @@ pub struct ModelStatus {
     pub promised: Option<Promised>,
     /// What the newest answers with certain outcomes were worth: those of 30 days.
     pub live: Option<LiveQuality>,
+    /// What was taken of the newest lists whose horizon has passed: those of 30 days. Of models that recommend.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lists: Option<ListQuality>,
     /// The newest run.
     pub last_run: Option<Run>,
     /// When its schedule trains it next.
@@ -152,6 +156,7 @@ impl ProjectLoop {
             metric: metric.name().to_owned(),
             promised,
             live: (live.answers + live.fallbacks > 0).then_some(live),
+            lists: None,
             last_run: runs.into_iter().next(),
             next_run: self.next_run(model)?,
         })
@@ -164,6 +169,7 @@ impl ProjectLoop {
             Some(number) => self.recommend_promised(model, number).await?,
             None => None,
         };
+        let lists = self.recent_lists(model)?;
         let runs = self
             .stores
             .catalog
@@ -182,9 +188,52 @@ impl ProjectLoop {
                 interval: promised.interval,
             }),
             live: None,
+            lists: (lists.answers + lists.fallbacks > 0).then_some(lists),
             last_run: runs.into_iter().next(),
             next_run: self.next_recommend_run(&slot.model)?,
         })
+    }
+
+    /// What was taken of the lists of a model shown in `[from, until)`, as far as their whole horizon has passed.
+    ///
+    /// # Errors
+    /// When there is no such model or a store fails.
+    pub fn list_quality(
+        &self,
+        model: &ModelName,
+        from: Timestamp,
+        until: Timestamp,
+    ) -> Result<ListQuality, CycleError> {
+        let slot = self.recommender(model)?;
+        let until = until.min(self.clock.now() - slot.model.within);
+        let outcomes = self.joiner.outcomes(model, from, until, OUTCOMES_MAX)?;
+        let versions: BTreeSet<u32> = outcomes.iter().filter_map(|one| one.version).collect();
+        let fallbacks = outcomes.iter().filter(|one| one.version.is_none()).count();
+        let period = Period {
+            from,
+            until,
+            fallbacks,
+            versions: versions.into_iter().collect(),
+        };
+        let bootstrap = Bootstrap {
+            resamples: self.options.resamples,
+            ..Bootstrap::default()
+        };
+        Ok(list_quality(&outcomes, period, &bootstrap))
+    }
+
+    fn recent_lists(&self, model: &ModelName) -> Result<ListQuality, CycleError> {
+        let until = self.clock.now() - self.recommender(model)?.model.within;
+        let known = self.recent_lists.lock().get(model).cloned();
+        if let Some(known) = known
+            && until.since(known.until) < FRESH
+        {
+            return Ok(known);
+        }
+        let computed = self.list_quality(model, until - RECENT, until)?;
+        let mut recent = self.recent_lists.lock();
+        recent.insert(model.clone(), computed.clone());
+        Ok(computed)
     }
 
     async fn recent_quality(

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use tidemill_core::decision::{Answer, ClassProbability};
+use tidemill_core::decision::{Answer, ClassProbability, ShownItem, TakenItem};
 use tidemill_core::{Decision, DecisionId, Event, Offset, Outcome, Project, Span, Timestamp};
 use tidemill_features::{Engine, EngineOptions, FeatureSet};
 use tidemill_monitor::{MonitorError, OutcomeJoiner};
@@ -36,11 +36,22 @@ kind = "predict"
 observe = { event = "Order" }
 target = { sum = "Order.properties.total", within = "60d" }
 
+[items]
+id = "properties.item"
+
+[models.for_you]
+kind = "recommend"
+signals = { View = 1.0, Order = 3.0 }
+within = "20d"
+
 [models.next]
 kind = "predict"
 observe = { event = "Order" }
 target = { next = ["Order", "Cancel"], within = "10d" }
 "#;
+
+/// What everybody takes.
+const POPULAR: [&str; 3] = ["pen", "cup", "hat"];
 
 fn day(number: i64) -> Timestamp {
     Timestamp::from_micros(1_300_000_000_000_000) + Span::from_days(number)
@@ -142,8 +153,12 @@ impl World {
                     _ => Vec::new(),
                 },
             },
-            items: Vec::new(),
+            items: match model {
+                "for_you" => ["ink", "cup"].map(shown).to_vec(),
+                _ => Vec::new(),
+            },
             candidates: Vec::new(),
+            given: false,
             after: None,
             latency_us: 1,
         };
@@ -172,11 +187,14 @@ impl World {
             Ok(self.log[after.0 as usize..up_to.0 as usize].to_vec())
         };
         self.joiner
-            .advance(decisions, events, &self.engine, &between)
+            .advance(decisions, events, &self.engine, &between, &|_| {
+                Arc::new(POPULAR.iter().map(|item| Arc::from(*item)).collect())
+            })
     }
 
     fn outcome(&self, decision: DecisionId) -> Option<Outcome> {
         let models = self.project.models.keys();
+        let models = models.chain(self.project.recommenders.keys());
         let mut all = models.flat_map(|model| {
             let found = self
                 .joiner
@@ -197,6 +215,56 @@ impl World {
         self.outcome(decision)
             .map(|outcome| (outcome.value, outcome.resolved_at))
     }
+}
+
+fn shown(item: &str) -> ShownItem {
+    ShownItem {
+        item: item.to_owned(),
+        score: 0.0,
+        propensity: 1.0,
+        explored: false,
+    }
+}
+
+#[test]
+fn what_is_taken_of_a_list_is_joined_to_it() {
+    let mut world = World::new(PROJECT);
+    let list = world.decides("for_you", "anonymous:a1", day(0));
+    let ignored = world.decides("for_you", "user:u2", day(0));
+    let about_nobody = world.decides("for_you", "", day(0));
+    let takes = |name: &str, item: &str| json!({ "anonymous_id": "a1", "name": name, "properties": { "item": item } });
+    world.happens(day(1), takes("View", "ink"));
+    world.happens(day(2), takes("Order", "cup"));
+    world.restart();
+    // who it was turns out meanwhile; what they do then counts as well, once
+    world.happens(
+        day(3),
+        json!({ "kind": "identify", "name": "$identify", "user_id": "u1", "anonymous_id": "a1" }),
+    );
+    for item in ["cup", "pen", "saw"] {
+        let order = json!({ "user_id": "u1", "name": "Order", "properties": { "item": item } });
+        world.happens(day(4), order);
+    }
+    world.happens(day(21), takes("Order", "ink"));
+    assert_eq!(world.became(list), None);
+    world.joiner.expire(day(20)).unwrap();
+    let outcome = world.outcome(list).unwrap();
+    assert_eq!((outcome.value, outcome.resolved_at), (1.0, day(20)));
+    let found = outcome.list.unwrap();
+    let cup = TakenItem {
+        item: "cup".to_owned(),
+        place: 1,
+    };
+    // two of what everybody takes are compared with two that were shown: the pen and the cup
+    assert_eq!(
+        (found.taken, found.others, found.popular_taken),
+        (vec![cup], 2, 2)
+    );
+    assert!(found.ndcg.unwrap() < found.popular_ndcg.unwrap());
+    let nothing = world.outcome(ignored).unwrap();
+    assert_eq!((nothing.value, nothing.list.unwrap().ndcg), (0.0, None));
+    assert_eq!(world.outcome(about_nobody), None);
+    assert_eq!(world.joiner.waiting(), 0);
 }
 
 #[test]

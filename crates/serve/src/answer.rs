@@ -240,6 +240,7 @@ impl Answerer {
             answer: (*slot.fallback()).clone(),
             items: Vec::new(),
             candidates: Vec::new(),
+            given: false,
             after: None,
             latency_us: 0,
         };

@@ -295,6 +295,7 @@ impl Answerer {
             },
             items: shown.iter().map(|(shown, _)| shown.clone()).collect(),
             candidates: logged,
+            given: ask.given.is_some(),
             after: ask.after,
             latency_us: 0,
         };

@@ -111,6 +111,7 @@ pub fn decision(number: u64) -> Sequenced<Decision> {
         },
         items: Vec::new(),
         candidates: Vec::new(),
+        given: false,
         after: None,
         latency_us: 120,
     };
@@ -133,6 +134,7 @@ pub fn outcome(number: u64) -> Sequenced<Outcome> {
         score: decision.answer.score,
         value: if number.is_multiple_of(2) { 1.0 } else { 0.0 },
         class: None,
+        list: None,
     };
     Sequenced {
         sequence: number,

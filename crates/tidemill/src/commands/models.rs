@@ -6,7 +6,7 @@ use tidemill_core::VersionId;
 
 use crate::cli::{PromoteArgs, RollbackArgs};
 use crate::client::Client;
-use crate::output::{Output, table};
+use crate::output::{Output, table, thousands};
 
 /// Trains a model and says what became of it.
 pub async fn train(client: &Client, model: &str, output: Output) -> Result<()> {
@@ -106,12 +106,37 @@ pub async fn show(client: &Client, model: Option<&str>, output: Output) -> Resul
             ],
             &[model_row(&all["model"])],
         );
-        format!(
-            "{header}\n\n{}",
-            table(&["run", "version", "state", "trigger", "summary"], &rows)
-        )
+        let told = [
+            header,
+            lists(&all["model"]),
+            table(&["run", "version", "state", "trigger", "summary"], &rows),
+        ];
+        let told: Vec<String> = told.into_iter().filter(|part| !part.is_empty()).collect();
+        told.join("\n\n")
     });
     Ok(())
+}
+
+/// What was taken of the lists of a model, in a sentence.
+fn lists(status: &Value) -> String {
+    let lists = &status["lists"];
+    let Some(answers) = lists["answers"].as_u64().filter(|answers| *answers > 0) else {
+        return String::new();
+    };
+    let share = |value: &Value| format!("{:.1} %", value.as_f64().unwrap_or(0.0) * 100.0);
+    let (hit, taken) = (&lists["hit_rate"], &lists["taken"]);
+    let interval = match (hit["interval"][0].as_f64(), hit["interval"][1].as_f64()) {
+        (Some(low), Some(high)) => format!(" ({:.1} to {:.1} %)", low * 100.0, high * 100.0),
+        _ => String::new(),
+    };
+    format!(
+        "of {} lists something was taken from {}{interval}, {:.2} items each; of what everybody takes from {}, {:.2} each",
+        thousands(answers),
+        share(&hit["value"]),
+        taken["value"].as_f64().unwrap_or(0.0),
+        share(&hit["popular"]),
+        taken["popular"].as_f64().unwrap_or(0.0),
+    )
 }
 
 fn model_row(status: &Value) -> Vec<String> {
@@ -129,12 +154,16 @@ fn model_row(status: &Value) -> Vec<String> {
         .into_iter()
         .flatten()
         .find(|m| m["metric"] == status["metric"]);
+    let live = match status["lists"]["ndcg"]["value"].as_f64() {
+        Some(ndcg) => format!("{ndcg:.3}"),
+        None => live.map_or_else(|| "-".to_owned(), |live| number(&live["value"])),
+    };
     vec![
         text(&status["model"]),
         champion,
         text(&status["metric"]),
         number(&status["promised"]["value"]),
-        live.map_or_else(|| "-".to_owned(), |live| number(&live["value"])),
+        live,
         text(&status["last_run"]["state"]),
     ]
 }

@@ -1,25 +1,31 @@
-//! Joins each decision with what happened in its horizon.
+//! Joins each decision with what happened in its horizon: whether the target came true, or what of a list was taken.
 //!
 //! The joiner follows two orders: the decision log and the event log. A decision is *open* until its target
 //! event arrives or its horizon has passed; then an [`Outcome`] is stored. Open decisions live in the state
 //! store, by person; memory holds one small counter per person who has any.
 
-use std::collections::{BTreeMap, HashMap};
+mod follow;
+mod keys;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use tidemill_core::decision::Answer;
 use tidemill_core::event::{EventKind, PersonKey};
 use tidemill_core::project::Project;
-use tidemill_core::{
-    Decision, DecisionId, Event, ModelName, Offset, Outcome, ProjectName, Timestamp,
-};
-use tidemill_features::target::{Pending, Resolved, TargetTracker};
+use tidemill_core::{Decision, Event, ModelName, Offset, Outcome, ProjectName, Timestamp};
+use tidemill_features::target::Resolved;
 use tidemill_features::{Engine, FeatureError};
 use tidemill_store::lake::Sequenced;
 use tidemill_store::{LoggedEvent, StateBatch, StateStore, StoreError};
+
+use self::follow::{Follow, Open, Seen};
+use self::keys::{
+    deadline_of, due_key, open_key, open_prefix, outcome_key, outcome_prefix, person_of,
+    sequence_of,
+};
 
 /// Open decisions: length of the person's key, the key, place in the decision log.
 const OPEN: &str = "open_decisions";
@@ -68,23 +74,11 @@ pub struct Cursor {
     pub outcome: u64,
 }
 
-/// A decision whose outcome is not known yet.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct Open {
-    id: DecisionId,
-    model: ModelName,
-    version: Option<u32>,
-    entity: String,
-    moment: Timestamp,
-    answer: Answer,
-    pending: Pending,
-}
-
 /// Joins the decisions of one project with their outcomes. Used by one consumer; reading is free for all.
 pub struct OutcomeJoiner {
     project: ProjectName,
     state: Arc<dyn StateStore>,
-    trackers: BTreeMap<ModelName, TargetTracker>,
+    followed: BTreeMap<ModelName, Follow>,
     inner: Mutex<Inner>,
 }
 
@@ -108,8 +102,27 @@ struct Step {
     loaded: HashMap<String, BTreeMap<u64, Open>>,
     /// Decisions that this step opens about people who are not loaded.
     opened: HashMap<String, BTreeMap<u64, Open>>,
+    /// Decisions that are loaded and have seen something, by person; written once, at the end.
+    changed: BTreeSet<(String, u64)>,
     /// The earliest deadline of the decisions that this step opens.
     earliest: Option<Timestamp>,
+}
+
+/// What everybody takes, most taken first, by model that recommends.
+pub type Popular<'p> = dyn Fn(&ModelName) -> Arc<Vec<Arc<str>>> + 'p;
+
+impl Step {
+    /// Writes the decisions that have seen something and are still open.
+    fn write_changed(&mut self) -> Result<(), MonitorError> {
+        for (person, sequence) in std::mem::take(&mut self.changed) {
+            let of_person = self.loaded.get(&person);
+            if let Some(open) = of_person.and_then(|open| open.get(&sequence)) {
+                self.batch
+                    .put(OPEN, open_key(&person, sequence), encode(open)?);
+            }
+        }
+        Ok(())
+    }
 }
 
 impl OutcomeJoiner {
@@ -118,11 +131,16 @@ impl OutcomeJoiner {
     /// # Errors
     /// When the state store fails or is damaged.
     pub fn open(project: &Project, state: Arc<dyn StateStore>) -> Result<Self, MonitorError> {
-        let trackers = project
-            .models
-            .iter()
-            .map(|(name, model)| (name.clone(), TargetTracker::new(&model.target)))
+        let predicting = project.models.iter();
+        let mut followed: BTreeMap<ModelName, Follow> = predicting
+            .map(|(name, model)| (name.clone(), Follow::target(model)))
             .collect();
+        if let Some(items) = &project.items {
+            let recommending = project.recommenders.iter();
+            followed.extend(
+                recommending.map(|(name, model)| (name.clone(), Follow::taken(model, items))),
+            );
+        }
         let cursor = match state.get(&project.name, JOINER, CURSOR)? {
             Some(bytes) => decode("the joiner's cursor", &bytes)?,
             None => Cursor::default(),
@@ -138,7 +156,7 @@ impl OutcomeJoiner {
         Ok(Self {
             project: project.name.clone(),
             state,
-            trackers,
+            followed,
             inner,
         })
     }
@@ -159,7 +177,8 @@ impl OutcomeJoiner {
     }
 
     /// Goes one step on: opens the decisions that follow the cursor, then observes the events that follow it.
-    /// `between` reads the log, for a decision that was logged after a later event had been observed.
+    /// `between` reads the log, for a decision that was logged after a later event had been observed; `popular` says with what a
+    /// list is compared.
     ///
     /// # Errors
     /// When a store fails; the step is then repeated as a whole.
@@ -169,6 +188,7 @@ impl OutcomeJoiner {
         events: &[LoggedEvent],
         engine: &Engine,
         between: &dyn Fn(Offset, Offset) -> Result<Vec<LoggedEvent>, StoreError>,
+        popular: &Popular<'_>,
     ) -> Result<(), MonitorError> {
         let mut inner = self.inner.lock();
         let mut step = Step::default();
@@ -180,7 +200,7 @@ impl OutcomeJoiner {
                 .iter()
                 .filter(|decision| decision.sequence > known)
             {
-                self.open_decision(decision, &mut step, &mut people)?;
+                self.open_decision(decision, popular, &mut step, &mut people)?;
                 if decision.value.offset < cursor.offset {
                     let late = Some(decision.sequence);
                     for event in between(decision.value.offset, cursor.offset)? {
@@ -259,8 +279,8 @@ impl OutcomeJoiner {
             step.batch.remove(DUE, due_key);
             return Ok(());
         };
-        let resolved = match self.trackers.get(&open.model) {
-            Some(tracker) => tracker.expire(&open.pending, now),
+        let resolved = match self.followed.get(&open.model) {
+            Some(follow) => follow.expire(&open, now),
             None => None, // the model left the project file: its decisions have no outcome any more
         };
         self.close(person, sequence, &open, resolved, step, people, cursor)
@@ -277,6 +297,7 @@ impl OutcomeJoiner {
     ) -> Result<(), MonitorError> {
         inner.people = people;
         let committed = result.and_then(|()| {
+            step.write_changed()?;
             if cursor == inner.cursor && step.batch.is_empty() {
                 return Ok(());
             }
@@ -311,23 +332,18 @@ impl OutcomeJoiner {
     fn open_decision(
         &self,
         decision: &Sequenced<Decision>,
+        popular: &Popular<'_>,
         step: &mut Step,
         people: &mut HashMap<String, u32>,
     ) -> Result<(), MonitorError> {
         let value = &decision.value;
-        let Some(tracker) = self.trackers.get(&value.model) else {
+        let Some(follow) = self.followed.get(&value.model) else {
             return Ok(());
         };
-        let open = Open {
-            id: value.id,
-            model: value.model.clone(),
-            version: value.version,
-            entity: value.entity.clone(),
-            moment: value.moment,
-            answer: value.answer.clone(),
-            pending: tracker.pending(value.moment, None),
+        let Some(open) = follow.open(value, || popular(&value.model)) else {
+            return Ok(());
         };
-        let deadline = value.moment + tracker.within();
+        let deadline = value.moment + follow.within();
         step.earliest = Some(
             step.earliest
                 .map_or(deadline, |earliest| earliest.min(deadline)),
@@ -371,9 +387,9 @@ impl OutcomeJoiner {
         }
         if people.is_empty()
             || !self
-                .trackers
+                .followed
                 .values()
-                .any(|tracker| tracker.is_relevant(&event.event.name))
+                .any(|follow| follow.is_relevant(&event.event.name))
         {
             return Ok(());
         }
@@ -388,18 +404,18 @@ impl OutcomeJoiner {
         self.load(person, step)?;
         let mut resolved = Vec::new();
         for (&sequence, open) in step.loaded.get_mut(person).into_iter().flatten() {
-            let Some(tracker) = self.trackers.get(&open.model) else {
+            let Some(follow) = self.followed.get(&open.model) else {
                 continue;
             };
-            if !tracker.is_relevant(&event.event.name) || late.is_some_and(|late| late != sequence)
-            {
+            if late.is_some_and(|late| late != sequence) {
                 continue;
             }
-            match tracker.observe(&mut open.pending, &event.event, event.offset) {
-                Some(outcome) => resolved.push((sequence, outcome)),
-                None => step
-                    .batch
-                    .put(OPEN, open_key(person, sequence), encode(open)?),
+            match follow.observe(open, &event.event, event.offset) {
+                Seen::Nothing => {}
+                Seen::Something => {
+                    step.changed.insert((person.to_owned(), sequence));
+                }
+                Seen::Enough(outcome) => resolved.push((sequence, outcome)),
             }
         }
         for (sequence, outcome) in resolved {
@@ -434,8 +450,8 @@ impl OutcomeJoiner {
         for (sequence, open) in moved {
             step.batch.remove(OPEN, open_key(from, sequence));
             step.batch.put(OPEN, open_key(to, sequence), encode(&open)?);
-            if let Some(tracker) = self.trackers.get(&open.model) {
-                let deadline = open.moment + tracker.within();
+            if let Some(follow) = self.followed.get(&open.model) {
+                let deadline = open.moment + follow.within();
                 step.batch
                     .put(DUE, due_key(deadline, sequence), to.as_bytes());
             }
@@ -463,9 +479,9 @@ impl OutcomeJoiner {
         cursor: &mut Cursor,
     ) -> Result<(), MonitorError> {
         step.batch.remove(OPEN, open_key(person, sequence));
-        if let Some(tracker) = self.trackers.get(&open.model) {
+        if let Some(follow) = self.followed.get(&open.model) {
             step.batch
-                .remove(DUE, due_key(open.moment + tracker.within(), sequence));
+                .remove(DUE, due_key(open.moment + follow.within(), sequence));
         }
         if let Some(count) = people.get_mut(person) {
             *count = count.saturating_sub(1);
@@ -481,7 +497,7 @@ impl OutcomeJoiner {
         step.batch
             .put(UNLANDED, cursor.outcome.to_be_bytes(), key.clone());
         step.batch
-            .put(OUTCOMES, key, encode(&outcome(open, resolved))?);
+            .put(OUTCOMES, key, encode(&open.outcome(resolved))?);
         Ok(())
     }
 
@@ -652,31 +668,6 @@ fn people_waiting(
     }
 }
 
-fn outcome(open: &Open, resolved: Resolved) -> Outcome {
-    let (score, value) = match &resolved.class {
-        Some(class) => {
-            let said = open.answer.probabilities.iter().find(|p| p.class == *class);
-            let hit = open.answer.label.as_deref() == Some(class);
-            (
-                said.map_or(0.0, |p| p.probability),
-                f64::from(u8::from(hit)),
-            )
-        }
-        None => (open.answer.score, resolved.value),
-    };
-    Outcome {
-        decision: open.id,
-        model: open.model.clone(),
-        version: open.version,
-        entity: open.entity.clone(),
-        moment: open.moment,
-        resolved_at: resolved.at,
-        score,
-        value,
-        class: resolved.class,
-    }
-}
-
 /// Every key under which an identifying event names its person.
 fn people_named(event: &Event) -> Vec<PersonKey> {
     let mut people = Vec::new();
@@ -699,54 +690,4 @@ fn decode<T: for<'de> Deserialize<'de>>(
     bytes: &[u8],
 ) -> Result<T, MonitorError> {
     serde_json::from_slice(bytes).map_err(|source| MonitorError::Damaged { what, source })
-}
-
-/// The length comes first, so that nobody's prefix is a prefix of somebody else's.
-fn open_prefix(person: &str) -> Vec<u8> {
-    let length = u32::try_from(person.len()).unwrap_or(u32::MAX);
-    let mut key = length.to_be_bytes().to_vec();
-    key.extend(person.as_bytes());
-    key
-}
-
-fn open_key(person: &str, sequence: u64) -> Vec<u8> {
-    let mut key = open_prefix(person);
-    key.extend(sequence.to_be_bytes());
-    key
-}
-
-fn person_of(open_key: &[u8]) -> String {
-    let person = open_key
-        .get(4..open_key.len().saturating_sub(8))
-        .unwrap_or_default();
-    String::from_utf8_lossy(person).into_owned()
-}
-
-/// The last 8 bytes of a key; keys are made here, and a shorter one has no place.
-fn sequence_of(key: &[u8]) -> u64 {
-    key.last_chunk::<8>()
-        .map_or(0, |bytes| u64::from_be_bytes(*bytes))
-}
-
-fn due_key(deadline: Timestamp, sequence: u64) -> Vec<u8> {
-    let mut key = deadline.micros().to_be_bytes().to_vec();
-    key.extend(sequence.to_be_bytes());
-    key
-}
-
-fn deadline_of(due_key: &[u8]) -> Timestamp {
-    due_key.first_chunk::<8>().map_or(Timestamp::MAX, |bytes| {
-        Timestamp::from_micros(i64::from_be_bytes(*bytes))
-    })
-}
-
-fn outcome_prefix(model: &ModelName) -> Vec<u8> {
-    open_prefix(model.as_str())
-}
-
-fn outcome_key(model: &ModelName, moment: Timestamp, sequence: u64) -> Vec<u8> {
-    let mut key = outcome_prefix(model);
-    key.extend(moment.micros().to_be_bytes());
-    key.extend(sequence.to_be_bytes());
-    key
 }
