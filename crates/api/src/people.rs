@@ -11,6 +11,7 @@ use tidemill_core::feature::{FeatureColumn, FeatureValue};
 use tidemill_core::{Event, ModelName, Offset, Timestamp};
 use tidemill_cycle::ProjectLoop;
 use tidemill_learn::{Reason, Task};
+use tidemill_serve::recommend::{RecommendSlot, RecommendedItem};
 use tidemill_serve::registry::Slot;
 
 use crate::app::App;
@@ -20,6 +21,8 @@ use crate::problem::{ErrorCode, Problem};
 
 /// How many events are shown where nobody says.
 const EVENTS_DEFAULT: usize = 50;
+/// How many items each model recommends.
+const RECOMMENDED: usize = 5;
 /// The most events that are shown.
 const EVENTS_MAX: usize = 500;
 
@@ -48,6 +51,7 @@ pub(crate) struct Person {
     offset: Offset,
     features: Vec<Feature>,
     predictions: Vec<Guess>,
+    recommendations: Vec<Likely>,
     /// Newest first.
     timeline: Vec<TimelineEvent>,
 }
@@ -85,6 +89,17 @@ struct Guess {
     probabilities: Vec<ClassProbability>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     reasons: Vec<Reason>,
+}
+
+/// What a model would recommend now; not a decision either.
+#[derive(Debug, Serialize)]
+struct Likely {
+    model: ModelName,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fallback: Option<Fallback>,
+    items: Vec<RecommendedItem>,
 }
 
 /// The page about one person.
@@ -125,12 +140,17 @@ fn read(project: &ProjectLoop, person: &PersonKey, events: usize) -> Result<Pers
         .registry
         .slots()
         .map(|slot| guess(project, slot, person));
+    let recommendations = project
+        .registry
+        .recommenders()
+        .map(|slot| likely(project, slot, person));
     Ok(Person {
         known: row.known,
         moment,
         offset: row.offset,
         features: features.collect(),
         predictions: predictions.collect::<Result<_, _>>()?,
+        recommendations: recommendations.collect::<Result<_, _>>()?,
         timeline: timeline
             .into_iter()
             .map(|logged| TimelineEvent {
@@ -139,6 +159,30 @@ fn read(project: &ProjectLoop, person: &PersonKey, events: usize) -> Result<Pers
             })
             .collect(),
         person: row.person,
+    })
+}
+
+fn likely(
+    project: &ProjectLoop,
+    slot: &RecommendSlot,
+    person: &PersonKey,
+) -> Result<Likely, Problem> {
+    let (decision, reasons) = project.answerer.preview_list(slot, person, RECOMMENDED)?;
+    let items = decision.items.into_iter().zip(reasons);
+    Ok(Likely {
+        version: decision
+            .version
+            .map(|number| format!("{}@{number}", decision.model)),
+        model: decision.model,
+        fallback: decision.fallback,
+        items: items
+            .map(|(shown, reason)| RecommendedItem {
+                item: shown.item,
+                score: shown.score,
+                propensity: shown.propensity,
+                reason,
+            })
+            .collect(),
     })
 }
 

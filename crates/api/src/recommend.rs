@@ -6,7 +6,9 @@ use axum::Json;
 use axum::extract::State;
 use tidemill_core::ModelName;
 use tidemill_cycle::ProjectLoop;
-use tidemill_serve::recommend::{RankRequest, RecommendRequest, Recommendation, SimilarRequest};
+use tidemill_serve::recommend::{
+    BatchPage, BatchRequest, RankRequest, RecommendRequest, Recommendation, SimilarRequest,
+};
 use tidemill_serve::{Answering, ServeError};
 
 use crate::answers::count;
@@ -26,6 +28,28 @@ pub(crate) async fn recommend(
     let model = recommender(&caller, &model)?;
     let answer = |project: &ProjectLoop| project.answerer.recommend(&model, &request);
     answered(&app, &caller, &model, answer)
+}
+
+/// Recommends items to everybody, a page of persons at a time.
+pub(crate) async fn batch(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    InPath(model): InPath<String>,
+    JsonBody(request): JsonBody<BatchRequest>,
+) -> Result<Json<BatchPage>, Problem> {
+    let model = recommender(&caller, &model)?;
+    let counting = app.clone();
+    let work = move || {
+        if request.after.is_none() {
+            caller.project.commit()?; // whoever was heard of just now is among them
+        }
+        let (page, answerings) = caller.project.answerer.recommend_page(&model, &request)?;
+        for answering in answerings {
+            count(&counting, &caller.project, &model, answering);
+        }
+        Ok(page)
+    };
+    app.admission.heavy(work).await.map(Json)
 }
 
 /// Orders given items.

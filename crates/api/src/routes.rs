@@ -100,6 +100,12 @@ pub fn routes() -> Vec<Route> {
             READ,
             recommend::recommend,
         ),
+        Route::new(
+            Method::POST,
+            "/v1/recommend/{model}/batch",
+            READ,
+            recommend::batch,
+        ),
         Route::new(Method::POST, "/v1/rank/{model}", READ, recommend::rank),
         Route::new(
             Method::GET,

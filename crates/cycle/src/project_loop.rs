@@ -20,6 +20,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::background::take_what_is_left;
+use crate::recommend::Shown;
 
 /// How many events the consumer applies at a time.
 pub(crate) const CONSUME_EVENTS: usize = 2_000;
@@ -149,7 +150,7 @@ pub struct ProjectLoop {
     /// Every answer.
     pub decisions: Arc<DecisionLog>,
     /// Joins outcomes.
-    pub joiner: OutcomeJoiner,
+    pub joiner: Arc<OutcomeJoiner>,
     /// The process's metrics.
     pub metrics: Arc<Metrics>,
     pub(crate) options: LoopOptions,
@@ -203,13 +204,17 @@ impl ProjectLoop {
             project.name.clone(),
             stores.state.clone(),
         )?);
-        let joiner = OutcomeJoiner::open(&project, stores.state.clone())?;
+        let joiner = Arc::new(OutcomeJoiner::open(&project, stores.state.clone())?);
+        let shown = Shown {
+            joiner: joiner.clone(),
+            decisions: decisions.clone(),
+        };
         let catalogue = Arc::new(Catalogue::of(engine.load().items()?));
         let answerer = Answerer::new(
             engine.clone(),
             registry.clone(),
             (catalogue.clone(), project.items.clone()),
-            decisions.clone(),
+            (decisions.clone(), Arc::new(shown)),
             clock.clone(),
             random,
         );

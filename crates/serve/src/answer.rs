@@ -15,7 +15,7 @@ use tidemill_learn::{Reason, Task};
 use tidemill_store::StoreError;
 
 use crate::decision_log::DecisionLog;
-use crate::recommend::Catalogue;
+use crate::recommend::{Catalogue, ShownLately};
 use crate::registry::{Champion, Registry, Slot};
 
 /// How many reasons an answer carries when it is asked for them without a number.
@@ -143,6 +143,7 @@ pub struct Answerer {
     pub(crate) catalogue: Arc<Catalogue>,
     pub(crate) items: Option<ItemDeclaration>,
     pub(crate) decisions: Arc<DecisionLog>,
+    pub(crate) shown: Arc<dyn ShownLately>,
     pub(crate) clock: Arc<dyn Clock>,
     random: Box<dyn Fn() -> [u8; 10] + Send + Sync>,
 }
@@ -153,7 +154,7 @@ impl Answerer {
         engine: Arc<ArcSwap<Engine>>,
         registry: Arc<Registry>,
         (catalogue, items): (Arc<Catalogue>, Option<ItemDeclaration>),
-        decisions: Arc<DecisionLog>,
+        (decisions, shown): (Arc<DecisionLog>, Arc<dyn ShownLately>),
         clock: Arc<dyn Clock>,
         random: Box<dyn Fn() -> [u8; 10] + Send + Sync>,
     ) -> Self {
@@ -163,6 +164,7 @@ impl Answerer {
             catalogue,
             items,
             decisions,
+            shown,
             clock,
             random,
         }

@@ -76,7 +76,7 @@ pub enum Command {
     Predict(PredictArgs),
     /// Ask a model which items are for a person or a session, or go with an item.
     #[command(
-        after_help = "Examples:\n  tidemill recommend for_you --user 17850 --project shop.toml\n  tidemill recommend for_you --session 85123A,22423 --filter \"item.price < 5\"\n  tidemill recommend for_you --similar 85123A"
+        after_help = "Examples:\n  tidemill recommend for_you --user 17850 --project shop.toml\n  tidemill recommend for_you --session 85123A,22423 --filter \"item.price < 5\"\n  tidemill recommend for_you --similar 85123A\n  tidemill recommend for_you --all --to lists.parquet --active-within 90d"
     )]
     Recommend(RecommendArgs),
     /// Show the newest decisions, or everything about one.
@@ -401,6 +401,18 @@ pub struct RecommendArgs {
     /// From 0, the best ones, to 1, those that are least alike.
     #[arg(long)]
     pub diversity: Option<f64>,
+    /// A list for everybody whom the product knows, into a file.
+    #[arg(long, requires = "to", conflicts_with_all = ["user", "anonymous_id", "session", "similar", "exclude"])]
+    pub all: bool,
+    /// With --all: the file, which ends in .parquet or .csv and must not be there yet.
+    #[arg(long, value_name = "FILE", requires = "all")]
+    pub to: Option<PathBuf>,
+    /// With --all: only persons of whom something was heard in that time.
+    #[arg(long, value_name = "SPAN", requires = "all")]
+    pub active_within: Option<String>,
+    /// With --all: replace the file where it is there.
+    #[arg(long, requires = "all")]
+    pub overwrite: bool,
     /// Where the data are.
     #[command(flatten)]
     pub data: DataArgs,

@@ -22,7 +22,7 @@ use crate::time::Span;
 
 pub use operation::{Operation, ValueUse};
 pub use problem::{Problem, ProjectError, did_you_mean};
-pub use recommend::RecommendModel;
+pub use recommend::{FrequencyCap, RecommendModel};
 pub use schema::{PropertyRule, PropertyType, SchemaViolation};
 
 /// A parsed project file.

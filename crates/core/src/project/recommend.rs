@@ -29,6 +29,8 @@ pub struct RecommendModel {
     pub explore: f64,
     /// At most so many items with the same value of an attribute.
     pub caps: BTreeMap<String, usize>,
+    /// How often an item is shown to the same person without being taken.
+    pub frequency_cap: Option<FrequencyCap>,
     /// Whether what somebody has taken already may be shown; found out by evaluation where absent.
     pub repeat: Option<bool>,
     /// When it is trained again.
@@ -39,6 +41,15 @@ pub struct RecommendModel {
     pub training: Training,
     /// The line on which it begins.
     pub line: usize,
+}
+
+/// An item is not shown to somebody to whom it was shown that often lately.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FrequencyCap {
+    /// How many lists.
+    pub times: u32,
+    /// In how long; at most the model's horizon.
+    pub within: Span,
 }
 
 impl RecommendModel {
@@ -84,6 +95,9 @@ pub(super) fn read_recommend(
     let caps = table
         .get("caps")
         .map_or_else(BTreeMap::new, |entry| read_caps(&entry));
+    let frequency_cap = table
+        .get("frequency_cap")
+        .and_then(|entry| read_frequency_cap(&entry, within));
     let repeat = table.get("repeat").and_then(|entry| entry.truth());
     let (retrain, gate, training) = read_cycle(&mut table);
     table.finish();
@@ -97,6 +111,7 @@ pub(super) fn read_recommend(
         diversity: diversity?,
         explore: explore?,
         caps,
+        frequency_cap,
         repeat,
         retrain,
         gate,
@@ -133,6 +148,29 @@ fn read_signals(entry: &Entry<'_, '_>) -> Option<BTreeMap<String, f64>> {
         return None;
     }
     Some(signals)
+}
+
+fn read_frequency_cap(entry: &Entry<'_, '_>, horizon: Option<Span>) -> Option<FrequencyCap> {
+    let mut table = entry.table()?;
+    let times = table
+        .require("times", "3")
+        .and_then(|entry| entry.integer_within(1, 1_000));
+    let within = table.require("within", "\"7d\"")?;
+    let span = within.span();
+    table.finish();
+    let (times, span) = (u32::try_from(times?).ok()?, span?);
+    if horizon.is_some_and(|horizon| span > horizon) {
+        let hint = "lists are remembered for the model's `within`: make that longer".to_owned();
+        within.problem(
+            format!("{span} is longer than the model's horizon"),
+            Some(hint),
+        );
+        return None;
+    }
+    Some(FrequencyCap {
+        times,
+        within: span,
+    })
 }
 
 fn read_caps(entry: &Entry<'_, '_>) -> BTreeMap<String, usize> {
@@ -175,6 +213,26 @@ mod tests {
             ("30d", 2)
         );
         assert!(project.models.is_empty());
+    }
+
+    #[test]
+    fn a_frequency_cap_looks_no_further_back_than_lists_are_remembered() {
+        let cap = |within: &str| {
+            let text = format!(
+                "signals = {{ Buy = 1.0 }}\nwithin = \"20d\"\nfrequency_cap = {{ times = 3, within = \"{within}\" }}\n"
+            );
+            read(&text).map(|project| project.recommenders.values().next().unwrap().frequency_cap)
+        };
+        let cap_found = cap("7d").unwrap().unwrap();
+        assert_eq!(
+            (cap_found.times, cap_found.within.to_string().as_str()),
+            (3, "7d")
+        );
+        let refused = cap("30d").unwrap_err();
+        assert!(
+            refused.contains("longer than the model's horizon"),
+            "{refused}"
+        );
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod divide;
 mod examine;
+mod shown;
 
 use std::sync::Arc;
 
@@ -25,6 +26,7 @@ use divide::{divide, most_taken};
 use examine::Examining;
 pub(crate) use examine::METRIC_NAME;
 pub use examine::RecommendExamination;
+pub(crate) use shown::Shown;
 
 /// The fewest persons of the examined period that are worth comparing on.
 const CASES_MIN: usize = 30;

@@ -271,6 +271,11 @@ impl StateCache {
         }
     }
 
+    /// Which generation of states it holds.
+    pub(super) fn generation(&self) -> u32 {
+        self.generation
+    }
+
     fn store_key(&self, entity: usize, key: &str) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(KEY_PREFIX_BYTES + key.len());
         bytes.extend_from_slice(&key_prefix(self.generation, entity));

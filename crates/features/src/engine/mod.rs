@@ -13,6 +13,7 @@ mod links;
 mod rebuild;
 mod shared;
 mod timeline;
+mod users;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -39,6 +40,7 @@ use links::CacheLinks;
 pub use rebuild::Rebuild;
 use shared::Shared;
 pub use shared::read_seen;
+pub use users::Users;
 
 /// Events that are looked at together: conditions are evaluated on that many at once.
 const BATCH_EVENTS: usize = 1_024;

@@ -26,6 +26,13 @@ pub enum SourceParameters {
     Repeats,
 }
 
+impl SourceParameters {
+    /// Whether it says something of every item, and not only of those that are linked to a history.
+    pub fn is_dense(&self) -> bool {
+        matches!(self, Self::Embeddings(_) | Self::Spectral(_))
+    }
+}
+
 /// Any fitted source.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -80,6 +80,8 @@ pub struct SourceRecord {
     pub kept: bool,
 }
 
+/// With more items than this, sources that say something of every item are left out: an answer would take too long.
+const DENSE_ITEMS_MAX: usize = 200_000;
 /// The depth at which choices are measured.
 const DEPTH: usize = 20;
 /// Below this share of targets that were seen before, what was seen is not recommended.
@@ -225,9 +227,11 @@ impl Examination<'_> {
         let recommender = self.recommender;
         let mut records = Vec::new();
         let mut fitted = Vec::new();
+        let is_small = self.fit.items() <= DENSE_ITEMS_MAX;
         let usable = recommender
             .sources
             .iter()
+            .filter(|source| is_small || !source.is_dense())
             .filter_map(|source| match self.ordered {
                 true => Some(source.clone()),
                 false => source.without_order(),

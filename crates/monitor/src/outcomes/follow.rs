@@ -231,6 +231,11 @@ fn hash(item: &str) -> u64 {
 }
 
 impl Open {
+    /// The items of its list.
+    pub(super) fn into_shown(self) -> Vec<String> {
+        self.list.map_or(Vec::new(), |list| list.shown)
+    }
+
     /// What became of it.
     pub(super) fn outcome(&self, resolved: Resolved) -> Outcome {
         let (score, value) = match &resolved.class {

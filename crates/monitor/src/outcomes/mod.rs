@@ -15,7 +15,9 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tidemill_core::event::{EventKind, PersonKey};
 use tidemill_core::project::Project;
-use tidemill_core::{Decision, Event, ModelName, Offset, Outcome, ProjectName, Timestamp};
+use tidemill_core::{
+    Decision, DecisionId, Event, ModelName, Offset, Outcome, ProjectName, Timestamp,
+};
 use tidemill_features::target::Resolved;
 use tidemill_features::{Engine, FeatureError};
 use tidemill_store::lake::Sequenced;
@@ -602,6 +604,24 @@ impl OutcomeJoiner {
             ControlFlow::Continue(())
         })?;
         Ok(outcomes)
+    }
+
+    /// The lists of a model that a person was shown since a moment, as far as their horizon has not passed.
+    ///
+    /// # Errors
+    /// When the state store fails or an entry is damaged.
+    pub fn shown(
+        &self,
+        person: &PersonKey,
+        model: &ModelName,
+        since: Timestamp,
+    ) -> Result<Vec<(DecisionId, Vec<String>)>, MonitorError> {
+        let mut step = Step::default();
+        self.load(person.as_str(), &mut step)?;
+        let open = step.loaded.remove(person.as_str()).unwrap_or_default();
+        let lists = open.into_values();
+        let lists = lists.filter(|open| open.model == *model && open.moment >= since);
+        Ok(lists.map(|open| (open.id, open.into_shown())).collect())
     }
 
     /// The outcome of one decision, once it is certain.

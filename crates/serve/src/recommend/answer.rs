@@ -12,7 +12,7 @@ use tidemill_features::Engine;
 use tidemill_features::engine::History;
 
 use super::list::{Asked, List, Past, taken_items};
-use super::slot::RecommendSlot;
+use super::slot::{RecommendChampion, RecommendSlot};
 use crate::answer::{Answerer, Answering, ServeError, person_of};
 
 /// How many items a list has when nobody says.
@@ -245,64 +245,42 @@ impl Answerer {
         slot.ok_or_else(|| ServeError::UnknownModel(model.to_string()))
     }
 
+    /// What a model would recommend to a person now, and why. Nobody is shown it, so it is not logged.
+    ///
+    /// # Errors
+    /// As [`recommend`](Self::recommend).
+    pub fn preview_list(
+        &self,
+        slot: &RecommendSlot,
+        person: &PersonKey,
+        limit: usize,
+    ) -> Result<(Decision, Vec<Option<String>>), ServeError> {
+        self.make(
+            slot,
+            &Ask {
+                person: Some(person.clone()),
+                session: &[],
+                given: None,
+                limit,
+                exclude: HashSet::new(),
+                filter: None,
+                boost: None,
+                diversity: slot.model.diversity,
+                explore: 0.0,
+                context: &Map::new(),
+                reasons: true,
+                after: None,
+            },
+        )
+    }
+
     fn list(
         &self,
         slot: &RecommendSlot,
         ask: &Ask<'_>,
     ) -> Result<(Recommendation, Answering), ServeError> {
         let stopwatch = Stopwatch::start();
-        let moment = self.clock.now();
-        let id = DecisionId::new(moment, self.random());
-        let engine = self.engine.load();
-        let champion = slot.champion();
-        let history = self.history(&engine, slot, ask, moment)?;
-        let list = List {
-            answerer: self,
-            slot,
-            champion: champion.as_deref(),
-            ask,
-            moment,
-            taken: taken_items(&history, ask),
-            history: &history,
-            asked: Asked::of(self, &engine, slot, (ask, history.person.as_ref(), moment))?,
-            before: self.shown_before(ask.after)?,
-        };
-        let mut candidates = list.candidates();
-        let logged = candidates.iter().take(LOGGED).map(|candidate| ScoredItem {
-            item: candidate.id.to_string(),
-            score: candidate.score,
-        });
-        let logged: Vec<ScoredItem> = logged.collect();
-        let seed = u64::from_be_bytes(id.as_bytes()[8..].try_into().unwrap_or_default());
-        let shown = list.choose(&mut candidates, seed);
-        let mut decision = Decision {
-            id,
-            model: slot.model.name.clone(),
-            version: champion.as_ref().map(|champion| champion.number),
-            fallback: champion.is_none().then_some(Fallback::NoVersion),
-            entity: history
-                .person
-                .as_ref()
-                .map_or_else(String::new, ToString::to_string),
-            moment,
-            offset: history.offset,
-            features: Vec::new(),
-            context: ask.context.clone(),
-            answer: Answer {
-                score: shown.first().map_or(0.0, |(shown, _)| shown.score),
-                label: None,
-                probabilities: Vec::new(),
-            },
-            items: shown.iter().map(|(shown, _)| shown.clone()).collect(),
-            candidates: logged,
-            given: ask.given.is_some(),
-            after: ask.after,
-            latency_us: 0,
-        };
-        let reasons: Vec<Option<String>> = shown
-            .iter()
-            .map(|(shown, candidate)| ask.reasons.then(|| list.reason(shown, candidate)))
-            .collect();
+        let (mut decision, reasons) = self.make(slot, ask)?;
         decision.latency_us = stopwatch.micros();
         self.decisions.append(&decision).map_err(ServeError::Log)?;
         let answering = Answering {
@@ -330,11 +308,74 @@ impl Answerer {
         Ok((recommendation, answering))
     }
 
+    /// The decision and the reasons of its items.
+    fn make(
+        &self,
+        slot: &RecommendSlot,
+        ask: &Ask<'_>,
+    ) -> Result<(Decision, Vec<Option<String>>), ServeError> {
+        let moment = self.clock.now();
+        let id = DecisionId::new(moment, self.random());
+        let engine = self.engine.load();
+        let champion = slot.champion();
+        let history = self.history(&engine, slot, (champion.as_deref(), ask), moment)?;
+        let list = List {
+            answerer: self,
+            slot,
+            champion: champion.as_deref(),
+            ask,
+            moment,
+            taken: taken_items(&history, ask),
+            history: &history,
+            asked: Asked::of(self, &engine, slot, (ask, history.person.as_ref(), moment))?,
+            before: self.shown_before(ask.after)?,
+            too_often: self.too_often(slot, history.person.as_ref(), moment)?,
+        };
+        let mut candidates = list.candidates();
+        let logged = candidates.iter().take(LOGGED).map(|candidate| ScoredItem {
+            item: candidate.id.to_string(),
+            score: candidate.score,
+        });
+        let logged: Vec<ScoredItem> = logged.collect();
+        let seed = u64::from_be_bytes(id.as_bytes()[8..].try_into().unwrap_or_default());
+        let shown = list.choose(&mut candidates, seed);
+        let decision = Decision {
+            id,
+            model: slot.model.name.clone(),
+            version: champion.as_ref().map(|champion| champion.number),
+            fallback: champion.is_none().then_some(Fallback::NoVersion),
+            entity: history
+                .person
+                .as_ref()
+                .map_or_else(String::new, ToString::to_string),
+            moment,
+            offset: history.offset,
+            features: Vec::new(),
+            context: ask.context.clone(),
+            answer: Answer {
+                score: shown.first().map_or(0.0, |(shown, _)| shown.score),
+                label: None,
+                probabilities: Vec::new(),
+            },
+            items: shown.iter().map(|(shown, _)| shown.clone()).collect(),
+            candidates: logged,
+            given: ask.given.is_some(),
+            after: ask.after,
+            latency_us: 0,
+        };
+        let reasons: Vec<Option<String>> = shown
+            .iter()
+            .map(|(shown, candidate)| ask.reasons.then(|| list.reason(shown, candidate)))
+            .collect();
+        Ok((decision, reasons))
+    }
+
+    /// What a person took, weighed as the version was taught; without one as the project file says.
     fn history(
         &self,
         engine: &Engine,
         slot: &RecommendSlot,
-        ask: &Ask<'_>,
+        (champion, ask): (Option<&RecommendChampion>, &Ask<'_>),
         moment: Timestamp,
     ) -> Result<Past, ServeError> {
         let Some(person) = &ask.person else {
@@ -344,13 +385,20 @@ impl Answerer {
                 taken: Vec::new(),
             });
         };
-        let events: Vec<&str> = slot.model.signals.keys().map(String::as_str).collect();
-        let weights: Vec<f32> = slot
-            .model
-            .signals
-            .values()
-            .map(|weight| *weight as f32)
-            .collect();
+        let (events, weights): (Vec<&str>, Vec<f32>) = match champion {
+            Some(champion) => {
+                let signals = champion.package.signals.iter();
+                signals
+                    .map(|signal| (signal.event.as_str(), signal.weight))
+                    .unzip()
+            }
+            None => {
+                let signals = slot.model.signals.iter();
+                signals
+                    .map(|(event, weight)| (event.as_str(), *weight as f32))
+                    .unzip()
+            }
+        };
         let History {
             person,
             offset,
@@ -367,6 +415,23 @@ impl Answerer {
             offset,
             taken: taken.collect(),
         })
+    }
+
+    /// The items that were shown to a person as often as they may be.
+    fn too_often(
+        &self,
+        slot: &RecommendSlot,
+        person: Option<&PersonKey>,
+        moment: Timestamp,
+    ) -> Result<HashSet<String>, ServeError> {
+        let (Some(cap), Some(person)) = (slot.model.frequency_cap, person) else {
+            return Ok(HashSet::new());
+        };
+        let since = moment - cap.within;
+        let shown = self.shown.shown(person, &slot.model.name, since);
+        let shown = shown.map_err(ServeError::Log)?.into_iter();
+        let often = shown.filter(|(_, times)| *times >= cap.times);
+        Ok(often.map(|(item, _)| item).collect())
     }
 
     /// The items of the lists that a list goes on with.
@@ -394,7 +459,7 @@ fn limit(limit: Option<usize>) -> Result<usize, ServeError> {
     Ok(limit)
 }
 
-fn at_most(field: &'static str, found: usize, most: usize) -> Result<(), ServeError> {
+pub(super) fn at_most(field: &'static str, found: usize, most: usize) -> Result<(), ServeError> {
     if found > most {
         return Err(ServeError::TooMany { field, found, most });
     }

@@ -24,6 +24,8 @@ struct Inner {
     frequency: HashMap<Box<str>, u32>,
     /// The items that were added last, the newest at the end.
     newest: VecDeque<Arc<str>>,
+    /// How often items were added or removed.
+    added: u64,
 }
 
 /// An item with the words that describe it.
@@ -117,17 +119,22 @@ impl Catalogue {
         if length > 0.0 { shared / length } else { 0.0 }
     }
 
-    /// The items that were added last and are not among those that a model knows, the newest first.
-    pub(super) fn new_ones(
-        &self,
-        is_known: impl Fn(&str) -> bool,
-        now: Timestamp,
-    ) -> Vec<Arc<Known>> {
+    /// Which items were added last, the newest first, with a number that changes whenever they do.
+    pub(super) fn newest(&self) -> (u64, Vec<Arc<str>>) {
         let inner = self.0.read();
-        let newest = inner.newest.iter().rev();
-        newest
-            .filter(|id| !is_known(id))
-            .filter_map(|id| inner.items.get(id))
+        (inner.added, inner.newest.iter().rev().cloned().collect())
+    }
+
+    /// The number of [`newest`](Self::newest).
+    pub(super) fn added(&self) -> u64 {
+        self.0.read().added
+    }
+
+    /// Those of some items that may be shown.
+    pub(super) fn available(&self, ids: &[Arc<str>], now: Timestamp) -> Vec<Arc<Known>> {
+        let inner = self.0.read();
+        let known = ids.iter().filter_map(|id| inner.items.get(id));
+        known
             .filter(|known| known.is_available(now))
             .cloned()
             .collect()
@@ -156,6 +163,7 @@ impl Inner {
         match self.items.insert(id.clone(), Arc::new(known)) {
             Some(before) => self.forget(&before),
             None => {
+                self.added += 1;
                 self.newest.push_back(id);
                 if self.newest.len() > NEW_MAX {
                     self.newest.pop_front();
@@ -167,6 +175,7 @@ impl Inner {
     fn remove(&mut self, id: &str) {
         if let Some(before) = self.items.remove(id) {
             self.forget(&before);
+            self.added += 1;
             self.newest.retain(|known| known.as_ref() != id);
         }
     }
@@ -311,7 +320,8 @@ mod tests {
         };
         assert!(catalogue.likeness(mug, other) > 0.3);
         assert_eq!(catalogue.likeness(mug, lamp), 0.0);
-        let new = catalogue.new_ones(|id| id != "mug2", Timestamp::EPOCH);
-        assert_eq!(new.len(), 1);
+        let (_, newest) = catalogue.newest();
+        assert_eq!(newest[0].as_ref(), "lamp");
+        assert_eq!(catalogue.available(&newest[..2], Timestamp::EPOCH).len(), 2);
     }
 }

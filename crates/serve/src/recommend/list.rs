@@ -67,6 +67,8 @@ pub(super) struct List<'a> {
     pub(super) asked: Asked,
     /// What stood in the lists that this one goes on with.
     pub(super) before: HashSet<String>,
+    /// What was shown as often as it may be.
+    pub(super) too_often: HashSet<String>,
 }
 
 /// The expressions that hold for a list, with what they ask of the person.
@@ -256,7 +258,8 @@ impl List<'_> {
 
     /// Before anything was learnt: the newest items.
     fn newest(&self) -> Vec<Candidate> {
-        let newest = self.answerer.catalogue.new_ones(|_| false, self.moment);
+        let catalogue = &self.answerer.catalogue;
+        let newest = catalogue.available(&catalogue.newest().1, self.moment);
         let ranked = newest
             .iter()
             .enumerate()
@@ -279,6 +282,7 @@ impl List<'_> {
             let is_wanted = is_ranking
                 || !(self.ask.exclude.contains(id.as_ref())
                     || self.before.contains(id.as_ref())
+                    || self.too_often.contains(id.as_ref())
                     || (hides_taken && self.taken.contains(&id)));
             let known = match known {
                 Some(known) => known,
@@ -397,7 +401,7 @@ impl List<'_> {
             return None;
         }
         let lately = catalogue.known(lately.into_iter(), self.moment);
-        let new = catalogue.new_ones(|id| champion.index.contains_key(id), self.moment);
+        let new = champion.new_items(catalogue, self.moment);
         if new.is_empty() {
             return None;
         }

@@ -7,14 +7,18 @@
 //! ```
 
 mod answer;
+mod batch;
 mod catalogue;
 mod choose;
 mod list;
 mod package;
+mod shown;
 mod slot;
 
 pub use answer::{RankRequest, RecommendRequest, Recommendation, RecommendedItem, SimilarRequest};
+pub use batch::{BatchPage, BatchRequest, PersonList};
 pub use catalogue::Catalogue;
 pub use choose::{Chosen, Rules, choose};
 pub use package::{GoldenList, RecommendPackage, SignalOf};
+pub use shown::ShownLately;
 pub use slot::{RecommendChampion, RecommendSlot, Rulebook};

@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
+use tidemill_core::Timestamp;
 use tidemill_core::project::{Project, ProjectError, RecommendModel};
 use tidemill_features::FeatureSet;
 use tidemill_features::expression::{ItemExpression, ItemResult};
 use tidemill_learn::recommend::{ItemIndex, Scratch};
 
+use super::catalogue::{Catalogue, Known};
 use super::package::RecommendPackage;
 
 /// What the project file says about what may be shown and what is worth more, compiled.
@@ -54,6 +56,8 @@ pub struct RecommendChampion {
     /// The numbers of its items.
     pub index: HashMap<Arc<str>, ItemIndex>,
     scratch: Mutex<Vec<Scratch>>,
+    /// The newest items that the version does not know, as of a change of the catalogue.
+    new: Mutex<(u64, Arc<[Arc<str>]>)>,
 }
 
 impl RecommendChampion {
@@ -64,7 +68,22 @@ impl RecommendChampion {
             index: package.index(),
             package,
             scratch: Mutex::default(),
+            new: Mutex::new((0, Arc::new([]))),
         }
+    }
+
+    /// The newest items that may be shown and that the version does not know.
+    pub(super) fn new_items(&self, catalogue: &Catalogue, now: Timestamp) -> Vec<Arc<Known>> {
+        let unknown = {
+            let mut known = self.new.lock();
+            if known.0 != catalogue.added() {
+                let (added, newest) = catalogue.newest();
+                let unknown = newest.into_iter().filter(|id| !self.index.contains_key(id));
+                *known = (added, unknown.collect());
+            }
+            known.1.clone()
+        };
+        catalogue.available(&unknown, now)
     }
 
     /// Lends memory for one query; as many queries as there are at a time have theirs.

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -10,6 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
 use super::dataset_text as text;
+use super::target_file::TargetFile;
 use crate::cli::DatasetCommand;
 use crate::client::Client;
 use crate::output::{Output, thousands};
@@ -169,16 +170,8 @@ async fn export(
     (to, overwrite): (&PathBuf, bool),
     output: Output,
 ) -> Result<()> {
-    let format = to.extension().and_then(|ending| ending.to_str());
-    let Some(format) = format.filter(|format| ["parquet", "csv"].contains(format)) else {
-        bail!("--to {} does not end in .parquet or .csv", to.display());
-    };
-    if to.exists() && !overwrite {
-        bail!(
-            "{} is there already\n  --overwrite replaces it",
-            to.display()
-        );
-    }
+    let file = TargetFile::new(to, overwrite)?;
+    let format = file.format.as_str();
     let version = match version {
         Some(version) => version,
         None => version_of(client, model).await?.1,
@@ -187,7 +180,7 @@ async fn export(
         .get(&format!("/v1/models/{model}/datasets/{version}"))
         .await?;
     let path = format!("/v1/models/{model}/datasets/{version}/rows?format={format}");
-    let bytes = download(client, &path, to).await?;
+    let bytes = download(client, &path, file).await?;
     let rows = kept["record"]["rows"].as_u64().unwrap_or(0);
     let result = json!({
         "dataset": format!("{model}@{version}"), "file": to, "format": format, "rows": rows, "bytes": bytes,
@@ -203,15 +196,11 @@ async fn export(
     Ok(())
 }
 
-/// Writes an answer to a file, which has its name only when it is whole. Returns its bytes.
-async fn download(client: &Client, path: &str, to: &Path) -> Result<u64> {
-    let mut staged = to.as_os_str().to_owned();
-    staged.push(".part");
-    let staged = PathBuf::from(staged);
-    let file = File::create(&staged).with_context(|| format!("write {}", staged.display()))?;
+/// Writes an answer to a file. Returns its bytes.
+async fn download(client: &Client, path: &str, target: TargetFile) -> Result<u64> {
     let spinner = spinner("writing the rows".to_owned());
     let mut file = Counted {
-        file: BufWriter::new(file),
+        file: BufWriter::new(target.create()?),
         bytes: 0,
         shown: &spinner,
     };
@@ -220,13 +209,8 @@ async fn download(client: &Client, path: &str, to: &Path) -> Result<u64> {
         written = file.flush().context("write the file");
     }
     spinner.finish_and_clear();
-    if let Err(error) = written {
-        // what is incomplete helps nobody, and nothing more can be done when removing it fails
-        let _ = std::fs::remove_file(&staged);
-        return Err(error);
-    }
-    std::fs::rename(&staged, to).with_context(|| format!("write {}", to.display()))?;
-    Ok(file.bytes)
+    written?;
+    target.finish()
 }
 
 /// A file that shows how far it is.
@@ -250,7 +234,7 @@ impl Write for Counted<'_> {
 }
 
 /// Shows on a terminal that something is under way.
-fn spinner(message: String) -> ProgressBar {
+pub(super) fn spinner(message: String) -> ProgressBar {
     if !io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }

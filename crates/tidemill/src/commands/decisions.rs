@@ -3,7 +3,7 @@
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use crate::cli::{DecisionsArgs, PredictArgs, RecommendArgs};
+use crate::cli::{DecisionsArgs, PredictArgs};
 use crate::client::Client;
 use crate::output::{Output, table};
 
@@ -46,7 +46,7 @@ fn said(answer: &Value) -> String {
 }
 
 /// Who answered.
-fn by(answer: &Value) -> String {
+pub(super) fn by(answer: &Value) -> String {
     let by = match (answer["version"].as_str(), answer["fallback"].as_str()) {
         (Some(version), _) => version.to_owned(),
         (None, Some(reason)) => format!("the fallback ({})", reason.replace('_', " ")),
@@ -56,63 +56,6 @@ fn by(answer: &Value) -> String {
         "answered by {by}, decision {}",
         answer["decision_id"].as_str().unwrap_or("")
     )
-}
-
-/// Asks a model for items.
-pub async fn recommend(client: &Client, args: &RecommendArgs, output: Output) -> Result<()> {
-    let answer = match &args.similar {
-        Some(item) => {
-            let item = encoded(item);
-            let path = format!(
-                "/v1/similar/{}/{item}?reasons=true&limit={}",
-                args.model, args.limit
-            );
-            client.get(&path).await?
-        }
-        None => {
-            let body = json!({
-                "user": args.user, "anonymous_id": args.anonymous_id, "session": args.session, "limit": args.limit,
-                "exclude": args.exclude, "filter": args.filter, "diversity": args.diversity, "reasons": true,
-            });
-            let path = format!("/v1/recommend/{}", args.model);
-            client.post(&path, &body).await?
-        }
-    };
-    output.result(&answer, |answer| {
-        let rows: Vec<Vec<String>> = answer["items"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .map(|item| {
-                let score = item["score"].as_f64().unwrap_or(f64::NAN);
-                vec![
-                    item["item"].as_str().unwrap_or("").to_owned(),
-                    format!("{score:.2}"),
-                    item["reason"].as_str().unwrap_or("").to_owned(),
-                ]
-            })
-            .collect();
-        let list = match rows.is_empty() {
-            true => {
-                "nothing may be shown: no items were taken or sent yet, or a filter leaves none"
-                    .to_owned()
-            }
-            false => table(&["item", "score", "why"], &rows),
-        };
-        format!("{list}\n\n{}", by(answer))
-    });
-    Ok(())
-}
-
-/// An id as a part of a path.
-fn encoded(id: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
-    id.bytes()
-        .map(|byte| match plain(byte) {
-            true => char::from(byte).to_string(),
-            false => format!("%{byte:02X}"),
-        })
-        .collect()
 }
 
 /// The newest decisions, or one with everything that was known then.

@@ -10,7 +10,9 @@ mod files;
 mod import;
 mod keys;
 mod models;
+mod recommend;
 mod serve;
+mod target_file;
 
 use std::path::Path;
 
@@ -59,7 +61,7 @@ async fn ask(client: &Client, command: &Command, output: Output) -> Result<()> {
         Command::Promote(args) => models::promote(client, args, output).await,
         Command::Rollback(args) => models::rollback(client, args, output).await,
         Command::Predict(args) => decisions::predict(client, args, output).await,
-        Command::Recommend(args) => decisions::recommend(client, args, output).await,
+        Command::Recommend(args) => recommend::run(client, args, output).await,
         Command::Decisions(args) => decisions::show(client, args, output).await,
         Command::Keys(command) => keys::run(client, command, output).await,
         Command::Doctor(_) => doctor::run(client, output).await,
