@@ -9,7 +9,7 @@ use tidemill_core::decision::{ClassProbability, Fallback};
 use tidemill_core::event::PersonKey;
 use tidemill_core::feature::{FeatureColumn, FeatureValue};
 use tidemill_core::{Event, ModelName, Offset, Timestamp};
-use tidemill_cycle::ProjectLoop;
+use tidemill_cycle::{ErasedPerson, ProjectLoop};
 use tidemill_learn::{Reason, Task};
 use tidemill_serve::recommend::{RecommendSlot, RecommendedItem};
 use tidemill_serve::registry::Slot;
@@ -123,6 +123,38 @@ pub(crate) async fn get(
         .heavy(move || read(&caller.project, &person, events))
         .await
         .map(Json)
+}
+
+/// How a person is erased.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Erase {
+    /// Whether the id is an anonymous one.
+    #[serde(default)]
+    anonymous: bool,
+    /// Why; it is written into the audit log, the id is not.
+    #[serde(default)]
+    reason: String,
+}
+
+/// Erases a person.
+pub(crate) async fn erase(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    InPath(id): InPath<String>,
+    InQuery(erase): InQuery<Erase>,
+) -> Result<Json<ErasedPerson>, Problem> {
+    let person = if erase.anonymous {
+        PersonKey::anonymous(&id)
+    } else {
+        PersonKey::user(&id)
+    };
+    let actor = caller.actor();
+    let work = move || async move {
+        let project = &caller.project;
+        Ok(project.erase(&person, &actor, &erase.reason).await?)
+    };
+    app.admission.heavy_async(work).await.map(Json)
 }
 
 fn read(project: &ProjectLoop, person: &PersonKey, events: usize) -> Result<Person, Problem> {

@@ -12,7 +12,7 @@ use crate::project_loop::{CONSUME_EVENTS, CycleError, Feeding, ProjectLoop};
 /// How many decisions are opened at a time.
 const OPEN_DECISIONS: usize = 1_000;
 /// How often horizons are looked at.
-const EXPIRE_EVERY: Span = Span::from_seconds(60);
+const EXPIRE_EVERY: Span = Span::from_seconds(1);
 
 impl ProjectLoop {
     /// Applies everything that is in the log now.

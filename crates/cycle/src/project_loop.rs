@@ -359,7 +359,7 @@ impl ProjectLoop {
     }
 
     /// Builds the state of other definitions beside the present one, then lets it take over.
-    async fn rebuild(self: &Arc<Self>, set: FeatureSet) -> Result<(), CycleError> {
+    pub(crate) async fn rebuild(self: &Arc<Self>, set: FeatureSet) -> Result<(), CycleError> {
         self.land(true).await?;
         let rebuild = begin_rebuild(&self.project, set, &self.stores, &self.options)?;
         let rebuild = replay_lake(&self.project, &self.stores, rebuild).await?;

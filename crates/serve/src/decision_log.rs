@@ -1,6 +1,7 @@
 //! The decision log: every answer in the order in which it was given, until it has landed and its outcome is
 //! known.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -15,6 +16,8 @@ const IDS: &str = "decision_ids";
 /// The last place, under the key `last`.
 const META: &str = "decision_meta";
 const LAST: &[u8] = b"last";
+/// How many decisions are looked at at a time.
+const PAGE: usize = 1_000;
 /// The first byte of a stored decision.
 const FORMAT: u8 = 1;
 
@@ -119,6 +122,35 @@ impl DecisionLog {
         };
         let bytes = self.state.get(&self.project, DECISIONS, &sequence)?;
         bytes.map(|bytes| decode(&bytes)).transpose()
+    }
+
+    /// Removes the decisions about some persons, and returns how many there were.
+    ///
+    /// # Errors
+    /// When the state store fails or an entry is damaged.
+    pub fn erase(&self, keys: &HashSet<String>) -> Result<usize, StoreError> {
+        let (mut after, mut erased) = (Vec::new(), 0);
+        loop {
+            let page = self
+                .state
+                .scan(&self.project, DECISIONS, &[], Some(&after), PAGE)?;
+            let mut batch = StateBatch::default();
+            for (key, value) in &page {
+                let decision = decode(value)?;
+                if keys.contains(&decision.entity) {
+                    batch.remove(IDS, *decision.id.as_bytes());
+                    batch.remove(DECISIONS, key.clone());
+                    erased += 1;
+                }
+            }
+            if !batch.is_empty() {
+                self.state.commit(&self.project, batch)?;
+            }
+            match page.last() {
+                Some((last, _)) if page.len() == PAGE => after.clone_from(last),
+                _ => return Ok(erased),
+            }
+        }
     }
 
     /// Forgets up to `limit` of the decisions up to and including a place, and returns how many. They have

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use datafusion::arrow::record_batch::RecordBatch;
 use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
+use tidemill_core::event::PersonKey;
 use tidemill_core::{Decision, DecisionId, ModelName, Offset, Outcome, ProjectName};
 
 use crate::event_rows::EventTable;
@@ -56,6 +57,19 @@ pub struct Compacted {
     pub files_removed: u64,
     /// Files that replaced them.
     pub files_added: u64,
+}
+
+/// What was removed of somebody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Erased {
+    /// Events.
+    pub events: u64,
+    /// Decisions.
+    pub decisions: u64,
+    /// Outcomes.
+    pub outcomes: u64,
+    /// Datasets that lost their rows, the person's among them.
+    pub datasets: u64,
 }
 
 /// Tables per project. Landing is exactly-once: the last place landed is committed with the data, in the same
@@ -151,6 +165,15 @@ pub trait Lake: Send + Sync {
         model: &ModelName,
         keep: &[TableVersion],
     ) -> Result<u64, StoreError>;
+
+    /// Removes everything that is about some persons, by all keys that they were ever named with: their events, decisions and
+    /// outcomes, and the rows of all datasets, which others may be in too (their notes stay). What is removed is gone from the disk
+    /// when this returns; who is reading it meanwhile may fail.
+    async fn erase(
+        &self,
+        project: &ProjectName,
+        persons: &[PersonKey],
+    ) -> Result<Erased, StoreError>;
 
     /// Merges small files of a project's tables where there are many; readers and landing go on meanwhile.
     async fn compact(&self, project: &ProjectName) -> Result<Compacted, StoreError>;

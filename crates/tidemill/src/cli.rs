@@ -85,6 +85,11 @@ pub enum Command {
     Promote(PromoteArgs),
     /// Return to the version that answered before.
     Rollback(RollbackArgs),
+    /// Erase a person: events, decisions, outcomes and everything that is known.
+    #[command(
+        after_help = "Example:\n  tidemill erase 17850 --reason \"asked on the phone\" --yes\n\nIt cannot be undone. What arrives later begins a new history."
+    )]
+    Erase(EraseArgs),
     /// Make, list and revoke access keys.
     #[command(subcommand)]
     Keys(KeysCommand),
@@ -413,6 +418,25 @@ pub struct RecommendArgs {
     /// With --all: replace the file where it is there.
     #[arg(long, requires = "all")]
     pub overwrite: bool,
+    /// Where the data are.
+    #[command(flatten)]
+    pub data: DataArgs,
+}
+
+/// Arguments of `erase`.
+#[derive(Debug, Args)]
+pub struct EraseArgs {
+    /// The person, by the id that the product knows them by.
+    pub user: String,
+    /// The id is an anonymous one.
+    #[arg(long)]
+    pub anonymous: bool,
+    /// Why; it is written into the audit log, the id is not.
+    #[arg(long, default_value = "")]
+    pub reason: String,
+    /// Do it; without this it is only said what is known of the person.
+    #[arg(long)]
+    pub yes: bool,
     /// Where the data are.
     #[command(flatten)]
     pub data: DataArgs,

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tidemill_core::clock::SystemClock;
 use tidemill_core::{Clock, Span};
 
-use support::{Scope, Server, run};
+use support::{Scope, Server};
 
 const PROJECT: &str = r#"
 [project]
@@ -96,17 +96,6 @@ fn json_of(server: &Server, arguments: &[&str]) -> Value {
     serde_json::from_str(&text).unwrap_or_else(|_| panic!("not JSON: {text}"))
 }
 
-/// What a command that fails says.
-fn refused(server: &Server, arguments: &[&str]) -> String {
-    let data = server.data();
-    let output = run(
-        server.folder(),
-        &with_data(arguments, &data.to_string_lossy()),
-    );
-    assert!(!output.status.success(), "{arguments:?}");
-    String::from_utf8(output.stderr).expect("text")
-}
-
 /// For each numeric column of a CSV file how many values there are, and their sum.
 fn csv_sums(path: &Path) -> (u64, BTreeMap<String, (u64, f64)>) {
     let mut reader = csv::Reader::from_path(path).expect("the file");
@@ -158,9 +147,9 @@ fn same_sums(a: &BTreeMap<String, (u64, f64)>, b: &BTreeMap<String, (u64, f64)>)
 #[test]
 fn a_dataset_is_built_shown_and_written_to_files() {
     let (mut server, orders) = shop();
-    let none = refused(&server, &["dataset", "explain", "will_return"]);
+    let none = server.refused(&["dataset", "explain", "will_return"]);
     assert!(none.contains("has no dataset yet"), "{none}");
-    let none = refused(&server, &["dataset", "show", "will_return"]);
+    let none = server.refused(&["dataset", "show", "will_return"]);
     assert!(
         none.contains("tidemill dataset build will_return"),
         "{none}"
@@ -233,20 +222,11 @@ fn a_dataset_is_built_shown_and_written_to_files() {
     same_sums(&sums, &parquet);
 
     // what is there is not overwritten by accident, and what goes wrong says what to do
-    let there = refused(
-        &server,
-        &["dataset", "export", "will_return", "--to", "rows.csv"],
-    );
+    let there = server.refused(&["dataset", "export", "will_return", "--to", "rows.csv"]);
     assert!(there.contains("--overwrite"), "{there}");
-    let ending = refused(
-        &server,
-        &["dataset", "export", "will_return", "--to", "rows.xls"],
-    );
+    let ending = server.refused(&["dataset", "export", "will_return", "--to", "rows.xls"]);
     assert!(ending.contains(".parquet or .csv"), "{ending}");
-    let unknown = refused(
-        &server,
-        &["dataset", "export", "will_return", "99", "--to", "x.csv"],
-    );
+    let unknown = server.refused(&["dataset", "export", "will_return", "99", "--to", "x.csv"]);
     assert!(
         unknown.contains("there is no dataset will_return@99"),
         "{unknown}"
@@ -269,10 +249,7 @@ fn a_dataset_is_built_shown_and_written_to_files() {
         std::fs::read(&text).expect("the file"),
         std::fs::read(folder.join("again.csv")).expect("the file")
     );
-    let gone = refused(
-        &server,
-        &["dataset", "export", "will_return", "99", "--to", "x.csv"],
-    );
+    let gone = server.refused(&["dataset", "export", "will_return", "99", "--to", "x.csv"]);
     assert!(
         gone.contains("there is no dataset will_return@99"),
         "{gone}"
@@ -362,7 +339,7 @@ fn datasets_are_compared_and_features_are_judged() {
     ] {
         assert!(told.contains(expected), "{expected} is not in\n{told}");
     }
-    let unknown = refused(&server, &["features", "show", "--model", "will_retrun"]);
+    let unknown = server.refused(&["features", "show", "--model", "will_retrun"]);
     assert!(unknown.contains("did you mean 'will_return'?"), "{unknown}");
 
     // what is suggested goes into the file as it is

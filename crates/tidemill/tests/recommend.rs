@@ -38,6 +38,16 @@ filter   = "item.price < 100"
 repeat   = false
 training = { budget = 0.1 }
 
+[models.careful]
+kind          = "recommend"
+signals       = { Ordered = 1.0 }
+within        = "3s"
+explore       = 0.3
+repeat        = true
+caps          = { kind = 2 }
+frequency_cap = { times = 2, within = "3s" }
+training      = { budget = 0.1 }
+
 [models.again]
 kind     = "predict"
 observe  = { event = "Ordered" }
@@ -403,4 +413,194 @@ fn there_is_always_an_answer() {
     assert!(server.stop(Duration::from_secs(20)).success());
     server.restart();
     assert!(!items(&ask(&server)).is_empty());
+}
+
+/// At most so many of a kind, not too often the same, some at random with the probability that is said; and what was taken of a list is
+/// known afterwards.
+#[test]
+fn lists_keep_their_rules_and_are_followed() {
+    let shop = Shop::open();
+    let careful = |user: &str| {
+        let body = json!({ "user": user, "limit": 10, "reasons": true });
+        let (status, answer) = shop.server.post("/v1/recommend/careful", &shop.read, &body);
+        assert_eq!(status, 200, "{answer}");
+        answer
+    };
+    let mut explored = 0;
+    for number in 0..40 {
+        let list = careful(&format!("p{number}"));
+        let shown = items(&list);
+        assert_eq!(
+            (of_kind(&shown, "tea"), of_kind(&shown, "tool")),
+            (2, 2),
+            "{shown:?}"
+        );
+        for item in list["items"].as_array().expect("items") {
+            let propensity = item["propensity"].as_f64().expect("a propensity");
+            assert!(propensity > 0.0 && propensity <= 1.0, "{item}");
+            explored += usize::from(item["reason"] == "drawn at random, to learn about it");
+        }
+    }
+    assert!((20..80).contains(&explored), "{explored} of 160");
+
+    let [first, second] = [(); 2].map(|()| items(&careful("p100")));
+    let twice: BTreeSet<&String> = first.iter().filter(|item| second.contains(item)).collect();
+    assert!(!twice.is_empty(), "{first:?} {second:?}");
+    let third = items(&careful("p100"));
+    assert!(!third.iter().any(|item| twice.contains(item)), "{third:?}");
+    // a while later they may come again
+    wait_until(|| {
+        items(&careful("p100"))
+            .iter()
+            .any(|item| twice.contains(item))
+    });
+
+    let list = careful("p7");
+    let taken = items(&list)[1].clone();
+    shop.track("p7", "Ordered", &taken);
+    shop.track("p7", "Ordered", "something else");
+    let path = format!(
+        "/v1/decisions/{}",
+        list["decision_id"].as_str().expect("an id")
+    );
+    wait_until(|| shop.get(&path)["outcome"].is_object());
+    let outcome = &shop.get(&path)["outcome"];
+    assert_eq!(outcome["value"], 1.0, "{outcome:#}");
+    let expected = json!([{ "item": taken, "place": 1 }]);
+    assert_eq!(
+        (&outcome["list"]["taken"], &outcome["list"]["others"]),
+        (&expected, &json!(1))
+    );
+    let live = shop.get("/v1/models/careful");
+    assert!(live["lists"]["fallbacks"].as_u64() > Some(0), "{live:#}");
+}
+
+/// Lists for everybody in a file.
+#[test]
+fn everybody_gets_a_list_in_a_file() {
+    let shop = Shop::open();
+    let all = [
+        "recommend",
+        "for_you",
+        "--all",
+        "--limit",
+        "3",
+        "--project",
+        "project.toml",
+    ];
+    let in_folder = |name: &str| {
+        shop.server
+            .folder()
+            .join(name)
+            .to_string_lossy()
+            .into_owned()
+    };
+    let to = in_folder("lists.csv");
+    shop.server.told(&[&all, &["--to", &*to][..]].concat());
+    let text = std::fs::read_to_string(&to).expect("a file");
+    let mut lines = text.lines();
+    assert_eq!(
+        lines.next(),
+        Some("user,rank,item,score,propensity,reason,decision_id,version")
+    );
+    assert_eq!(lines.count() as u64, 3 * PEOPLE);
+    assert!(text.contains("p239,3,tool"), "{text}");
+    let error = shop.server.refused(&[&all, &["--to", &*to][..]].concat());
+    assert!(error.contains("--overwrite replaces it"), "{error}");
+    let error = shop
+        .server
+        .refused(&[&all, &["--to", "lists.txt"][..]].concat());
+    assert!(error.contains(".parquet or .csv"), "{error}");
+
+    // nobody was heard of in the last second
+    let to = in_folder("lists.parquet");
+    let lately = ["--to", &*to, "--active-within", "1s"];
+    let none = shop.server.told(&[&all, &lately[..]].concat());
+    assert!(none.contains("0 items for 0 persons"), "{none}");
+    shop.server
+        .told(&[&all, &["--to", &*to, "--overwrite"][..]].concat());
+    let file = std::fs::File::open(&to).expect("a file");
+    let reader =
+        datafusion::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder::try_new(file);
+    let rows = reader
+        .expect("Parquet")
+        .build()
+        .expect("Parquet")
+        .map(|rows| rows.expect("rows").num_rows());
+    assert_eq!(rows.sum::<usize>() as u64, 3 * PEOPLE);
+    let page = shop.get("/v1/users/p1");
+    let recommended = &page["recommendations"][1];
+    assert_eq!(recommended["model"], "for_you", "{page:#}");
+    assert_eq!(of_kind(&items(recommended), "tool"), 5, "{recommended:#}");
+}
+
+/// A person who is erased is nobody: to answers, pages and what is learnt next; and what they do then begins anew.
+#[test]
+fn who_is_erased_is_forgotten() {
+    let shop = Shop::open();
+    let before = items(&shop.ask(&json!({ "user": "p1", "limit": 5 })));
+    assert_eq!(of_kind(&before, "tool"), 5, "{before:?}");
+    let decision = shop.ask(&json!({ "user": "p1" }))["decision_id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
+    let events = |user: &str| {
+        let page = shop.get(&format!("/v1/users/{user}?events=100"));
+        page["timeline"].as_array().map_or(0, Vec::len)
+    };
+    let (own, other) = (events("p1"), events("p2"));
+    assert!(own > 5 && other > 5, "{own} {other}");
+    let orders = |user: &str| {
+        let page = shop.get(&format!("/v1/users/{user}"));
+        page["features"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .find(|feature| feature["name"] == "user.orders")
+            .and_then(|feature| feature["value"].as_f64())
+    };
+    let of_other = orders("p2");
+    assert!(orders("p1") > Some(1.0));
+
+    let error = shop
+        .server
+        .refused(&["erase", "p1", "--project", "project.toml"]);
+    assert!(error.contains("--yes"), "{error}");
+    let (status, _) = shop.server.delete("/v1/users/p1", &shop.read);
+    assert_eq!(status, 403, "only an administrator may");
+    let told = shop.server.told(&[
+        "erase",
+        "p1",
+        "--reason",
+        "asked for it",
+        "--yes",
+        "--project",
+        "project.toml",
+    ]);
+    assert!(told.contains("p1 is gone: 14 events"), "{told}");
+
+    assert_eq!((events("p1"), events("p2")), (0, other));
+    assert_eq!((orders("p1"), orders("p2")), (Some(0.0), of_other));
+    let now = items(&shop.ask(&json!({ "user": "p1" })));
+    assert_eq!(now, items(&shop.ask(&json!({ "user": "nobody at all" }))));
+    let (status, _) = shop
+        .server
+        .get(&format!("/v1/decisions/{decision}"), &shop.read);
+    assert_eq!(status, 404);
+    let admin = shop.server.key(Scope::Admin);
+    let (_, audit) = shop.server.get("/v1/audit", &admin);
+    assert!(
+        audit.to_string().contains("asked for it") && !audit.to_string().contains("p1\""),
+        "{audit}"
+    );
+    // the next version is learnt without them
+    let trained = shop
+        .server
+        .json_of(&["train", "for_you", "--project", "project.toml"]);
+    assert!(trained.is_object(), "{trained}");
+    shop.track("p1", "Viewed", "tea4");
+    wait_until(|| {
+        let list = items(&shop.ask(&json!({ "user": "p1", "limit": 5 })));
+        of_kind(&list, "tea") == 5
+    });
 }

@@ -172,6 +172,22 @@ impl Timelines {
         Ok(())
     }
 
+    /// Removes all that is known of some persons.
+    pub(super) fn forget(
+        &mut self,
+        batch: &mut StateBatch,
+        persons: &[PersonKey],
+    ) -> Result<(), FeatureError> {
+        for person in persons {
+            self.pending.remove(person);
+            self.remove(batch, person)?;
+        }
+        let is_one = |person: &PersonKey| persons.contains(person);
+        self.merges
+            .retain(|(from, into)| !is_one(from) && !is_one(into));
+        Ok(())
+    }
+
     fn write(&self, batch: &mut StateBatch, person: &PersonKey, written: u64, rows: &[Row]) {
         let skipped = rows.len().saturating_sub(self.limit);
         for (index, (offset, json)) in rows.iter().enumerate().skip(skipped) {

@@ -2,12 +2,16 @@
 
 use tidemill_core::Timestamp;
 use tidemill_core::event::PersonKey;
+use tidemill_store::StateBatch;
 
 use super::Engine;
 use super::cache::{STATES, key_prefix};
 use crate::FeatureError;
 use crate::accumulate::EntityState;
 use crate::set::USER;
+
+/// How many states are looked at at a time.
+const PAGE: usize = 10_000;
 
 /// Some of the users, in the order of their keys.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -19,6 +23,62 @@ pub struct Users {
 }
 
 impl Engine {
+    /// All keys that stand for the same person as one of them, as of the last commit, that one included.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn keys_of(&self, person: &PersonKey) -> Result<Vec<PersonKey>, FeatureError> {
+        let canonical = self.canonical(person)?;
+        let prefix = key_prefix(self.states.generation(), USER);
+        let mut links = Vec::new();
+        let mut after: Option<Vec<u8>> = None;
+        loop {
+            let rows = self
+                .store
+                .scan(&self.project, STATES, &prefix, after.as_deref(), PAGE)?;
+            for (key, bytes) in &rows {
+                let from = std::str::from_utf8(&key[prefix.len()..]).unwrap_or_default();
+                let to = bytes.strip_prefix(b"@").map(String::from_utf8_lossy);
+                let ends = to.map(|to| (PersonKey::written(from), PersonKey::written(&to)));
+                if let Some((Some(from), Some(to))) = ends {
+                    links.push((from, to));
+                }
+            }
+            match rows.last() {
+                Some((key, _)) if rows.len() == PAGE => after = Some(key.clone()),
+                _ => break,
+            }
+        }
+        let mut keys = vec![canonical];
+        if !keys.contains(person) {
+            keys.push(person.clone());
+        }
+        // links may lead over others
+        loop {
+            let more = links
+                .iter()
+                .filter(|(from, to)| keys.contains(to) && !keys.contains(from));
+            let more: Vec<PersonKey> = more.map(|(from, _)| from.clone()).collect();
+            if more.is_empty() {
+                return Ok(keys);
+            }
+            keys.extend(more);
+        }
+    }
+
+    /// Forgets the newest events of a person. Their states go when the states are made anew.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn forget_timeline(&self, keys: &[PersonKey]) -> Result<(), FeatureError> {
+        let Some(shared) = &self.shared else {
+            return Ok(());
+        };
+        let mut batch = StateBatch::default();
+        shared.write().timelines.forget(&mut batch, keys)?;
+        Ok(self.store.commit(&self.project, batch)?)
+    }
+
     /// Up to `limit` of those whom the product knows, as of the last commit, after one of them. Those who became part of another
     /// are not among them.
     ///

@@ -7,7 +7,7 @@
 mod follow;
 mod keys;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -42,6 +42,8 @@ const JOINER: &str = "joiner";
 const CURSOR: &[u8] = b"cursor";
 /// How many entries are read from the state store at a time.
 const PAGE: usize = 1_000;
+/// How many of the newest decisions about a person are looked at for what they were shown.
+pub const SHOWN_MAX: usize = 100;
 /// How many deadlines are looked at together: usually one or two have come, and the rest of the page is read in vain.
 const DUE_PAGE: usize = 32;
 
@@ -606,7 +608,47 @@ impl OutcomeJoiner {
         Ok(outcomes)
     }
 
-    /// The lists of a model that a person was shown since a moment, as far as their horizon has not passed.
+    /// Removes what is open and what became of decisions about some persons. Call it while nothing else goes on with this joiner;
+    /// outcomes must have landed.
+    ///
+    /// # Errors
+    /// When the state store fails or an entry is damaged.
+    pub fn erase(&self, keys: &HashSet<String>) -> Result<(), MonitorError> {
+        let mut inner = self.inner.lock();
+        let mut batch = StateBatch::default();
+        for person in keys {
+            let mut step = Step::default();
+            self.load(person, &mut step)?;
+            for (sequence, open) in step.loaded.remove(person).unwrap_or_default() {
+                batch.remove(OPEN, open_key(person, sequence));
+                if let Some(follow) = self.followed.get(&open.model) {
+                    batch.remove(DUE, due_key(open.moment + follow.within(), sequence));
+                }
+            }
+        }
+        let mut after: Option<Vec<u8>> = None;
+        loop {
+            let page = self
+                .state
+                .scan(&self.project, OUTCOMES, &[], after.as_deref(), PAGE)?;
+            for (key, value) in &page {
+                let outcome: Outcome = decode("an outcome", value)?;
+                if keys.contains(&outcome.entity) {
+                    batch.remove(OUTCOMES, key.clone());
+                }
+            }
+            match page.last() {
+                Some((last, _)) if page.len() == PAGE => after = Some(last.clone()),
+                _ => break,
+            }
+        }
+        self.state.commit(&self.project, batch)?;
+        inner.people.retain(|person, _| !keys.contains(person));
+        Ok(())
+    }
+
+    /// The lists of a model that a person was shown since a moment, as far as their horizon has not passed, out of the newest
+    /// [`SHOWN_MAX`] decisions about them.
     ///
     /// # Errors
     /// When the state store fails or an entry is damaged.
@@ -616,12 +658,28 @@ impl OutcomeJoiner {
         model: &ModelName,
         since: Timestamp,
     ) -> Result<Vec<(DecisionId, Vec<String>)>, MonitorError> {
-        let mut step = Step::default();
-        self.load(person.as_str(), &mut step)?;
-        let open = step.loaded.remove(person.as_str()).unwrap_or_default();
-        let lists = open.into_values();
-        let lists = lists.filter(|open| open.model == *model && open.moment >= since);
-        Ok(lists.map(|open| (open.id, open.into_shown())).collect())
+        let (prefix, mut after) = (open_prefix(person.as_str()), None);
+        let mut newest: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+        loop {
+            let page = self
+                .state
+                .scan(&self.project, OPEN, &prefix, after.as_deref(), PAGE)?;
+            let full = page.len() == PAGE;
+            newest.extend(page);
+            newest.drain(..newest.len().saturating_sub(SHOWN_MAX));
+            after = newest.last().map(|(key, _)| key.clone());
+            if !full {
+                break;
+            }
+        }
+        let mut lists = Vec::new();
+        for (_, value) in newest {
+            let open: Open = decode("an open decision", &value)?;
+            if open.model == *model && open.moment >= since {
+                lists.push((open.id, open.into_shown()));
+            }
+        }
+        Ok(lists)
     }
 
     /// The outcome of one decision, once it is certain.

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use datafusion::arrow::array::{Array, ArrayRef, Float64Array, RecordBatch, StringArray};
 use datafusion::arrow::compute::concat_batches;
 use futures::TryStreamExt;
-use tidemill_core::event::EventView;
+use tidemill_core::event::{EventView, PersonKey};
 use tidemill_core::{Event, EventKind, Offset, ProjectName, Timestamp};
 
 use super::samples::{self, logged, model, project};
-use crate::lake::{Compacted, EventsSnapshot, TableVersion};
+use crate::lake::{Compacted, Erased, EventsSnapshot, TableVersion};
 use crate::{EventColumns, EventRows, Lake, LoggedEvent, StoreError};
 
 /// Runs the whole suite; see [the module above](super) for `open`. It has to merge files from 4 small ones of a day on.
@@ -24,6 +24,7 @@ pub async fn check<L: Lake + 'static>(open: impl AsyncFn(&str) -> L) {
     decisions_are_found(&open).await;
     outcomes_land_once(&open).await;
     datasets_are_replaced_and_stay(&open).await;
+    who_is_erased_is_gone(&open).await;
 }
 
 /// All events of a snapshot.
@@ -482,6 +483,54 @@ async fn datasets_are_replaced_and_stay<L: Lake>(open: &impl AsyncFn(&str) -> L)
         rows.iter().map(RecordBatch::num_rows).sum::<usize>(),
         20_000
     );
+}
+
+async fn who_is_erased_is_gone<L: Lake>(open: &impl AsyncFn(&str) -> L) {
+    let (lake, name) = (open("erased").await, project("erased"));
+    let mut events: Vec<LoggedEvent> = logged(1..=60);
+    for (number, event) in (0_u64..).zip(&mut events) {
+        let (user, anonymous) = match number % 4 {
+            0 => (Some("gone"), None),
+            1 => (None, Some("gone")), // another person: somebody not known yet with the same id
+            2 => (None, Some("was-gone")),
+            _ => (Some("stays"), None),
+        };
+        event.event.user_id = user.map(str::to_owned);
+        event.event.anonymous_id = anonymous.map(str::to_owned);
+        event.event.previous_id = None;
+    }
+    lake.land_events(&name, &events[..40]).await.expect("land");
+    lake.land_events(&name, &events[40..]).await.expect("land");
+    let mut decisions: Vec<_> = (1..=4).map(samples::decision).collect();
+    decisions[1].value.entity = "user:gone".to_owned();
+    lake.land_decisions(&name, &decisions).await.expect("land");
+    let mut outcomes: Vec<_> = (1..=3).map(samples::outcome).collect();
+    outcomes[2].value.entity = "anonymous:was-gone".to_owned();
+    lake.land_outcomes(&name, &outcomes).await.expect("land");
+
+    let persons = [PersonKey::user("gone"), PersonKey::anonymous("was-gone")];
+    let erased = lake.erase(&name, &persons).await.expect("erase");
+    assert_eq!(
+        (erased.events, erased.decisions, erased.outcomes),
+        (30, 1, 1)
+    );
+    let check = async |lake: &L| {
+        let snapshot = lake.events_snapshot(&name).await.expect("a snapshot");
+        assert_eq!(snapshot.last, Offset(60), "places stay");
+        let left = read(lake, &name, snapshot).await;
+        let stays = |event: &&LoggedEvent| event.offset.0.is_multiple_of(2);
+        let expected: Vec<LoggedEvent> = events.iter().filter(stays).cloned().collect();
+        assert_eq!(left, expected);
+        let found = lake.decision(&name, decisions[1].value.id).await;
+        assert_eq!(found.expect("look"), None);
+        let found = lake.decision(&name, decisions[2].value.id).await;
+        assert!(found.expect("look").is_some());
+    };
+    check(&lake).await;
+    let again = lake.erase(&name, &persons).await.expect("erase again");
+    assert_eq!(again, Erased::default());
+    drop(lake);
+    check(&open("erased").await).await;
 }
 
 async fn rows_of(

@@ -156,7 +156,7 @@ async fn merge(
 }
 
 /// A batch of a data file with the column that stands in the name of its folder only.
-fn with_date(
+pub(super) fn with_date(
     batch: &RecordBatch,
     date: Option<&str>,
     schema: &SchemaRef,

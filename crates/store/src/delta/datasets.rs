@@ -149,8 +149,17 @@ impl Datasets {
 
     /// Removes the rows of all versions but the newest and those of `keep`.
     pub(super) fn remove(&self, keep: &[TableVersion]) -> Result<u64, StoreError> {
+        self.remove_but(true, keep)
+    }
+
+    /// Removes the rows of all versions.
+    pub(super) fn remove_all(&self) -> Result<u64, StoreError> {
+        self.remove_but(false, &[])
+    }
+
+    fn remove_but(&self, newest: bool, keep: &[TableVersion]) -> Result<u64, StoreError> {
         let mut there = self.data_files()?;
-        let (mut newest, mut removed) = (true, 0);
+        let (mut newest, mut removed) = (newest, 0);
         for version in self.versions()?.into_iter().rev() {
             // what is older has lost its rows before
             if there.is_empty() {
@@ -233,6 +242,13 @@ impl Datasets {
 }
 
 /// What is in a folder; nothing where there is none.
+/// The folders of a project's models that have datasets.
+pub(super) fn folders(datasets: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let mut folders = Vec::from_iter(list(datasets)?);
+    folders.retain(|folder| folder.is_dir());
+    Ok(folders)
+}
+
 fn list(folder: &Path) -> Result<BTreeSet<PathBuf>, StoreError> {
     let failed = |e| StoreError::file("list", folder, e);
     match std::fs::read_dir(folder) {

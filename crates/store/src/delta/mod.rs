@@ -18,6 +18,7 @@ mod compaction;
 mod datasets;
 mod decisions;
 mod disk;
+mod erasure;
 mod events;
 mod ordered;
 mod outcomes;
@@ -32,6 +33,7 @@ use datafusion::arrow::record_batch::RecordBatch;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use parking_lot::Mutex;
+use tidemill_core::event::PersonKey;
 use tidemill_core::{Decision, DecisionId, EventKind, ModelName, Offset, Outcome, ProjectName};
 use tokio::sync::mpsc;
 
@@ -41,7 +43,7 @@ use self::ordered::{OrderedRows, Selection};
 use self::table::{DataFile, Table, TableSpec};
 use crate::event_rows::{EventColumns, EventRows, EventScan, EventTable};
 use crate::lake::{
-    Compacted, EventsSnapshot, RecordBatches, Sequenced, StoredDataset, TableVersion,
+    Compacted, Erased, EventsSnapshot, RecordBatches, Sequenced, StoredDataset, TableVersion,
 };
 use crate::local::blocking;
 use crate::{DataFolder, Lake, LoggedEvent, StoreError};
@@ -403,6 +405,41 @@ impl Lake for DeltaLake {
         let _one_at_a_time = self.datasets.lock().await;
         let (datasets, keep) = (self.datasets_of(project, model), keep.to_vec());
         blocking(move || datasets.remove(&keep)).await
+    }
+
+    async fn erase(
+        &self,
+        project: &ProjectName,
+        persons: &[PersonKey],
+    ) -> Result<Erased, StoreError> {
+        let about = erasure::answers_about(persons);
+        let mut erased = Erased {
+            events: self
+                .events(project)
+                .erase(erasure::events_of(persons))
+                .await?,
+            decisions: self.decisions(project).erase(about.clone()).await?,
+            outcomes: self.outcomes(project).erase(about).await?,
+            datasets: 0,
+        };
+        let _one_at_a_time = self.datasets.lock().await;
+        let folder = self.folder.lake().join(project.as_str()).join("datasets");
+        let options = self.options.clone();
+        let removed = blocking(move || {
+            let mut removed = 0;
+            for folder in datasets::folders(&folder)? {
+                let called = folder.display().to_string();
+                let datasets = Datasets {
+                    called,
+                    folder,
+                    options: options.clone(),
+                };
+                removed += datasets.remove_all()?;
+            }
+            Ok(removed)
+        });
+        erased.datasets = removed.await?;
+        Ok(erased)
     }
 
     async fn compact(&self, project: &ProjectName) -> Result<Compacted, StoreError> {

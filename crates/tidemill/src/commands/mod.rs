@@ -5,6 +5,7 @@ mod dataset;
 mod dataset_text;
 mod decisions;
 mod doctor;
+mod erase;
 mod features;
 mod files;
 mod import;
@@ -62,6 +63,7 @@ async fn ask(client: &Client, command: &Command, output: Output) -> Result<()> {
         Command::Rollback(args) => models::rollback(client, args, output).await,
         Command::Predict(args) => decisions::predict(client, args, output).await,
         Command::Recommend(args) => recommend::run(client, args, output).await,
+        Command::Erase(args) => erase::run(client, args, output).await,
         Command::Decisions(args) => decisions::show(client, args, output).await,
         Command::Keys(command) => keys::run(client, command, output).await,
         Command::Doctor(_) => doctor::run(client, output).await,
@@ -97,6 +99,7 @@ fn data_of(command: &Command) -> &DataArgs {
         Command::Models(args) => &args.data,
         Command::Predict(args) => &args.data,
         Command::Recommend(args) => &args.data,
+        Command::Erase(args) => &args.data,
         Command::Decisions(args) => &args.data,
         Command::Promote(args) => &args.data,
         Command::Rollback(args) => &args.data,

@@ -12,7 +12,7 @@ use datafusion::parquet::file::properties::WriterProperties;
 use serde_json::{Value, json};
 
 use super::dataset::spinner;
-use super::decisions::by;
+use super::decisions::{by, encoded};
 use super::target_file::{FileFormat, TargetFile};
 use crate::cli::RecommendArgs;
 use crate::client::Client;
@@ -79,17 +79,6 @@ pub async fn run(client: &Client, args: &RecommendArgs, output: Output) -> Resul
         format!("{list}\n\n{}", by(answer))
     });
     Ok(())
-}
-
-/// An id as a part of a path.
-fn encoded(id: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
-    id.bytes()
-        .map(|byte| match plain(byte) {
-            true => char::from(byte).to_string(),
-            false => format!("%{byte:02X}"),
-        })
-        .collect()
 }
 
 /// Lists for everybody, into a file.

@@ -289,6 +289,18 @@ impl Server {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
+    /// What a command of the binary that must fail says on its error output.
+    ///
+    /// # Panics
+    /// When it does not fail.
+    pub(crate) fn refused(&self, arguments: &[&str]) -> String {
+        let data = self.data();
+        let data = data.to_string_lossy();
+        let output = run(self.folder(), &[arguments, &["--data", &*data]].concat());
+        assert!(!output.status.success(), "{arguments:?}");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+
     /// The JSON that a command of the binary prints about the server's data.
     pub(crate) fn json_of(&self, arguments: &[&str]) -> Value {
         let told = self.told(&[arguments, &["--json"]].concat());
