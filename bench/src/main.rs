@@ -4,6 +4,7 @@
 //! cargo build --release
 //! cargo run --release -p tidemill-bench -- intake     events acknowledged per second, beside a bare axum handler
 //! cargo run --release -p tidemill-bench -- predict    latency of predictions at a fixed rate, idle and busy
+//! cargo run --release -p tidemill-bench -- recommend  latency of recommendations out of a large catalogue
 //! ```
 //!
 //! Each run writes `bench/results/NAME.json` (every raw number, the machine, the command) and `NAME.md` (the table).
@@ -25,6 +26,7 @@ mod machine;
 mod peer;
 mod predict;
 mod process;
+mod recommend;
 mod report;
 mod server;
 
@@ -58,6 +60,13 @@ enum Command {
         place: Place,
         #[command(flatten)]
         settings: predict::Settings,
+    },
+    /// Latency of recommendations at a fixed rate out of a large catalogue, and how soon an event changes the next list.
+    Recommend {
+        #[command(flatten)]
+        place: Place,
+        #[command(flatten)]
+        settings: recommend::Settings,
     },
     /// The peer: parses what it is sent and answers. Started by the others in a process of its own.
     #[command(hide = true)]
@@ -98,6 +107,9 @@ fn main() -> ExitCode {
         Command::Predict { place, settings } => place
             .binary()
             .and_then(|binary| predict::measure(&binary, &settings)?.write(&place.out)),
+        Command::Recommend { place, settings } => place
+            .binary()
+            .and_then(|binary| recommend::measure(&binary, &settings)?.write(&place.out)),
         Command::Peer => peer::serve(),
     };
     match result {

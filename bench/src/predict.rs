@@ -230,7 +230,7 @@ fn has_champion(server: &Server) -> anyhow::Result<bool> {
 }
 
 /// The arguments of a command about the project under test.
-fn on_project(server: &Server, arguments: &[&str]) -> Vec<String> {
+pub(crate) fn on_project(server: &Server, arguments: &[&str]) -> Vec<String> {
     let of = |path: std::path::PathBuf| path.to_string_lossy().into_owned();
     let place = [
         "--project".to_owned(),
@@ -333,7 +333,7 @@ fn once(
     })
 }
 
-fn must_be_whole(outcome: &Outcome, what: &str) -> anyhow::Result<()> {
+pub(crate) fn must_be_whole(outcome: &Outcome, what: &str) -> anyhow::Result<()> {
     ensure!(
         outcome.failed == 0,
         "{what}: {} requests failed, the first with: {}",

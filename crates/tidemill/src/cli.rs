@@ -128,6 +128,9 @@ pub struct BenchRecommendArgs {
     /// By default those of the set that the training file's path names.
     #[arg(long, value_name = "NAME|FILE")]
     pub published: Option<String>,
+    /// Only the sources that count, as a project's `training.budget` below 0.5 has them: seconds instead of minutes.
+    #[arg(long)]
+    pub quick: bool,
     /// Where random numbers start.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,

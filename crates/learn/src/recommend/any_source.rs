@@ -8,7 +8,7 @@ use super::holdout::Question;
 use super::interactions::Interactions;
 use super::item_graph::{Graph, ItemGraph};
 use super::popular::{Popular, Popularity};
-use super::query::{Query, Source};
+use super::query::{Fixed, Query, Source};
 use super::repeats::Repeats;
 use super::sessions::{SessionMemory, SessionNeighbours};
 use super::spectral::{Spectral, Spectrum};
@@ -207,5 +207,9 @@ impl Source for FittedSource {
 
     fn score(&self, query: &Query<'_>, scores: &mut Accumulator) {
         self.inner().score(query, scores);
+    }
+
+    fn fixed(&self, query: &Query<'_>) -> Option<Fixed<'_>> {
+        self.inner().fixed(query)
     }
 }

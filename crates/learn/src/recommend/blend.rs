@@ -1,12 +1,14 @@
 //! How much each source's word is worth, learnt from what people took.
 
+use std::collections::HashSet;
+
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::ItemIndex;
 use super::accumulator::{Accumulator, keep_best};
 use super::holdout::Case;
-use super::query::{Query, Source};
+use super::query::{Fixed, Query, Source};
 
 /// A conditional logit (McFadden 1974) over the candidates of all sources: the log-odds of an item are a weighted sum of
 /// what the sources say of it, twice each: the score over the best one (a mixture of opinions), and its logarithm (a product
@@ -97,7 +99,24 @@ impl Blend {
         let mut items: Vec<ItemIndex> = Vec::new();
         let mut best = Vec::new();
         let mut largest = Vec::with_capacity(sources.len());
-        for (source, scores) in sources.iter().zip(&mut scratch.0) {
+        let fixed: Vec<Option<Fixed<'_>>> =
+            sources.iter().map(|source| source.fixed(query)).collect();
+        let seen: HashSet<ItemIndex> = match exclude_seen {
+            true => query.history.iter().map(|signal| signal.item).collect(),
+            false => HashSet::new(),
+        };
+        for ((source, scores), fixed) in sources.iter().zip(&mut scratch.0).zip(&fixed) {
+            if let Some(fixed) = fixed {
+                let unseen = fixed
+                    .ranking
+                    .iter()
+                    .filter(|(item, _)| !seen.contains(item));
+                let start = items.len();
+                items.extend(unseen.take(self.candidates).map(|(item, _)| *item));
+                let first = items.get(start);
+                largest.push(first.map_or(0.0, |first| fixed.scores[*first as usize]));
+                continue;
+            }
             source.score(query, scores);
             if exclude_seen {
                 scores.remove_seen(query.history);
@@ -112,8 +131,12 @@ impl Blend {
         items.dedup();
         let mut features = Vec::with_capacity(items.len() * 2 * sources.len());
         for item in &items {
-            for (scores, largest) in scratch.0.iter().zip(&largest) {
-                features.extend(said(scores.get(*item), *largest));
+            for ((scores, fixed), largest) in scratch.0.iter().zip(&fixed).zip(&largest) {
+                let score = match fixed {
+                    Some(fixed) => fixed.scores.get(*item as usize).copied().unwrap_or(0.0),
+                    None => scores.get(*item),
+                };
+                features.extend(said(score, *largest));
             }
         }
         for scores in &mut scratch.0 {
@@ -465,11 +488,21 @@ impl BlendWeights {
         let weights = self.weights(query.history.len());
         let mut odds = vec![0.0; items.len()];
         for (place, (source, scores)) in sources.iter().zip(&mut scratch.0).enumerate() {
-            source.score(query, scores);
-            let largest = scores.scores().map(|(_, score)| score).fold(0.0, f32::max);
+            let fixed = source.fixed(query);
+            if fixed.is_none() {
+                source.score(query, scores);
+            }
+            let largest = match &fixed {
+                Some(fixed) => fixed.ranking.first().map_or(0.0, |(_, score)| *score),
+                None => scores.scores().map(|(_, score)| score).fold(0.0, f32::max),
+            };
             for (odd, item) in odds.iter_mut().zip(items) {
                 let known = (*item as usize) < scores.items();
-                let score = if known { scores.get(*item) } else { 0.0 };
+                let score = match &fixed {
+                    Some(fixed) => fixed.scores.get(*item as usize).copied().unwrap_or(0.0),
+                    None if known => scores.get(*item),
+                    None => 0.0,
+                };
                 let [share, log] = said(score, largest);
                 *odd +=
                     f64::from(share) * weights[2 * place] + f64::from(log) * weights[2 * place + 1];

@@ -80,6 +80,7 @@ impl Suite<'_> {
     }
 
     fn answers(&self, fitted: &FittedSource) -> Result<(), BrokenPromise> {
+        self.is_fixed_as_it_scores(fitted)?;
         let known: Vec<Signal> = [0, 2, 4].map(Signal::plain).to_vec();
         let unknown = [Signal::plain(1_000_000)];
         for history in [&[][..], &known, &unknown] {
@@ -113,6 +114,28 @@ impl Suite<'_> {
             ));
         }
         Ok(())
+    }
+
+    /// What is said to be the same for all queries is what is scored.
+    fn is_fixed_as_it_scores(&self, fitted: &FittedSource) -> Result<(), BrokenPromise> {
+        let promise = "fixed scores are its scores";
+        let history = [Signal::plain(0)];
+        let query = Query::new(&history);
+        let Some(fixed) = fitted.fixed(&query) else {
+            return Ok(());
+        };
+        let mut scores = Accumulator::new(fitted.items());
+        fitted.score(&query, &mut scores);
+        let mut ranking = Vec::new();
+        scores.best(usize::MAX, &mut ranking);
+        if fixed.ranking != ranking {
+            return Err(self.broken(promise, format!("{:?}", fixed.ranking)));
+        }
+        let differs = |item: &usize| fixed.scores[*item] != scores.get(*item as ItemIndex);
+        match (0..fitted.items()).find(differs) {
+            Some(item) => Err(self.broken(promise, format!("item {item}"))),
+            None => Ok(()),
+        }
     }
 }
 

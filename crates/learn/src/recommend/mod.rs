@@ -37,7 +37,7 @@ pub use interactions::{Interactions, InteractionsBuilder, Signal};
 pub use item_graph::{Graph, ItemGraph};
 pub use live_graph::{LiveGraph, LiveParameters};
 pub use popular::{Popular, Popularity};
-pub use query::{Query, Source};
+pub use query::{Fixed, Query, Source};
 pub use recommender::{Recommendations, Recommender, Record, SourceRecord};
 pub use repeats::Repeats;
 pub use sessions::{SessionMemory, SessionNeighbours};

@@ -1,11 +1,13 @@
 //! What everybody takes: the answer when nothing is known of somebody.
 
+use std::sync::OnceLock;
+
 use serde::{Deserialize, Serialize};
 
 use super::ItemIndex;
 use super::accumulator::{Accumulator, keep_best};
 use super::interactions::Interactions;
-use super::query::{Query, Source};
+use super::query::{Fixed, Query, Source};
 
 /// Counts of signals, over all and per segment. With a half-life old signals fade, and what remains is what is trending.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -35,6 +37,19 @@ pub struct Popularity {
     items: usize,
     overall: Vec<(ItemIndex, f32)>,
     segments: Vec<Vec<(ItemIndex, f32)>>,
+    /// The overall scores by item, made when first asked for.
+    #[serde(skip)]
+    by_item: ByItem,
+}
+
+/// Scores by item; what they are made of says whether two are equal.
+#[derive(Debug, Clone, Default)]
+struct ByItem(OnceLock<Vec<f32>>);
+
+impl PartialEq for ByItem {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 impl Popular {
@@ -78,6 +93,7 @@ impl Popular {
             items: data.items(),
             overall: count(&mut (0..data.histories())),
             segments: by_segment.collect(),
+            by_item: ByItem::default(),
         }
     }
 
@@ -101,6 +117,7 @@ impl Popular {
                 .map(|(rank, item)| (item, 1.0 / (1.0 + rank as f32)))
                 .collect(),
             segments: Vec::new(),
+            by_item: ByItem::default(),
         }
     }
 }
@@ -127,6 +144,26 @@ impl Source for Popularity {
         for &(item, score) in self.ranking(query.segment) {
             scores.add(item, score);
         }
+    }
+
+    fn fixed(&self, query: &Query<'_>) -> Option<Fixed<'_>> {
+        let of_segment = query
+            .segment
+            .and_then(|segment| self.segments.get(segment as usize));
+        if of_segment.is_some_and(|ranking| !ranking.is_empty()) {
+            return None;
+        }
+        let scores = self.by_item.0.get_or_init(|| {
+            let mut scores = vec![0.0; self.items];
+            for &(item, score) in &self.overall {
+                scores[item as usize] = score;
+            }
+            scores
+        });
+        Some(Fixed {
+            ranking: &self.overall,
+            scores,
+        })
     }
 
     fn candidates(&self, query: &Query<'_>, limit: usize, out: &mut Vec<(ItemIndex, f32)>) {

@@ -31,6 +31,15 @@ impl<'a> Query<'a> {
     }
 }
 
+/// Scores that do not depend on the history.
+#[derive(Debug, Clone, Copy)]
+pub struct Fixed<'s> {
+    /// All items that have one, best first; of equal ones the lower item number first.
+    pub ranking: &'s [(ItemIndex, f32)],
+    /// By item; 0 where there is none.
+    pub scores: &'s [f32],
+}
+
 /// Something that scores items for a query. It keeps no data but what it learnt, and is shared by threads.
 pub trait Source: Send + Sync {
     /// A short name, for tables and records.
@@ -43,6 +52,11 @@ pub trait Source: Send + Sync {
     /// not in its catalogue are ignored. What was seen already is scored as well: whether it may be shown again is a
     /// question for the caller.
     fn score(&self, query: &Query<'_>, scores: &mut Accumulator);
+
+    /// Its scores, where they are the same whatever the history is: nothing needs to be added up then.
+    fn fixed(&self, _query: &Query<'_>) -> Option<Fixed<'_>> {
+        None
+    }
 
     /// The best `limit` items with their scores, best first.
     fn candidates(&self, query: &Query<'_>, limit: usize, out: &mut Vec<(ItemIndex, f32)>) {

@@ -81,7 +81,7 @@ pub struct SourceRecord {
 }
 
 /// With more items than this, sources that say something of every item are left out: an answer would take too long.
-const DENSE_ITEMS_MAX: usize = 200_000;
+const DENSE_ITEMS_MAX: usize = 100_000;
 /// The depth at which choices are measured.
 const DEPTH: usize = 20;
 /// Below this share of targets that were seen before, what was seen is not recommended.

@@ -24,12 +24,16 @@ struct Ranked {
     micros_per_query: f64,
 }
 
-/// Fits the default recommender and simple sources beside it, and measures them all.
-pub fn examine(split: &Split, seed: u64, say: &dyn Fn(&str)) -> Value {
+/// Fits the default recommender, or the quick one, and simple sources beside it, and measures them all.
+pub fn examine(split: &Split, (seed, quick): (u64, bool), say: &dyn Fn(&str)) -> Value {
+    let recommender = match quick {
+        true => Recommender::quick(split.question),
+        false => Recommender::new(split.question),
+    };
     let recommender = Recommender {
         goal: split.goal,
         seed,
-        ..Recommender::new(split.question)
+        ..recommender
     };
     say("learning");
     let watch = Stopwatch::start();
@@ -37,7 +41,12 @@ pub fn examine(split: &Split, seed: u64, say: &dyn Fn(&str)) -> Value {
     let fit_seconds = watch.seconds();
     say("asking");
     let exclude_seen = fitted.record().exclude_seen;
-    let mut models = vec![blend(&fitted, split, fit_seconds)];
+    let name = if quick {
+        "tidemill, quick"
+    } else {
+        "tidemill, default"
+    };
+    let mut models = vec![blend(name, &fitted, split, fit_seconds)];
     say("learning simple models to compare");
     models.push(simple("popular", split, exclude_seen, |data| {
         Box::new(Popular::default().fit(data))
@@ -64,6 +73,7 @@ pub fn examine(split: &Split, seed: u64, say: &dyn Fn(&str)) -> Value {
         "histories": split.train.histories(),
         "signals": split.train.len(),
         "seed": seed,
+        "quick": quick,
         "record": fitted.record(),
         "models": models.iter().map(|model| measured(model, &models[0], split, &all)).collect::<Vec<_>>(),
     })
@@ -117,7 +127,7 @@ fn graph_of(split: &Split) -> impl Fn(u32, u32) -> f64 {
     }
 }
 
-fn blend(fitted: &Recommendations, split: &Split, fit_seconds: f64) -> Ranked {
+fn blend(name: &str, fitted: &Recommendations, split: &Split, fit_seconds: f64) -> Ranked {
     let watch = Stopwatch::start();
     let depth = DEPTHS[DEPTHS.len() - 1];
     let rankings = split
@@ -133,7 +143,7 @@ fn blend(fitted: &Recommendations, split: &Split, fit_seconds: f64) -> Ranked {
         .collect();
     let micros = watch.seconds() * 1e6 * rayon::current_num_threads() as f64;
     Ranked {
-        name: "tidemill, default".to_owned(),
+        name: name.to_owned(),
         rankings,
         fit_seconds,
         micros_per_query: micros / split.cases.len() as f64,

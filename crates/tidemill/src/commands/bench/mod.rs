@@ -42,7 +42,7 @@ pub fn recommend(args: &BenchRecommendArgs, output: Output) -> Result<()> {
     progress.enable_steady_tick(Duration::from_millis(100));
     let say = |what: &str| progress.set_message(what.to_owned());
     let watch = Stopwatch::start();
-    let mut report = examination::examine(&split, args.seed, &say);
+    let mut report = examination::examine(&split, (args.seed, args.quick), &say);
     progress.finish_and_clear();
     report["format"] = json!(format!("{format:?}").to_lowercase());
     report["seconds"] = json!(watch.seconds());
