@@ -15,6 +15,7 @@
 
 mod admin;
 mod admission;
+mod alerts;
 mod answers;
 mod app;
 mod body;

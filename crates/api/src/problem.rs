@@ -128,6 +128,9 @@ error_codes! {
     /// No such item.
     UnknownItem = "unknown_item", NOT_FOUND, "There is no such item",
         "send it with PUT /v1/items; a moment passes until it is seen";
+    /// No such open alert.
+    UnknownAlert = "unknown_alert", NOT_FOUND, "There is no open alert with this id",
+        "GET /v1/alerts lists the open ones; it may be over by now";
     /// No such key in the project.
     UnknownAccessKey = "unknown_access_key", NOT_FOUND, "There is no key with this id",
         "GET /v1/keys lists the keys of the project";

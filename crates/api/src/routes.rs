@@ -16,7 +16,9 @@ use crate::body::Received;
 use crate::events::TRACKING;
 use crate::gate::{self, Access, BodySize, Caller, Gate};
 use crate::problem::{ErrorCode, Problem};
-use crate::{admin, answers, datasets, events, features, health, items, models, people, recommend};
+use crate::{
+    admin, alerts, answers, datasets, events, features, health, items, models, people, recommend,
+};
 
 /// Under which route requests are counted that met none.
 const NO_ROUTE: &str = "(none)";
@@ -173,6 +175,13 @@ pub fn routes() -> Vec<Route> {
         ),
         Route::new(Method::GET, "/v1/features", READ, features::list),
         Route::new(Method::GET, "/v1/features/suggest", READ, features::suggest),
+        Route::new(Method::GET, "/v1/alerts", READ, alerts::list),
+        Route::new(
+            Method::POST,
+            "/v1/alerts/{id}/silence",
+            ADMIN,
+            alerts::silence,
+        ),
         Route::new(Method::GET, "/v1/quarantine", READ, events::quarantine),
         Route::new(Method::GET, "/v1/keys", ADMIN, admin::keys),
         Route::new(Method::POST, "/v1/keys", ADMIN, admin::create),

@@ -28,6 +28,9 @@ pub struct ConsistencyReport {
     pub definition_hash: String,
     /// When answers were last compared; absent before the first time.
     pub checked_at: Option<Timestamp>,
+    /// When answers were last compared and there were any.
+    #[serde(default)]
+    pub compared_at: Option<Timestamp>,
     /// The last decision that was looked at.
     pub decision: u64,
     /// Answers that were read again.
@@ -67,6 +70,9 @@ pub struct Mismatches {
     pub different: u64,
     /// An answer in which they differ.
     pub example: Option<DecisionId>,
+    /// The check that found one last.
+    #[serde(default)]
+    pub found_at: Option<Timestamp>,
 }
 
 impl Mismatches {
@@ -140,6 +146,7 @@ impl ProjectLoop {
         let snapshot = self.stores.lake.events_snapshot(&self.project.name).await?;
         let sample = self.sample(share, snapshot.last, &mut report).await?;
         if !sample.served.is_empty() {
+            report.compared_at = Some(self.clock.now());
             let table = self
                 .stores
                 .lake
@@ -278,6 +285,7 @@ impl ConsistencyReport {
                 _ => found.different += 1,
             }
             found.example.get_or_insert(id);
+            found.found_at = self.compared_at;
         }
     }
 }

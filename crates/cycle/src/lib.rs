@@ -8,10 +8,11 @@
 //!
 //! This crate is *not* a face: it knows no HTTP and prints nothing.
 
+pub mod alerting;
 pub mod background;
 pub mod consistency;
 pub mod consume;
-pub mod datasets;
+mod datasets;
 mod erase;
 pub mod examine;
 pub mod feature_report;
@@ -28,6 +29,7 @@ pub mod schedule;
 pub mod service;
 pub mod version;
 
+pub use alerting::{Courier, DELIVERY};
 pub use background::Background;
 pub use consistency::ConsistencyReport;
 pub use datasets::{BuiltDataset, KeptDataset};

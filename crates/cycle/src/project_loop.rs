@@ -12,13 +12,14 @@ use tidemill_core::{Clock, ModelName, Offset, Span, Timestamp};
 use tidemill_features::{Engine, EngineOptions, FeatureError, FeatureSet, Rebuild, suggest};
 use tidemill_monitor::ListQuality;
 use tidemill_monitor::quality::LiveQuality;
-use tidemill_monitor::{Metrics, MonitorError, OutcomeJoiner};
+use tidemill_monitor::{AlertBook, Metrics, MonitorError, OutcomeJoiner};
 use tidemill_serve::recommend::{Catalogue, Rulebook};
 use tidemill_serve::{Answerer, DecisionLog, PackageError, Registry};
 use tidemill_store::{LoggedEvent, StoreError, Stores};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+use crate::alerting::Courier;
 use crate::background::take_what_is_left;
 use crate::recommend::Shown;
 
@@ -85,7 +86,7 @@ pub enum CycleError {
 }
 
 /// The limits and rhythms of a project's loop.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct LoopOptions {
     /// Events that have waited this long land in the lake.
     pub landing_age: Span,
@@ -105,6 +106,8 @@ pub struct LoopOptions {
     pub replay_memory_bytes_max: usize,
     /// Which share of the answers is read again offline, from 0 to 1.
     pub consistency_share: f64,
+    /// Who brings alerts to webhooks; without anybody they are only shown.
+    pub courier: Option<Arc<dyn Courier>>,
     /// The threads that land, train and tidy up; without any of their own, those of the caller do.
     pub background: Option<Handle>,
     /// Entities whose features are held in memory.
@@ -126,6 +129,7 @@ impl Default for LoopOptions {
             training_threads: (cores / 2).max(1),
             replay_memory_bytes_max: 1 << 30,
             consistency_share: 0.01,
+            courier: None,
             background: None,
             cache_entries: EngineOptions::default().cache_entries,
             resamples: 500,
@@ -151,6 +155,8 @@ pub struct ProjectLoop {
     pub decisions: Arc<DecisionLog>,
     /// Joins outcomes.
     pub joiner: Arc<OutcomeJoiner>,
+    /// What is wrong, or was.
+    pub alerts: AlertBook,
     /// The process's metrics.
     pub metrics: Arc<Metrics>,
     pub(crate) options: LoopOptions,
@@ -165,6 +171,8 @@ pub struct ProjectLoop {
     pub(crate) training: rayon::ThreadPool,
     /// Definitions of features that are still to take over from those that the states were made with.
     pending: Mutex<Option<FeatureSet>>,
+    /// When live quality was last looked at for alerts.
+    pub(crate) quality_checked: Mutex<Option<Timestamp>>,
     /// The live quality that was last shown, by model.
     pub(crate) recent: Mutex<BTreeMap<ModelName, LiveQuality>>,
     /// The same of models that recommend.
@@ -220,7 +228,9 @@ impl ProjectLoop {
         );
         let applied = watch::Sender::new(engine.load().applied());
         let training = training_pool(options.training_threads)?;
+        let alerts = AlertBook::new(project.name.clone(), stores.state.clone());
         let project_loop = Arc::new(Self {
+            alerts,
             project,
             stores,
             clock,
@@ -238,6 +248,7 @@ impl ProjectLoop {
             landing: tokio::sync::Mutex::default(),
             training,
             pending: Mutex::new(pending),
+            quality_checked: Mutex::default(),
             recent: Mutex::default(),
             recent_lists: Mutex::default(),
         });

@@ -16,6 +16,8 @@ const TICK: Duration = Duration::from_secs(1);
 const RETRY: Duration = Duration::from_secs(1);
 /// How long message ids are remembered.
 pub const DEDUPLICATION: Span = Span::from_days(7);
+/// How often it is looked for what is wrong.
+const ALERTING: Duration = Duration::from_secs(5);
 /// How often old message ids are forgotten and small files merged.
 const MAINTENANCE: Duration = Duration::from_secs(3_600);
 /// How many states are looked at each time for those that are idle, in steps between which others may write.
@@ -30,6 +32,7 @@ pub fn spawn(project_loop: Arc<ProjectLoop>, stop: watch::Receiver<bool>) -> Vec
         tokio::spawn(consume(project_loop.clone(), stop.clone())),
         background.spawn(land(project_loop.clone(), stop.clone())),
         background.spawn(run(project_loop.clone(), stop.clone())),
+        background.spawn(alert(project_loop.clone(), stop.clone())),
         background.spawn(maintain(project_loop, stop)),
     ]
 }
@@ -69,6 +72,20 @@ async fn run(project_loop: Arc<ProjectLoop>, mut stop: watch::Receiver<bool>) {
     while goes_on_after(TICK, &mut stop).await {
         if let Err(error) = project_loop.run_due().await {
             failed(&project_loop, "train", &error);
+        }
+    }
+}
+
+async fn alert(project_loop: Arc<ProjectLoop>, mut stop: watch::Receiver<bool>) {
+    while goes_on_after(ALERTING, &mut stop).await {
+        if let Err(error) = project_loop.check_alerts().await {
+            failed(&project_loop, "look for what is wrong", &error);
+        }
+        let Some(courier) = project_loop.options.courier.clone() else {
+            continue;
+        };
+        if let Err(error) = project_loop.tell_alerts(&*courier).await {
+            failed(&project_loop, "send alerts", &error);
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
-use tidemill_core::{Event, Timestamp};
+use tidemill_core::{Event, Span, Timestamp};
 
 use crate::accumulate::hash_text;
 
@@ -40,6 +40,9 @@ pub struct SeenEvent {
     pub first: Timestamp,
     /// The latest timestamp.
     pub last: Timestamp,
+    /// The longest time without one between two of them, so far.
+    #[serde(default)]
+    pub longest_silence: Span,
     /// By the name of the property.
     pub properties: BTreeMap<String, SeenProperty>,
     /// Occurrences of properties that came after [`PROPERTIES_MAX`] others.
@@ -132,6 +135,7 @@ impl SeenEvent {
             persons: Some(Persons::default()),
             first: timestamp,
             last: timestamp,
+            longest_silence: Span::ZERO,
             properties: BTreeMap::new(),
             other_properties: 0,
         }
@@ -146,7 +150,10 @@ impl SeenEvent {
             }
         }
         self.first = self.first.min(event.timestamp);
-        self.last = self.last.max(event.timestamp);
+        if event.timestamp > self.last {
+            self.longest_silence = self.longest_silence.max(event.timestamp.since(self.last));
+            self.last = event.timestamp;
+        }
         for (name, value) in &event.properties {
             if !self.properties.contains_key(name) {
                 if self.properties.len() >= PROPERTIES_MAX {

@@ -5,11 +5,13 @@
 //! training rows. [`quality`] turns joined outcomes into live quality. [`Metrics`] is what `/metrics` shows. This
 //! crate is *not* where anything is decided about versions: that is the cycle.
 
+pub mod alerts;
 pub mod list_quality;
 pub mod metrics;
 pub mod outcomes;
 pub mod quality;
 
+pub use alerts::AlertBook;
 pub use list_quality::{ListQuality, list_quality};
 pub use metrics::Metrics;
 pub use outcomes::{MonitorError, OutcomeJoiner};

@@ -93,6 +93,11 @@ pub enum Command {
     /// Make, list and revoke access keys.
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Show what is wrong, or silence an alert.
+    #[command(
+        after_help = "Examples:\n  tidemill alerts\n  tidemill alerts --silence event_stopped:Order --for 2d"
+    )]
+    Alerts(AlertsArgs),
     /// Say what keeps a project from giving good answers.
     Doctor(DataArgs),
     /// Measure learners on fixed splits of public data.
@@ -421,6 +426,23 @@ pub struct RecommendArgs {
     /// With --all: replace the file where it is there.
     #[arg(long, requires = "all")]
     pub overwrite: bool,
+    /// Where the data are.
+    #[command(flatten)]
+    pub data: DataArgs,
+}
+
+/// Arguments of `alerts`.
+#[derive(Debug, Args)]
+pub struct AlertsArgs {
+    /// Also those that are over.
+    #[arg(long)]
+    pub resolved: bool,
+    /// Tell nobody of this open alert for a while.
+    #[arg(long, value_name = "ID")]
+    pub silence: Option<String>,
+    /// How long.
+    #[arg(long, value_name = "SPAN", default_value = "1d", requires = "silence")]
+    pub r#for: String,
     /// Where the data are.
     #[command(flatten)]
     pub data: DataArgs,

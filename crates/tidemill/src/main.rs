@@ -4,6 +4,7 @@ mod cli;
 mod client;
 mod commands;
 mod config;
+mod courier;
 mod demo;
 mod memory;
 mod node;

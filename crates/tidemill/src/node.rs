@@ -22,6 +22,7 @@ use tidemill_store::sqlite::SqliteCatalog;
 use tidemill_store::{DataFolder, Stores};
 
 use crate::config::Config;
+use crate::courier::WebCourier;
 
 /// The actor in the audit log for what the command line does.
 const ACTOR: &str = "command line";
@@ -193,6 +194,7 @@ fn loop_options(config: &Config) -> Result<LoopOptions> {
         datasets_keep: config.get("datasets_keep")?,
         cache_entries: config.get("cache_entries")?,
         training_threads,
+        courier: Some(Arc::new(WebCourier::new()?)),
         consistency_share: config.get("consistency_share")?,
         replay_memory_bytes_max: config.get("replay_memory_bytes")?,
         ..default

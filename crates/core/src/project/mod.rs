@@ -4,6 +4,7 @@
 //! misspelt, what was probably meant. SQL in it is kept as text with its line ([`Located`]); the feature engine compiles it and
 //! reports its problems in the same form ([`Problem`]).
 
+mod alerts;
 mod features;
 mod operation;
 mod parse;
@@ -20,6 +21,7 @@ use crate::event::Field;
 use crate::id::{ModelName, ProjectName};
 use crate::time::Span;
 
+pub use alerts::AlertTargets;
 pub use operation::{Operation, ValueUse};
 pub use problem::{Problem, ProjectError, did_you_mean};
 pub use recommend::{FrequencyCap, RecommendModel};
@@ -48,6 +50,8 @@ pub struct Project {
     pub models: BTreeMap<ModelName, PredictModel>,
     /// The models that recommend, by name; no two models have the same.
     pub recommenders: BTreeMap<ModelName, RecommendModel>,
+    /// Where alerts go.
+    pub alerts: AlertTargets,
     /// The text that it was parsed from.
     pub text: String,
 }

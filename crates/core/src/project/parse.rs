@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use toml::de::DeTable;
 
+use super::alerts::read_alerts;
 use super::features::{Declared, read_features};
 use super::problem::{Problem, ProjectError, did_you_mean};
 use super::reader::{Entry, Source as Text, Table};
@@ -114,6 +115,8 @@ fn read_project(source: &Text<'_>, mut root: Table<'_, '_>, text: &str) -> Optio
         })
         .unwrap_or_default();
     let (models, recommenders) = read_models(source, root.get("models"), items.is_some());
+    let alerts = root.get("alerts").and_then(|entry| entry.table());
+    let alerts = alerts.map(read_alerts).unwrap_or_default();
     root.finish();
     Some(Project {
         name: name?,
@@ -126,6 +129,7 @@ fn read_project(source: &Text<'_>, mut root: Table<'_, '_>, text: &str) -> Optio
         features,
         models,
         recommenders,
+        alerts,
         text: text.to_owned(),
     })
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tidemill_core::event::PersonKey;
+use tidemill_core::{Clock, Span};
 use tidemill_cycle::ProjectLoop;
 use tidemill_serve::PredictRequest;
 use tidemill_store::StateBatch;
@@ -82,4 +83,24 @@ async fn a_planted_difference_is_found_where_it_is() {
         let explained = shop.project.explain(example).await.unwrap().unwrap();
         assert_eq!(explained.decision.entity, "user:u4", "{feature}");
     }
+    // and whoever is to be told is told of each feature
+    shop.project.check_alerts().await.unwrap();
+    let open = shop.project.alerts.open().unwrap();
+    let told: Vec<&str> = open.iter().map(|alert| alert.subject.as_str()).collect();
+    let found: Vec<&str> = report.features.keys().map(String::as_str).collect();
+    assert_eq!(told, found);
+    assert!(open[0].cause.contains("not what training sees"), "{open:?}");
+    // over once answers agree again: these are about others
+    let request = PredictRequest {
+        user: Some("u9".to_owned()),
+        ..PredictRequest::default()
+    };
+    shop.clock
+        .advance_to(shop.clock.now() + Span::from_seconds(60));
+    let answered = shop.project.answerer.predict(&shop.model, &request);
+    answered.unwrap();
+    shop.project.check_consistency(1.0).await.unwrap();
+    shop.project.check_alerts().await.unwrap();
+    assert!(shop.project.alerts.open().unwrap().is_empty());
+    assert_eq!(shop.project.alerts.resolved().unwrap().len(), found.len());
 }

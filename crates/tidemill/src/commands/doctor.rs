@@ -25,6 +25,7 @@ pub async fn run(client: &Client, output: Output) -> Result<()> {
     let mut findings = events(client).await?;
     findings.push(quarantine(client).await?);
     findings.extend(consistency(client).await?);
+    findings.extend(alerts(client).await?);
     let models = client.get("/v1/models").await?;
     let seen = client.get("/v1/events/seen").await?;
     for status in models["models"].as_array().into_iter().flatten() {
@@ -91,6 +92,17 @@ async fn consistency(client: &Client) -> Result<Option<Finding>> {
     } else {
         bad(text)
     }))
+}
+
+/// What is wrong by now.
+async fn alerts(client: &Client) -> Result<Vec<Finding>> {
+    let alerts = client.get("/v1/alerts").await?;
+    let open = alerts["alerts"].as_array().into_iter().flatten();
+    let told = open.map(|alert| {
+        let text = |field: &str| alert[field].as_str().unwrap_or("");
+        bad(format!("{}: {}", text("id"), text("cause")))
+    });
+    Ok(told.collect())
 }
 
 async fn quarantine(client: &Client) -> Result<Finding> {

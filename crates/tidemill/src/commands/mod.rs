@@ -1,5 +1,6 @@
 //! What each command does.
 
+mod alerts;
 mod bench;
 mod dataset;
 mod dataset_text;
@@ -64,6 +65,7 @@ async fn ask(client: &Client, command: &Command, output: Output) -> Result<()> {
         Command::Predict(args) => decisions::predict(client, args, output).await,
         Command::Recommend(args) => recommend::run(client, args, output).await,
         Command::Erase(args) => erase::run(client, args, output).await,
+        Command::Alerts(args) => alerts::run(client, args, output).await,
         Command::Decisions(args) => decisions::show(client, args, output).await,
         Command::Keys(command) => keys::run(client, command, output).await,
         Command::Doctor(_) => doctor::run(client, output).await,
@@ -100,6 +102,7 @@ fn data_of(command: &Command) -> &DataArgs {
         Command::Predict(args) => &args.data,
         Command::Recommend(args) => &args.data,
         Command::Erase(args) => &args.data,
+        Command::Alerts(args) => &args.data,
         Command::Decisions(args) => &args.data,
         Command::Promote(args) => &args.data,
         Command::Rollback(args) => &args.data,

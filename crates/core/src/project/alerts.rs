@@ -1,0 +1,64 @@
+//! Reads where alerts go.
+
+use super::reader::{Entry, Table};
+
+/// Where alerts are sent.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AlertTargets {
+    /// URLs that get each message as JSON.
+    pub webhooks: Vec<String>,
+    /// URLs that get each message as Slack's incoming webhooks take it: `{"text": …}`.
+    pub slack: Vec<String>,
+}
+
+pub(super) fn read_alerts(mut table: Table<'_, '_>) -> AlertTargets {
+    let mut urls = |key: &'static str| {
+        let entries = table.get(key).and_then(|entry| entry.strings());
+        entries
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| read_url(&entry))
+            .collect()
+    };
+    let targets = AlertTargets {
+        webhooks: urls("webhooks"),
+        slack: urls("slack"),
+    };
+    table.finish();
+    targets
+}
+
+fn read_url(entry: &Entry<'_, '_>) -> Option<String> {
+    let url = entry.string()?;
+    let rest = url
+        .strip_prefix("https://")
+        .or_else(|| url.strip_prefix("http://"));
+    if rest.is_some_and(|rest| !rest.is_empty() && !rest.contains(char::is_whitespace)) {
+        return Some(url);
+    }
+    let hint = "for example https://example.com/hooks/tidemill".to_owned();
+    entry.problem("it is not the URL of a webhook", Some(hint));
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::project::Project;
+
+    #[test]
+    fn urls_are_read_and_checked() {
+        let read = |alerts: &str| {
+            let text = format!("[project]\nname = \"shop\"\n[alerts]\n{alerts}\n");
+            Project::parse(&text).map_err(|error| error.to_string())
+        };
+        let project = read("webhooks = [\"http://127.0.0.1:9/x\"]\nslack = [\"https://a/b\"]");
+        let alerts = project.unwrap().alerts;
+        assert_eq!((alerts.webhooks.len(), alerts.slack.len()), (1, 1));
+        let refused = read("slack = [\"hooks.example.com\"]").unwrap_err();
+        assert!(
+            refused.contains("line 4") && refused.contains("URL of a webhook"),
+            "{refused}"
+        );
+        assert!(read("mail = \"x\"").is_err());
+    }
+}

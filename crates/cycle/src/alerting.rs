@@ -1,0 +1,225 @@
+//! Looks for what is wrong with a project, and has it told.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde_json::{Value, json};
+use tidemill_core::Span;
+use tidemill_evaluate::metric::Direction;
+use tidemill_monitor::alerts::{AlertKind, AlertMessage, Finding};
+use tidemill_store::catalog::{Run, RunState};
+
+use crate::project_loop::{CycleError, ProjectLoop};
+use crate::quality::{ModelStatus, Promised};
+
+/// How often live quality is compared with what was promised: outcomes become certain slowly, and it takes a while.
+const QUALITY_EVERY: Span = Span::from_seconds(3_600);
+/// Fewer events than this say nothing about how they usually come.
+const EVENTS_MIN: u64 = 100;
+/// An event stopped when it was silent that many times longer than ever before …
+const SILENCE_TIMES: i64 = 2;
+/// … and at least so long.
+const SILENCE_MIN: Span = Span::from_seconds(3_600);
+/// What has been silent for longer than this was given up, and nobody waits for it.
+const SILENCE_MAX: Span = Span::from_days(90);
+/// How long a webhook may take.
+pub const DELIVERY: Duration = Duration::from_secs(10);
+
+/// Brings messages to webhooks.
+#[async_trait]
+pub trait Courier: Send + Sync {
+    /// Posts JSON to a URL; an error says why it did not arrive.
+    async fn post(&self, url: &str, body: &Value) -> Result<(), String>;
+}
+
+impl ProjectLoop {
+    /// Looks at everything once and keeps the alerts up to date.
+    ///
+    /// # Errors
+    /// When a store fails.
+    pub async fn check_alerts(self: &Arc<Self>) -> Result<(), CycleError> {
+        let now = self.clock.now();
+        let mut checked = vec![
+            AlertKind::FeatureDiffers,
+            AlertKind::EventStopped,
+            AlertKind::RunFailed,
+        ];
+        let mut findings = self.differing_features()?;
+        findings.extend(self.stopped_events());
+        let of_quality = {
+            let mut last = self.quality_checked.lock();
+            let is_due = last.is_none_or(|last| now.since(last) >= QUALITY_EVERY);
+            if is_due {
+                *last = Some(now);
+                checked.push(AlertKind::QualityFell);
+            }
+            is_due
+        };
+        let models = self.project.models.keys();
+        for model in models.chain(self.project.recommenders.keys()) {
+            let catalog = &self.stores.catalog;
+            let runs = catalog.runs(&self.project.name, Some(model), None, 1);
+            findings.extend(runs.await?.first().and_then(failed_run));
+            if of_quality {
+                findings.extend(fallen_quality(&self.model_status(model).await?));
+            }
+        }
+        self.alerts.update(&checked, findings, now)?;
+        Ok(())
+    }
+
+    /// Sends what is to be told. What does not arrive is sent again the next time.
+    ///
+    /// # Errors
+    /// When the state store fails.
+    pub async fn tell_alerts(&self, courier: &dyn Courier) -> Result<(), CycleError> {
+        let targets = &self.project.alerts;
+        for (place, message) in self.alerts.outbox()? {
+            let json = serde_json::to_value(&message).unwrap_or_default();
+            let text = slack(&message);
+            let webhooks = targets.webhooks.iter().map(|url| (url, &json));
+            let slack = targets.slack.iter().map(|url| (url, &text));
+            for (url, body) in webhooks.chain(slack) {
+                if let Err(error) = courier.post(url, body).await {
+                    // the rest of a URL is often a secret
+                    let host = url.split('/').nth(2).unwrap_or_default();
+                    let id = &message.alert.id;
+                    tracing::warn!(
+                        host,
+                        id,
+                        error,
+                        "an alert could not be sent; it is tried again"
+                    );
+                    return Ok(());
+                }
+            }
+            self.alerts.sent(place)?;
+        }
+        Ok(())
+    }
+
+    fn differing_features(&self) -> Result<Vec<Finding>, CycleError> {
+        let report = self.consistency()?;
+        let differs = report
+            .features
+            .iter()
+            .filter(|(_, found)| found.found_at.is_some() && found.found_at == report.compared_at);
+        let finding = |(feature, found): (&String, &crate::consistency::Mismatches)| Finding {
+            kind: AlertKind::FeatureDiffers,
+            subject: feature.clone(),
+            cause: format!(
+                "in {} of {} answers that were read again it is not what training sees ({} only online, {} only offline, {} different), for \
+                 example in decision {}",
+                found.count(),
+                report.answers,
+                found.missing_offline,
+                found.missing_online,
+                found.different,
+                found.example.map_or_else(String::new, |id| id.to_string()),
+            ),
+            next_step: format!(
+                "`tidemill features check` reads answers again; until they agree, do not trust models that read {feature}, and keep the data \
+                 folder: this is a defect of the disk or of tidemill"
+            ),
+        };
+        Ok(differs.map(finding).collect())
+    }
+
+    fn stopped_events(&self) -> Vec<Finding> {
+        let now = self.clock.now();
+        let seen = self.engine().seen();
+        let mut findings = Vec::new();
+        for (name, event) in &seen.events {
+            let silent = now.since(event.last);
+            let usual = event.longest_silence;
+            let longest = Span::from_micros(usual.micros().saturating_mul(SILENCE_TIMES));
+            let is_known = event.count >= EVENTS_MIN && usual > Span::ZERO;
+            if is_known && silent > longest.max(SILENCE_MIN) && silent <= SILENCE_MAX {
+                findings.push(Finding {
+                    kind: AlertKind::EventStopped,
+                    subject: name.clone(),
+                    cause: format!(
+                        "none has come since {}; before, it was never silent for longer than {}",
+                        event.last,
+                        about(usual)
+                    ),
+                    next_step: format!(
+                        "see whether the product still sends {name}: `GET /v1/events/seen` says what arrives, `GET /v1/quarantine` what was refused and why"
+                    ),
+                });
+            }
+        }
+        findings
+    }
+}
+
+/// A span in whole minutes, hours or days.
+fn about(span: Span) -> String {
+    let minutes = span.micros() / 60_000_000;
+    match minutes {
+        0..120 => format!("{minutes} minutes"),
+        120..2_880 => format!("{} hours", minutes / 60),
+        _ => format!("{} days", minutes / 1_440),
+    }
+}
+
+fn slack(message: &AlertMessage) -> Value {
+    json!({ "text": message.text() })
+}
+
+fn failed_run(run: &Run) -> Option<Finding> {
+    (run.state == RunState::Failed).then(|| Finding {
+        kind: AlertKind::RunFailed,
+        subject: run.model.to_string(),
+        cause: format!("the run that began at {} broke off: {}", run.started_at, run.summary),
+        next_step: format!(
+            "the champion goes on answering; `tidemill models {model}` shows its runs, `tidemill train {model}` tries again",
+            model = run.model
+        ),
+    })
+}
+
+/// Worse than promised, beyond both intervals.
+fn fallen_quality(status: &ModelStatus) -> Option<Finding> {
+    let Promised {
+        metric, interval, ..
+    } = status.promised.as_ref()?;
+    let promised = (*interval)?;
+    let (live, answers, direction) = match (&status.live, &status.lists) {
+        (Some(live), _) => {
+            let primary = live.primary()?;
+            (primary.interval?, live.answers, primary.metric.direction())
+        }
+        (None, Some(lists)) => (lists.ndcg.interval?, lists.answers, Direction::Higher),
+        (None, None) => return None,
+    };
+    let fell = match direction {
+        Direction::Higher => live.1 < promised.0,
+        Direction::Lower => live.0 > promised.1,
+        Direction::Zero => live.0 > promised.1.abs() || live.1 < -promised.0.abs(),
+    };
+    fell.then(|| Finding {
+        kind: AlertKind::QualityFell,
+        subject: status.model.to_string(),
+        cause: format!(
+            "over the newest {answers} answers with known outcomes {metric} is between {:.3} and {:.3}; its examination promised {:.3} to {:.3}",
+            live.0, live.1, promised.0, promised.1
+        ),
+        next_step: format!(
+            "look for what changed (`tidemill doctor`, `tidemill dataset diff {model}`), train with `tidemill train {model}`, or go back with `tidemill rollback {model}`",
+            model = status.model
+        ),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_said_in_round_numbers() {
+        let said = [59, 7_199, 7_200, 180_000].map(|seconds| about(Span::from_seconds(seconds)));
+        assert_eq!(said, ["0 minutes", "119 minutes", "2 hours", "2 days"]);
+    }
+}
