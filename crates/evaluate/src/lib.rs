@@ -19,6 +19,7 @@
 //! ```
 
 pub mod bootstrap;
+pub mod experiment;
 pub mod gate;
 pub mod lists;
 pub mod metric;
