@@ -148,6 +148,7 @@ fn fallback_label(fallback: Option<Fallback>) -> &'static str {
         Some(Fallback::NoVersion) => "fallback_no_version",
         Some(Fallback::UnknownEntity) => "fallback_unknown_entity",
         Some(Fallback::VersionFailed) => "fallback_version_failed",
+        Some(Fallback::Holdout) => "holdout",
         None => "fallback",
     }
 }

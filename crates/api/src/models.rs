@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tidemill_core::{ModelName, ProjectName, RunId, Timestamp};
-use tidemill_cycle::{CycleError, ModelStatus};
+use tidemill_cycle::{CycleError, ModelStatus, ValueReport};
 use tidemill_store::catalog::{Run, RunState, Version};
 
 use crate::app::App;
@@ -170,6 +170,17 @@ impl RunLine {
             ..Self::from(run)
         }
     }
+}
+
+/// What a model has earned.
+pub(crate) async fn value(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    InPath(model): InPath<String>,
+) -> Result<Json<ValueReport>, Problem> {
+    let model = caller.model(&model)?;
+    let work = move || async move { Ok(caller.project.value_report(&model).await?) };
+    app.admission.heavy_async(work).await.map(Json)
 }
 
 /// The runs of a model, newest first.

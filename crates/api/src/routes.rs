@@ -133,6 +133,7 @@ pub fn routes() -> Vec<Route> {
             READ,
             models::version,
         ),
+        Route::new(Method::GET, "/v1/models/{model}/value", READ, models::value),
         Route::new(Method::GET, "/v1/models/{model}/runs", READ, models::runs),
         Route::new(
             Method::GET,

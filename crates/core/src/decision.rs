@@ -106,6 +106,8 @@ pub enum Fallback {
     UnknownEntity,
     /// The version failed to answer; it is counted and logged.
     VersionFailed,
+    /// The person is one of those who never get the model's answers, so that it is known what the others gain.
+    Holdout,
 }
 
 /// What happened after a decision, joined to it when it is certain.
@@ -118,6 +120,9 @@ pub struct Outcome {
     /// The version that had answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<u32>,
+    /// Why the fallback had, where it did; absent for outcomes from before this was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<Fallback>,
     /// Whom it was about.
     pub entity: String,
     /// When the answer was given.

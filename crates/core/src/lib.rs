@@ -12,6 +12,7 @@
 //! assert_eq!((noon + "30d".parse::<Span>().unwrap()).to_string(), "2012-01-08T12:00:00.000000Z");
 //! ```
 
+pub mod assign;
 pub mod clock;
 pub mod decision;
 pub mod event;

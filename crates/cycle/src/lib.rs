@@ -27,6 +27,7 @@ pub mod register;
 pub mod run;
 pub mod schedule;
 pub mod service;
+mod value;
 pub mod version;
 
 pub use alerting::{Courier, DELIVERY};
@@ -38,3 +39,4 @@ pub use feature_report::FeatureReport;
 pub use project_loop::{CycleError, LoopOptions, ProjectLoop};
 pub use quality::ModelStatus;
 pub use service::spawn;
+pub use value::{ValueMonth, ValueReport};

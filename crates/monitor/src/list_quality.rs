@@ -104,6 +104,7 @@ mod tests {
             decision: DecisionId::new(Timestamp::EPOCH, [0; 10]),
             model: "for_you".parse().unwrap(),
             version,
+            fallback: None,
             entity: "user:u".to_owned(),
             moment: Timestamp::EPOCH,
             resolved_at: Timestamp::EPOCH,

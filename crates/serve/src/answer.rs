@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use tidemill_core::assign::is_held_out;
 use tidemill_core::clock::Stopwatch;
 use tidemill_core::decision::{Answer, ClassProbability, Fallback};
 use tidemill_core::event::PersonKey;
@@ -263,6 +264,10 @@ impl Answerer {
         decision.offset = row.offset;
         if !row.known {
             decision.fallback = Some(Fallback::UnknownEntity);
+            return Ok(decision);
+        }
+        if is_held_out(&slot.model.name, slot.model.holdout, &row.person) {
+            decision.fallback = Some(Fallback::Holdout);
             return Ok(decision);
         }
         let scores = champion.package.scores(&row.values);

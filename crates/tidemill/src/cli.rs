@@ -93,6 +93,9 @@ pub enum Command {
     /// Make, list and revoke access keys.
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Show what a model has earned, month by month, beside its holdout.
+    #[command(after_help = "Example:\n  tidemill value for_you --project shop.toml")]
+    Value(ModelArgs),
     /// Show what is wrong, or silence an alert.
     #[command(
         after_help = "Examples:\n  tidemill alerts\n  tidemill alerts --silence event_stopped:Order --for 2d"

@@ -34,6 +34,8 @@ pub struct Project {
     pub name: ProjectName,
     /// The currency of amounts, as ISO 4217.
     pub currency: Option<String>,
+    /// What counts as money: the event and where it has the amount.
+    pub value: Option<(String, Field)>,
     /// How long nothing happens before a session is over.
     pub session_gap: Span,
     /// After how long without any event what is known of a person, or of a value of a property, begins anew; never where absent.
@@ -237,6 +239,8 @@ pub struct PredictModel {
     pub features: Vec<Located>,
     /// The metric that the gate compares; by default `auc`, `log_loss` for next actions, `mae` for amounts.
     pub metric: Option<Located>,
+    /// The share of the people who never get its answers.
+    pub holdout: f64,
     /// When it is trained again.
     pub retrain: Retrain,
     /// What a challenger must reach.

@@ -73,6 +73,7 @@ impl Project {
 fn read_project(source: &Text<'_>, mut root: Table<'_, '_>, text: &str) -> Option<Project> {
     let mut name = None;
     let mut currency = None;
+    let mut value = None;
     let mut session_gap = ProjectLimits::SESSION_GAP;
     let mut forget_after = None;
     if let Some(mut table) = root
@@ -85,6 +86,7 @@ fn read_project(source: &Text<'_>, mut root: Table<'_, '_>, text: &str) -> Optio
         currency = table
             .get("currency")
             .and_then(|entry| read_currency(&entry));
+        value = table.get("value").and_then(|entry| read_sum(&entry));
         if let Some(gap) = table.get("session_gap").and_then(|entry| entry.span()) {
             session_gap = gap;
         }
@@ -121,6 +123,7 @@ fn read_project(source: &Text<'_>, mut root: Table<'_, '_>, text: &str) -> Optio
     Some(Project {
         name: name?,
         currency,
+        value,
         session_gap,
         forget_after,
         items,
@@ -340,6 +343,7 @@ fn read_model(name: ModelName, mut table: Table<'_, '_>) -> Option<PredictModel>
         }],
     };
     let metric = table.get("metric").and_then(|entry| entry.located());
+    let holdout = read_holdout(&mut table);
     let (retrain, gate, training) = read_cycle(&mut table);
     table.finish();
     let ((observed, observe), target) = (observe?, target?);
@@ -357,6 +361,7 @@ fn read_model(name: ModelName, mut table: Table<'_, '_>) -> Option<PredictModel>
         target,
         features,
         metric,
+        holdout,
         retrain,
         gate,
         training,
@@ -491,6 +496,26 @@ fn read_sum(entry: &Entry<'_, '_>) -> Option<(String, Field)> {
 }
 
 /// When a model is trained again, what a challenger must reach, and how it is fitted: what models of all kinds say.
+/// The share of the people who never get a model's answers.
+pub(super) fn read_holdout(table: &mut Table<'_, '_>) -> f64 {
+    const HOLDOUT_MAX: f64 = 0.5;
+    let Some(entry) = table.get("holdout") else {
+        return 0.0;
+    };
+    match entry.number() {
+        Some(share) if (0.0..=HOLDOUT_MAX).contains(&share) => share,
+        Some(share) => {
+            let hint = "0.05 keeps one in twenty as they are".to_owned();
+            entry.problem(
+                format!("{share} is not a share from 0 to {HOLDOUT_MAX}"),
+                Some(hint),
+            );
+            0.0
+        }
+        None => 0.0,
+    }
+}
+
 pub(super) fn read_cycle(table: &mut Table<'_, '_>) -> (Retrain, GateRules, Training) {
     let retrain = match table.get("retrain").and_then(|entry| entry.table()) {
         Some(table) => read_retrain(table),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::parse::read_cycle;
+use super::parse::{read_cycle, read_holdout};
 use super::reader::{Entry, Table};
 use super::{GateRules, Located, Retrain, Training};
 use crate::id::ModelName;
@@ -33,6 +33,8 @@ pub struct RecommendModel {
     pub frequency_cap: Option<FrequencyCap>,
     /// Whether what somebody has taken already may be shown; found out by evaluation where absent.
     pub repeat: Option<bool>,
+    /// The share of the people who never get its lists, but what everybody takes.
+    pub holdout: f64,
     /// When it is trained again.
     pub retrain: Retrain,
     /// What a challenger must reach.
@@ -99,6 +101,7 @@ pub(super) fn read_recommend(
         .get("frequency_cap")
         .and_then(|entry| read_frequency_cap(&entry, within));
     let repeat = table.get("repeat").and_then(|entry| entry.truth());
+    let holdout = read_holdout(&mut table);
     let (retrain, gate, training) = read_cycle(&mut table);
     table.finish();
     Some(RecommendModel {
@@ -113,6 +116,7 @@ pub(super) fn read_recommend(
         caps,
         frequency_cap,
         repeat,
+        holdout,
         retrain,
         gate,
         training,

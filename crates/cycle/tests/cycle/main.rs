@@ -8,3 +8,4 @@
 mod consistency;
 mod datasets;
 mod shop;
+mod value;

@@ -13,6 +13,7 @@
 //!   favour one class.
 
 mod again;
+mod amounts;
 mod asked;
 mod assemble;
 mod counts;
@@ -44,6 +45,7 @@ use tidemill_store::EventTable;
 
 use crate::{FeatureError, FeatureSet, ModelFeatures};
 pub use again::{Served, read_again};
+pub use amounts::AmountLog;
 use asked::Asked;
 use counts::Counts;
 pub use drift::{DRIFT_ROWS_MAX, DatasetDiff, DriftRows, FeatureDrift, Pair};

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use tidemill_core::decision::{Answer, ListOutcome, TakenItem};
+use tidemill_core::decision::{Answer, Fallback, ListOutcome, TakenItem};
 use tidemill_core::event::Field;
 use tidemill_core::project::{ItemDeclaration, PredictModel, RecommendModel};
 use tidemill_core::{Decision, DecisionId, Event, ModelName, Offset, Outcome, Span, Timestamp};
@@ -37,6 +37,8 @@ pub(super) struct Open {
     pub(super) id: DecisionId,
     pub(super) model: ModelName,
     pub(super) version: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fallback: Option<Fallback>,
     pub(super) entity: String,
     pub(super) moment: Timestamp,
     answer: Answer,
@@ -120,6 +122,7 @@ impl Follow {
             id: decision.id,
             model: decision.model.clone(),
             version: decision.version,
+            fallback: decision.fallback,
             entity: decision.entity.clone(),
             moment: decision.moment,
             answer: decision.answer.clone(),
@@ -253,6 +256,7 @@ impl Open {
             decision: self.id,
             model: self.model.clone(),
             version: self.version,
+            fallback: self.fallback,
             entity: self.entity.clone(),
             moment: self.moment,
             resolved_at: resolved.at,

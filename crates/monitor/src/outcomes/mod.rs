@@ -702,7 +702,10 @@ impl OutcomeJoiner {
     }
 
     /// Shows a model's outcomes one after the other, from those of decisions made at `from` on, until told to stop.
-    fn visit(
+    ///
+    /// # Errors
+    /// When the state store fails or an entry is damaged.
+    pub fn visit(
         &self,
         model: &ModelName,
         from: Timestamp,

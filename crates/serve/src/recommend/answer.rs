@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use tidemill_core::assign::is_held_out;
 use tidemill_core::clock::Stopwatch;
 use tidemill_core::decision::{Answer, Fallback, ScoredItem};
 use tidemill_core::event::PersonKey;
@@ -319,6 +320,15 @@ impl Answerer {
         let engine = self.engine.load();
         let champion = slot.champion();
         let history = self.history(&engine, slot, (champion.as_deref(), ask), moment)?;
+        let held_out = history.person.as_ref().is_some_and(|person| {
+            is_held_out(&slot.model.name, slot.model.holdout, person) && ask.given.is_none()
+        });
+        let fallback = match (&champion, held_out) {
+            (None, _) => Some(Fallback::NoVersion),
+            (Some(_), true) => Some(Fallback::Holdout),
+            (Some(_), false) => None,
+        };
+        let champion = champion.filter(|_| !held_out);
         let list = List {
             answerer: self,
             slot,
@@ -343,7 +353,7 @@ impl Answerer {
             id,
             model: slot.model.name.clone(),
             version: champion.as_ref().map(|champion| champion.number),
-            fallback: champion.is_none().then_some(Fallback::NoVersion),
+            fallback,
             entity: history
                 .person
                 .as_ref()

@@ -128,6 +128,7 @@ pub fn outcome(number: u64) -> Sequenced<Outcome> {
         decision: decision.id,
         model: decision.model,
         version: decision.version,
+        fallback: None,
         entity: decision.entity,
         moment: decision.moment,
         resolved_at: Timestamp::from_micros(decision.moment.micros() + 86_400_000_000),

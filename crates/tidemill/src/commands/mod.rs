@@ -15,6 +15,7 @@ mod models;
 mod recommend;
 mod serve;
 mod target_file;
+mod value;
 
 use std::path::Path;
 
@@ -65,6 +66,7 @@ async fn ask(client: &Client, command: &Command, output: Output) -> Result<()> {
         Command::Predict(args) => decisions::predict(client, args, output).await,
         Command::Recommend(args) => recommend::run(client, args, output).await,
         Command::Erase(args) => erase::run(client, args, output).await,
+        Command::Value(args) => value::run(client, args, output).await,
         Command::Alerts(args) => alerts::run(client, args, output).await,
         Command::Decisions(args) => decisions::show(client, args, output).await,
         Command::Keys(command) => keys::run(client, command, output).await,
@@ -102,6 +104,7 @@ fn data_of(command: &Command) -> &DataArgs {
         Command::Predict(args) => &args.data,
         Command::Recommend(args) => &args.data,
         Command::Erase(args) => &args.data,
+        Command::Value(args) => &args.data,
         Command::Alerts(args) => &args.data,
         Command::Decisions(args) => &args.data,
         Command::Promote(args) => &args.data,

@@ -3,6 +3,9 @@
 //! It is the hash of GrowthBook's SDKs (version 2, "Build Your Own SDK" in its documentation), so that an application that asks
 //! one of them sees the same arms.
 
+use crate::event::PersonKey;
+use crate::id::ModelName;
+
 /// Where in [0, 1) a person stands in an experiment: FNV-1a with 32 bits of `seed + person`, written in decimal and hashed once
 /// more, in steps of 1/10,000.
 pub fn bucket(seed: &str, person: &str) -> f64 {
@@ -15,6 +18,12 @@ fn fnv32a(bytes: impl Iterator<Item = u8>) -> u32 {
     bytes.fold(0x811c_9dc5, |hash, byte| {
         (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
     })
+}
+
+/// Whether a person is in the permanent holdout of a model: one of that share of the people who never get its answers, so that it is
+/// known what the others gain by them.
+pub fn is_held_out(model: &ModelName, share: f64, person: &PersonKey) -> bool {
+    share > 0.0 && bucket(&format!("holdout:{model}"), person.as_str()) < share
 }
 
 /// The arms of an experiment: the share of the people who take part, and how they are divided.
