@@ -122,6 +122,9 @@ error_codes! {
     /// The rows of an old dataset were removed.
     RowsRemoved = "rows_removed", GONE, "The rows of this dataset were removed",
         "POST /v1/models/{model}/datasets?again={version} builds them again from the record";
+    /// Nothing is known of a person.
+    UnknownPerson = "unknown_person", NOT_FOUND, "Nothing is known of this person",
+        "see whether the id is an anonymous one: ?anonymous=true";
     /// No such decision.
     UnknownDecision = "unknown_decision", NOT_FOUND, "There is no such decision",
         "use the decision_id of an answer of this project";
@@ -355,6 +358,9 @@ impl From<CycleError> for Problem {
             CycleError::UnknownModel(_) => Self::new(ErrorCode::UnknownModel, error.to_string()),
             CycleError::UnknownVersion(_) => {
                 Self::new(ErrorCode::UnknownVersion, error.to_string())
+            }
+            CycleError::UnknownPerson => {
+                Self::new(ErrorCode::UnknownPerson, error.to_string()).field("id")
             }
             CycleError::UnknownDataset(_) => {
                 Self::new(ErrorCode::UnknownDataset, error.to_string())

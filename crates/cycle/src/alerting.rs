@@ -132,7 +132,7 @@ impl ProjectLoop {
         let mut findings = Vec::new();
         for (name, event) in &seen.events {
             let silent = now.since(event.last);
-            let usual = event.longest_silence;
+            let usual = Span::from_micros(event.longest_silence_us);
             let longest = Span::from_micros(usual.micros().saturating_mul(SILENCE_TIMES));
             let is_known = event.count >= EVENTS_MIN && usual > Span::ZERO;
             if is_known && silent > longest.max(SILENCE_MIN) && silent <= SILENCE_MAX {

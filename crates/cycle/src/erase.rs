@@ -27,7 +27,7 @@ impl ProjectLoop {
     /// the next ones; they hold no ids. What arrives later begins a new history.
     ///
     /// # Errors
-    /// When a store fails: ask again then; what is gone already stays gone.
+    /// When nothing is known of such a person, or a store fails: ask again then; what is gone already stays gone.
     pub async fn erase(
         self: &Arc<Self>,
         person: &PersonKey,
@@ -52,9 +52,13 @@ impl ProjectLoop {
             this.catch_up().await?;
             this.commit()?;
             let engine = this.engine();
+            let known = engine.read_all(&person, this.clock.now())?.known;
             let keys = engine.keys_of(&person)?;
             let landed = this.land(true).await?;
             let erased = this.stores.lake.erase(&this.project.name, &keys).await?;
+            if !known && erased == Erased::default() {
+                return Err(CycleError::UnknownPerson);
+            }
             let names: HashSet<String> = keys.iter().map(ToString::to_string).collect();
             {
                 // the consumer waits

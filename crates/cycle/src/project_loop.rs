@@ -71,6 +71,9 @@ pub enum CycleError {
     /// There is no such version.
     #[error("there is no version {0}")]
     UnknownVersion(String),
+    /// Nothing is known of a person.
+    #[error("nothing is known of such a person")]
+    UnknownPerson,
     /// There is no such dataset.
     #[error("there is no dataset {0}")]
     UnknownDataset(String),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
-use tidemill_core::{Event, Span, Timestamp};
+use tidemill_core::{Event, Timestamp};
 
 use crate::accumulate::hash_text;
 
@@ -40,9 +40,9 @@ pub struct SeenEvent {
     pub first: Timestamp,
     /// The latest timestamp.
     pub last: Timestamp,
-    /// The longest time without one between two of them, so far.
+    /// The longest time without one between two of them so far, in microseconds.
     #[serde(default)]
-    pub longest_silence: Span,
+    pub longest_silence_us: i64,
     /// By the name of the property.
     pub properties: BTreeMap<String, SeenProperty>,
     /// Occurrences of properties that came after [`PROPERTIES_MAX`] others.
@@ -135,7 +135,7 @@ impl SeenEvent {
             persons: Some(Persons::default()),
             first: timestamp,
             last: timestamp,
-            longest_silence: Span::ZERO,
+            longest_silence_us: 0,
             properties: BTreeMap::new(),
             other_properties: 0,
         }
@@ -151,7 +151,8 @@ impl SeenEvent {
         }
         self.first = self.first.min(event.timestamp);
         if event.timestamp > self.last {
-            self.longest_silence = self.longest_silence.max(event.timestamp.since(self.last));
+            let silence = event.timestamp.since(self.last).micros();
+            self.longest_silence_us = self.longest_silence_us.max(silence);
             self.last = event.timestamp;
         }
         for (name, value) in &event.properties {

@@ -69,6 +69,9 @@ pub enum Command {
     Train(ModelArgs),
     /// Show models, their champions and their quality; with a model, its versions and runs.
     Models(ModelsArgs),
+    /// Look at the runs of a model: what set them off, what they saw, what they found.
+    #[command(subcommand)]
+    Runs(RunsCommand),
     /// Ask a model about a person.
     #[command(
         after_help = "Example:\n  tidemill predict will_return --user 17850 --project shop.toml"
@@ -370,6 +373,47 @@ pub struct ModelsArgs {
     /// Where the data are.
     #[command(flatten)]
     pub data: DataArgs,
+}
+
+/// What `runs` shows.
+#[derive(Debug, Subcommand)]
+pub enum RunsCommand {
+    /// The newest runs of a model.
+    List {
+        /// The model.
+        model: String,
+        /// How many.
+        #[arg(long, default_value_t = 20)]
+        limit: u32,
+        /// Where the data are.
+        #[command(flatten)]
+        data: DataArgs,
+    },
+    /// One run, stage by stage; the newest where it is not said which.
+    #[command(after_help = "Example:\n  tidemill runs show will_return")]
+    Show {
+        /// The model.
+        model: String,
+        /// The run's id.
+        run: Option<String>,
+        /// Where the data are.
+        #[command(flatten)]
+        data: DataArgs,
+    },
+    /// What differs between two runs of a model: data, features, metrics, checks; the newest two where it is not said which.
+    #[command(after_help = "Example:\n  tidemill runs diff will_return")]
+    Diff {
+        /// The model.
+        model: String,
+        /// The earlier run's id.
+        #[arg(requires = "b")]
+        a: Option<String>,
+        /// The later run's id.
+        b: Option<String>,
+        /// Where the data are.
+        #[command(flatten)]
+        data: DataArgs,
+    },
 }
 
 /// Arguments of `predict`.

@@ -279,6 +279,18 @@ fn the_same_events_and_seed_make_the_same_model() {
     };
     let first = artifact(1);
     server.json_of(&["train", "will_return"]);
+    let listed = server.told(&["runs", "list", "will_return"]);
+    assert!(listed.lines().count() > 2, "{listed}");
+    let shown = server.told(&["runs", "show", "will_return"]);
+    assert!(
+        shown.contains("set off by person") && shown.contains("observations"),
+        "{shown}"
+    );
+    let differs = server.told(&["runs", "diff", "will_return"]);
+    assert!(
+        differs.contains("a  ") && differs.contains("b  "),
+        "{differs}"
+    );
     assert_eq!(artifact(2), first, "the second version has other bytes");
 }
 

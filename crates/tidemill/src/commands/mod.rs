@@ -13,6 +13,7 @@ mod import;
 mod keys;
 mod models;
 mod recommend;
+mod runs;
 mod serve;
 mod target_file;
 mod value;
@@ -21,7 +22,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use crate::cli::{BenchCommand, Cli, Command, DataArgs};
+use crate::cli::{BenchCommand, Cli, Command, DataArgs, RunsCommand};
 use crate::client::Client;
 use crate::config::Config;
 use crate::demo;
@@ -65,6 +66,7 @@ async fn ask(client: &Client, command: &Command, output: Output) -> Result<()> {
         Command::Rollback(args) => models::rollback(client, args, output).await,
         Command::Predict(args) => decisions::predict(client, args, output).await,
         Command::Recommend(args) => recommend::run(client, args, output).await,
+        Command::Runs(command) => runs::run(client, command, output).await,
         Command::Erase(args) => erase::run(client, args, output).await,
         Command::Value(args) => value::run(client, args, output).await,
         Command::Alerts(args) => alerts::run(client, args, output).await,
@@ -103,6 +105,11 @@ fn data_of(command: &Command) -> &DataArgs {
         Command::Models(args) => &args.data,
         Command::Predict(args) => &args.data,
         Command::Recommend(args) => &args.data,
+        Command::Runs(
+            RunsCommand::List { data, .. }
+            | RunsCommand::Show { data, .. }
+            | RunsCommand::Diff { data, .. },
+        ) => data,
         Command::Erase(args) => &args.data,
         Command::Value(args) => &args.data,
         Command::Alerts(args) => &args.data,

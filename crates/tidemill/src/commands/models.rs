@@ -18,7 +18,7 @@ pub async fn train(client: &Client, model: &str, output: Output) -> Result<()> {
             .as_array()
             .into_iter()
             .flatten()
-            .map(told)
+            .map(super::runs::told)
             .collect();
         runs.join("\n")
     });
@@ -31,29 +31,6 @@ pub async fn train(client: &Client, model: &str, output: Output) -> Result<()> {
         bail!("the run failed");
     }
     Ok(())
-}
-
-/// A run in a few lines.
-fn told(run: &Value) -> String {
-    let text = |field: &str| run[field].as_str().unwrap_or("");
-    let version = run["version"].as_str().unwrap_or(text("model"));
-    let mut told = format!("{version} {}: {}", text("state"), text("summary"));
-    for check in run["detail"]["examination"]["verdict"]["checks"]
-        .as_array()
-        .into_iter()
-        .flatten()
-    {
-        let mark = if check["passed"] == true {
-            "ok     "
-        } else {
-            "refused"
-        };
-        told = format!(
-            "{told}\n  {mark} {}",
-            check["sentence"].as_str().unwrap_or("")
-        );
-    }
-    told
 }
 
 /// All models, or one with its versions.
