@@ -199,22 +199,12 @@ fn likely(
     slot: &RecommendSlot,
     person: &PersonKey,
 ) -> Result<Likely, Problem> {
-    let (decision, reasons) = project.answerer.preview_list(slot, person, RECOMMENDED)?;
-    let items = decision.items.into_iter().zip(reasons);
+    let list = project.answerer.preview_list(slot, person, RECOMMENDED)?;
     Ok(Likely {
-        version: decision
-            .version
-            .map(|number| format!("{}@{number}", decision.model)),
-        model: decision.model,
-        fallback: decision.fallback,
-        items: items
-            .map(|(shown, reason)| RecommendedItem {
-                item: shown.item,
-                score: shown.score,
-                propensity: shown.propensity,
-                reason,
-            })
-            .collect(),
+        model: list.model,
+        version: list.version,
+        fallback: list.fallback,
+        items: list.items,
     })
 }
 

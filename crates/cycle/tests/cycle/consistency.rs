@@ -1,14 +1,12 @@
 //! Answers that are read again: what was served is what training sees, and where it is not, that is found.
 
-use std::sync::Arc;
-
 use tidemill_core::event::PersonKey;
 use tidemill_core::{Clock, Span};
 use tidemill_cycle::ProjectLoop;
 use tidemill_serve::PredictRequest;
 use tidemill_store::StateBatch;
 
-use crate::shop::{SHOP, Shop, open};
+use crate::shop::{SHOP, Shop};
 
 /// Asks about everybody.
 fn ask(shop: &Shop) {
@@ -45,13 +43,7 @@ fn confuse(project: &ProjectLoop, one: &PersonKey, other: &PersonKey) {
 async fn a_planted_difference_is_found_where_it_is() {
     let shop = Shop::open(1).await;
     shop.live(150, "Page Viewed").await;
-    let models = std::slice::from_ref(&shop.model);
-    let runs = shop.project.train(models, "person", "test").await.unwrap();
-    let version = runs[0].version.unwrap();
-    let promoted = shop
-        .project
-        .promote(&shop.model, version, "test", "to have answers", true);
-    promoted.await.unwrap();
+    shop.answer_by_a_version().await;
     ask(&shop);
     let report = shop.project.check_consistency(1.0).await.unwrap();
     assert_eq!((report.answers, report.mismatches), (30, 0), "{report:?}");
@@ -60,20 +52,7 @@ async fn a_planted_difference_is_found_where_it_is() {
     shop.project.engine().commit().unwrap();
     let (one, other) = (PersonKey::user("u3"), PersonKey::user("u4"));
     confuse(&shop.project, &one, &other);
-    let Shop {
-        project,
-        clock,
-        model,
-        folder,
-    } = shop;
-    drop(project);
-    let project: Arc<ProjectLoop> = open(&folder, SHOP, clock.clone(), 1).await;
-    let shop = Shop {
-        project,
-        clock,
-        model,
-        folder,
-    };
+    let shop = shop.reopened(SHOP).await;
     ask(&shop);
     let report = shop.project.check_consistency(1.0).await.unwrap();
     assert_eq!(report.answers, 60, "{report:?}");

@@ -71,6 +71,35 @@ impl Shop {
             .unwrap();
     }
 
+    /// A version that answers, whatever the gate says.
+    pub(crate) async fn answer_by_a_version(&self) {
+        let models = std::slice::from_ref(&self.model);
+        let runs = self.project.train(models, "person", "test").await.unwrap();
+        let version = runs[0].version.unwrap();
+        let promoted = self
+            .project
+            .promote(&self.model, version, "test", "to have answers", true);
+        promoted.await.unwrap();
+    }
+
+    /// The same shop in another process.
+    pub(crate) async fn reopened(self, project: &str) -> Self {
+        let Self {
+            project: before,
+            clock,
+            model,
+            folder,
+        } = self;
+        drop(before);
+        let project = open(&folder, project, clock.clone(), 1).await;
+        Self {
+            project,
+            clock,
+            model,
+            folder,
+        }
+    }
+
     pub(crate) async fn build(&self) -> KeptDataset {
         self.project.build_dataset(&self.model).await.unwrap()
     }

@@ -50,13 +50,7 @@ value = \"Order Completed.properties.total\"",
     )
     .await;
     shop.live(150, "Page Viewed").await;
-    let models = std::slice::from_ref(&shop.model);
-    let runs = shop.project.train(models, "person", "test").await.unwrap();
-    let version = runs[0].version.unwrap();
-    let promoted = shop
-        .project
-        .promote(&shop.model, version, "test", "to have answers", true);
-    promoted.await.unwrap();
+    shop.answer_by_a_version().await;
 
     // on the second of June everybody has bought before, some much, some little
     let append = async |events: Vec<Event>| {

@@ -121,6 +121,29 @@ pub struct Recommendation {
     pub items: Vec<RecommendedItem>,
 }
 
+impl Recommendation {
+    /// What is said of a decision, with the reasons of its items.
+    fn of(decision: Decision, reasons: Vec<Option<String>>) -> Self {
+        let items = decision.items.into_iter().zip(reasons);
+        Self {
+            decision_id: decision.id,
+            version: decision
+                .version
+                .map(|number| format!("{}@{number}", decision.model)),
+            model: decision.model,
+            fallback: decision.fallback,
+            items: items
+                .map(|(shown, reason)| RecommendedItem {
+                    item: shown.item,
+                    score: shown.score,
+                    propensity: shown.propensity,
+                    reason,
+                })
+                .collect(),
+        }
+    }
+}
+
 /// An item of a list.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RecommendedItem {
@@ -255,8 +278,8 @@ impl Answerer {
         slot: &RecommendSlot,
         person: &PersonKey,
         limit: usize,
-    ) -> Result<(Decision, Vec<Option<String>>), ServeError> {
-        self.make(
+    ) -> Result<Recommendation, ServeError> {
+        let (decision, reasons) = self.make(
             slot,
             &Ask {
                 person: Some(person.clone()),
@@ -272,7 +295,8 @@ impl Answerer {
                 reasons: true,
                 after: None,
             },
-        )
+        )?;
+        Ok(Recommendation::of(decision, reasons))
     }
 
     fn list(
@@ -289,23 +313,7 @@ impl Answerer {
             fallback: decision.fallback,
             version: decision.version,
         };
-        let items = decision.items.into_iter().zip(reasons);
-        let recommendation = Recommendation {
-            decision_id: decision.id,
-            version: decision
-                .version
-                .map(|number| format!("{}@{number}", decision.model)),
-            model: decision.model,
-            fallback: decision.fallback,
-            items: items
-                .map(|(shown, reason)| RecommendedItem {
-                    item: shown.item,
-                    score: shown.score,
-                    propensity: shown.propensity,
-                    reason,
-                })
-                .collect(),
-        };
+        let recommendation = Recommendation::of(decision, reasons);
         Ok((recommendation, answering))
     }
 
