@@ -266,9 +266,17 @@ impl Serialize for Span {
 }
 
 impl<'de> Deserialize<'de> for Span {
+    /// What people write, and everything that was [written](fmt::Display): also nothing, and fractions of a second.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
+        let as_written = || {
+            let seconds: f64 = text.strip_suffix('s')?.parse().ok()?;
+            let micros = (seconds * MICROS_PER_SECOND as f64).round();
+            (micros.abs() < 9e15).then_some(Self(micros as i64))
+        };
+        let parsed = text.parse();
+        parsed
+            .or_else(|error: SpanError| as_written().ok_or_else(|| serde::de::Error::custom(error)))
     }
 }
 
@@ -293,6 +301,31 @@ mod tests {
             );
         }
         assert!("09/12/2011".parse::<Timestamp>().is_err());
+    }
+
+    #[test]
+    fn every_span_that_was_stored_is_read_back() {
+        for micros in [
+            0,
+            1,
+            25_000,
+            3_270,
+            90_000_000,
+            -1_500_000,
+            86_400_000_000,
+            i64::from(u32::MAX),
+        ] {
+            let span = Span(micros);
+            let stored = serde_json::to_string(&span).unwrap();
+            assert_eq!(
+                serde_json::from_str::<Span>(&stored).unwrap(),
+                span,
+                "{stored}"
+            );
+        }
+        for refused in ["\"\"", "\"soon\"", "\"1e99s\"", "\"NaNs\"", "\"12\""] {
+            assert!(serde_json::from_str::<Span>(refused).is_err(), "{refused}");
+        }
     }
 
     #[test]

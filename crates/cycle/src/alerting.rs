@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
-use tidemill_core::Span;
+use tidemill_core::{Span, Timestamp};
 use tidemill_evaluate::metric::Direction;
+use tidemill_features::SeenEvents;
 use tidemill_monitor::alerts::{AlertKind, AlertMessage, Finding};
 use tidemill_store::catalog::{Run, RunState};
 
@@ -128,30 +129,34 @@ impl ProjectLoop {
 
     fn stopped_events(&self) -> Vec<Finding> {
         let now = self.clock.now();
-        let seen = self.engine().seen();
-        let mut findings = Vec::new();
-        for (name, event) in &seen.events {
-            let silent = now.since(event.last);
-            let usual = Span::from_micros(event.longest_silence_us);
-            let longest = Span::from_micros(usual.micros().saturating_mul(SILENCE_TIMES));
-            let is_known = event.count >= EVENTS_MIN && usual > Span::ZERO;
-            if is_known && silent > longest.max(SILENCE_MIN) && silent <= SILENCE_MAX {
-                findings.push(Finding {
-                    kind: AlertKind::EventStopped,
-                    subject: name.clone(),
-                    cause: format!(
-                        "none has come since {}; before, it was never silent for longer than {}",
-                        event.last,
-                        about(usual)
-                    ),
-                    next_step: format!(
-                        "see whether the product still sends {name}: `GET /v1/events/seen` says what arrives, `GET /v1/quarantine` what was refused and why"
-                    ),
-                });
-            }
-        }
-        findings
+        self.engine().with_seen(|seen| stopped(seen, now))
     }
+}
+
+/// Events that have been silent for much longer than ever before.
+fn stopped(seen: &SeenEvents, now: Timestamp) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (name, event) in &seen.events {
+        let silent = now.since(event.last);
+        let usual = Span::from_micros(event.longest_silence_us);
+        let longest = Span::from_micros(usual.micros().saturating_mul(SILENCE_TIMES));
+        let is_known = event.count >= EVENTS_MIN && usual > Span::ZERO;
+        if is_known && silent > longest.max(SILENCE_MIN) && silent <= SILENCE_MAX {
+            findings.push(Finding {
+                kind: AlertKind::EventStopped,
+                subject: name.clone(),
+                cause: format!(
+                    "none has come since {}; before, it was never silent for longer than {}",
+                    event.last,
+                    about(usual)
+                ),
+                next_step: format!(
+                    "see whether the product still sends {name}: `GET /v1/events/seen` says what arrives, `GET /v1/quarantine` what was refused and why"
+                ),
+            });
+        }
+    }
+    findings
 }
 
 /// A span in whole minutes, hours or days.

@@ -86,10 +86,13 @@ impl ProjectLoop {
         let mut packages: BTreeMap<u32, Arc<Package>> = BTreeMap::new();
         let mut rows = Gathered::new(&slot.task);
         for outcome in outcomes {
-            let (Some(number), Some(decision)) =
-                (outcome.version, self.decision(outcome.decision).await?)
-            else {
+            let Some(number) = outcome.version else {
                 rows.fallbacks += 1;
+                continue;
+            };
+            // those that are only in the lake by now would each take a look into its files
+            let Some(decision) = self.decisions.get(outcome.decision)? else {
+                rows.not_kept += 1;
                 continue;
             };
             if let std::collections::btree_map::Entry::Vacant(e) = packages.entry(number) {
@@ -104,6 +107,7 @@ impl ProjectLoop {
             from,
             until,
             fallbacks: rows.fallbacks,
+            not_kept: rows.not_kept,
             versions: versions.into_iter().collect(),
         };
         let metric = metric_of(&slot.model, &slot.task)?;
@@ -213,6 +217,7 @@ impl ProjectLoop {
             from,
             until,
             fallbacks,
+            not_kept: 0,
             versions: versions.into_iter().collect(),
         };
         let bootstrap = Bootstrap {
@@ -280,6 +285,7 @@ struct Gathered<'t> {
     entities: Vec<u64>,
     baselines: BTreeMap<String, Vec<f64>>,
     fallbacks: usize,
+    not_kept: usize,
 }
 
 impl<'t> Gathered<'t> {
@@ -291,6 +297,7 @@ impl<'t> Gathered<'t> {
             entities: Vec::new(),
             baselines: BTreeMap::new(),
             fallbacks: 0,
+            not_kept: 0,
         }
     }
 

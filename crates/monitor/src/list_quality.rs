@@ -126,6 +126,7 @@ mod tests {
             from: Timestamp::EPOCH,
             until: Timestamp::MAX,
             fallbacks,
+            not_kept: 0,
             versions: vec![1],
         }
     }

@@ -47,6 +47,9 @@ pub struct LiveQuality {
     pub answers: usize,
     /// Answers of the fallback whose outcome is known; they are not in the metrics.
     pub fallbacks: usize,
+    /// Answers of versions whose decision is not in the decision log any more (`decisions_keep`); they are not in the metrics.
+    #[serde(default)]
+    pub not_kept: usize,
     /// The versions that answered.
     pub versions: Vec<u32>,
     /// The mean outcome: the base rate.
@@ -77,6 +80,8 @@ pub struct Period {
     pub until: Timestamp,
     /// Answers of the fallback whose outcome is known.
     pub fallbacks: usize,
+    /// Answers of versions whose decision is not kept any more.
+    pub not_kept: usize,
     /// The versions that answered.
     pub versions: Vec<u32>,
 }
@@ -97,6 +102,7 @@ pub fn live_quality(
         metric,
         answers: rows.targets.len(),
         fallbacks: period.fallbacks,
+        not_kept: period.not_kept,
         versions: period.versions,
         base: None,
         mean_score: None,
@@ -155,6 +161,7 @@ mod tests {
             from: Timestamp::EPOCH,
             until: Timestamp::MAX,
             fallbacks: 2,
+            not_kept: 0,
             versions: vec![1],
         }
     }

@@ -652,8 +652,14 @@ impl Engine {
 
     /// What has been seen of each kind of event.
     pub fn seen(&self) -> SeenEvents {
-        self.shared
-            .as_ref()
-            .map_or_else(SeenEvents::default, |shared| shared.read().seen.clone())
+        self.with_seen(SeenEvents::clone)
+    }
+
+    /// Looks at what has been seen without taking a copy; events wait meanwhile.
+    pub fn with_seen<T>(&self, look: impl FnOnce(&SeenEvents) -> T) -> T {
+        match &self.shared {
+            Some(shared) => look(&shared.read().seen),
+            None => look(&SeenEvents::default()),
+        }
     }
 }
