@@ -5,6 +5,7 @@ use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tidemill_core::Span;
+use tidemill_core::time::written;
 
 use crate::body::JsonBody;
 use crate::gate::Caller;
@@ -42,6 +43,7 @@ pub(crate) async fn list(
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Silence {
+    #[serde(deserialize_with = "written::required")]
     r#for: Span,
 }
 

@@ -184,9 +184,7 @@ impl From<Decision> for DecisionLine {
     fn from(decision: Decision) -> Self {
         Self {
             decision_id: decision.id,
-            version: decision
-                .version
-                .map(|number| format!("{}@{number}", decision.model)),
+            version: decision.version_id().map(|version| version.to_string()),
             model: decision.model,
             fallback: decision.fallback,
             entity: decision.entity,

@@ -210,11 +210,10 @@ fn likely(
 
 fn guess(project: &ProjectLoop, slot: &Slot, person: &PersonKey) -> Result<Guess, Problem> {
     let (decision, reasons) = project.answerer.preview(slot, person)?;
+    let version = decision.version_id();
     let answer = decision.answer;
     Ok(Guess {
-        version: decision
-            .version
-            .map(|number| format!("{}@{number}", decision.model)),
+        version: version.map(|version| version.to_string()),
         model: decision.model,
         question: slot.model.question.clone(),
         fallback: decision.fallback,

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::feature::FeatureValue;
-use crate::id::{DecisionId, ModelName, Offset};
+use crate::id::{DecisionId, ModelName, Offset, VersionId};
 use crate::time::Timestamp;
 
 /// One answer, with everything that was known when it was given.
@@ -49,6 +49,14 @@ pub struct Decision {
     pub after: Option<DecisionId>,
     /// How long the answer took, in microseconds.
     pub latency_us: u64,
+}
+
+impl Decision {
+    /// The version that answered: `will_return@17`; `None` for a fallback.
+    pub fn version_id(&self) -> Option<VersionId> {
+        let model = self.model.clone();
+        self.version.map(|number| VersionId { model, number })
+    }
 }
 
 /// An item in a list that was recommended.

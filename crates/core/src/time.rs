@@ -280,6 +280,34 @@ impl<'de> Deserialize<'de> for Span {
     }
 }
 
+/// Reads spans of requests, for `#[serde(deserialize_with)]`: only what people write, a whole number above 0 with a unit.
+pub mod written {
+    use std::borrow::Cow;
+
+    use serde::{Deserialize, Deserializer, de::Error};
+
+    use super::Span;
+
+    /// One that has to be there.
+    ///
+    /// # Errors
+    /// When it is not such a text.
+    pub fn required<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Span, D::Error> {
+        let text = Cow::<str>::deserialize(deserializer)?;
+        text.parse().map_err(D::Error::custom)
+    }
+
+    /// One that may be null.
+    ///
+    /// # Errors
+    /// When it is neither null nor such a text.
+    pub fn optional<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Span>, D::Error> {
+        let text = Option::<Cow<'_, str>>::deserialize(deserializer)?;
+        let span = text.map(|text| text.parse()).transpose();
+        span.map_err(D::Error::custom)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -325,6 +353,29 @@ mod tests {
         }
         for refused in ["\"\"", "\"soon\"", "\"1e99s\"", "\"NaNs\"", "\"12\""] {
             assert!(serde_json::from_str::<Span>(refused).is_err(), "{refused}");
+        }
+    }
+
+    #[test]
+    fn requests_name_spans_as_people_do() {
+        #[derive(Debug, Deserialize)]
+        struct Asked {
+            #[serde(deserialize_with = "written::required")]
+            one: Span,
+            #[serde(default, deserialize_with = "written::optional")]
+            other: Option<Span>,
+        }
+        let read = |json: &str| serde_json::from_str::<Asked>(json);
+        let asked = read(r#"{"one": "2h"}"#).unwrap();
+        assert_eq!((asked.one, asked.other), (Span::from_seconds(7_200), None));
+        assert_eq!(read(r#"{"one": "2h", "other": null}"#).unwrap().other, None);
+        for refused in [
+            r#"{"one": "0s"}"#,
+            r#"{"one": "-5s"}"#,
+            r#"{"one": "1h", "other": "0.5s"}"#,
+        ] {
+            let error = read(refused).unwrap_err().to_string();
+            assert!(error.contains("is not a length of time"), "{error}");
         }
     }
 

@@ -1,5 +1,6 @@
 //! Looks for what is wrong with a project, and has it told.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -70,34 +71,63 @@ impl ProjectLoop {
         Ok(())
     }
 
-    /// Sends what is to be told. What does not arrive is sent again the next time.
+    /// Sends what is to be told, to each URL once and in order. What does not arrive somewhere is sent there again the next time.
     ///
     /// # Errors
     /// When the state store fails.
     pub async fn tell_alerts(&self, courier: &dyn Courier) -> Result<(), CycleError> {
         let targets = &self.project.alerts;
-        for (place, message) in self.alerts.outbox()? {
-            let json = serde_json::to_value(&message).unwrap_or_default();
-            let text = slack(&message);
+        let mut failing: HashSet<&str> = HashSet::new();
+        for (place, mut waiting) in self.alerts.outbox()? {
+            let json = serde_json::to_value(&waiting.message).unwrap_or_default();
+            let text = json!({ "text": waiting.message.text() });
             let webhooks = targets.webhooks.iter().map(|url| (url, &json));
             let slack = targets.slack.iter().map(|url| (url, &text));
+            let (mut is_everywhere, before) = (true, waiting.arrived.len());
             for (url, body) in webhooks.chain(slack) {
-                if let Err(error) = courier.post(url, body).await {
-                    // the rest of a URL is often a secret
-                    let host = url.split('/').nth(2).unwrap_or_default();
-                    let id = &message.alert.id;
-                    tracing::warn!(
-                        host,
-                        id,
-                        error,
-                        "an alert could not be sent; it is tried again"
-                    );
-                    return Ok(());
+                if waiting.arrived.contains(url) {
+                    continue;
+                }
+                let posted = match failing.contains(url.as_str()) {
+                    true => false, // what comes later waits behind it
+                    false => self.post(courier, url, body, &waiting.message).await,
+                };
+                if posted {
+                    waiting.arrived.push(url.clone());
+                } else {
+                    failing.insert(url);
+                    is_everywhere = false;
                 }
             }
-            self.alerts.sent(place)?;
+            if is_everywhere {
+                self.alerts.sent(place)?;
+            } else if waiting.arrived.len() > before {
+                self.alerts.arrived(place, &waiting)?;
+            }
         }
         Ok(())
+    }
+
+    async fn post(
+        &self,
+        courier: &dyn Courier,
+        url: &str,
+        body: &Value,
+        message: &AlertMessage,
+    ) -> bool {
+        let Err(error) = courier.post(url, body).await else {
+            return true;
+        };
+        // the rest of a URL is often a secret
+        let host = url.split('/').nth(2).unwrap_or_default();
+        let id = &message.alert.id;
+        tracing::warn!(
+            host,
+            id,
+            error,
+            "an alert could not be sent; it is tried again"
+        );
+        false
     }
 
     fn differing_features(&self) -> Result<Vec<Finding>, CycleError> {
@@ -167,10 +197,6 @@ fn about(span: Span) -> String {
         120..2_880 => format!("{} hours", minutes / 60),
         _ => format!("{} days", minutes / 1_440),
     }
-}
-
-fn slack(message: &AlertMessage) -> Value {
-    json!({ "text": message.text() })
 }
 
 fn failed_run(run: &Run) -> Option<Finding> {

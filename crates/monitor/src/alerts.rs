@@ -99,6 +99,17 @@ pub struct AlertMessage {
     pub alert: Alert,
 }
 
+/// A message that has not arrived everywhere yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// The message.
+    #[serde(flatten)]
+    pub message: AlertMessage,
+    /// The URLs that have it.
+    #[serde(default)]
+    pub arrived: Vec<String>,
+}
+
 /// Whether something is wrong still.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -222,8 +233,13 @@ impl AlertBook {
                 messages.push((AlertState::Resolved, alert));
             }
         }
-        self.forget_resolved(&mut batch)?;
-        self.post(&mut batch, messages)?;
+        if !messages.is_empty() {
+            self.forget_resolved(&mut batch)?;
+            self.post(&mut batch, messages)?;
+        }
+        if batch.is_empty() {
+            return Ok(());
+        }
         self.state.commit(&self.project, batch)
     }
 
@@ -246,11 +262,11 @@ impl AlertBook {
         Ok(true)
     }
 
-    /// Messages that were not sent yet, oldest first, with their places.
+    /// Messages that have not arrived everywhere yet, oldest first, with their places.
     ///
     /// # Errors
     /// When the state store fails or an entry is damaged.
-    pub fn outbox(&self) -> Result<Vec<(u64, AlertMessage)>, StoreError> {
+    pub fn outbox(&self) -> Result<Vec<(u64, Waiting)>, StoreError> {
         let rows = self
             .state
             .scan(&self.project, OUTBOX, &[], None, OUTBOX_MAX)?;
@@ -259,7 +275,17 @@ impl AlertBook {
             .collect()
     }
 
-    /// Notes that a message has been sent.
+    /// Notes where else a message has arrived, so that it is not sent there again.
+    ///
+    /// # Errors
+    /// When the state store fails; it is sent again then.
+    pub fn arrived(&self, place: u64, waiting: &Waiting) -> Result<(), StoreError> {
+        let mut batch = StateBatch::default();
+        batch.put(OUTBOX, place.to_be_bytes(), encode(waiting)?);
+        self.state.commit(&self.project, batch)
+    }
+
+    /// Notes that a message has arrived everywhere.
     ///
     /// # Errors
     /// When the state store fails; it is sent again then.
@@ -285,12 +311,15 @@ impl AlertBook {
         }
         for (state, alert) in messages {
             let project = self.project.clone();
-            let message = AlertMessage {
-                project,
-                state,
-                alert,
+            let waiting = Waiting {
+                message: AlertMessage {
+                    project,
+                    state,
+                    alert,
+                },
+                arrived: Vec::new(),
             };
-            batch.put(OUTBOX, next.to_be_bytes(), encode(&message)?);
+            batch.put(OUTBOX, next.to_be_bytes(), encode(&waiting)?);
             next += 1;
         }
         Ok(())
@@ -380,10 +409,13 @@ mod tests {
         // another process finds what is to be sent, in order, until it was sent
         let book = AlertBook::new("shop".parse().unwrap(), state);
         let outbox = book.outbox().unwrap();
-        let states: Vec<AlertState> = outbox.iter().map(|(_, message)| message.state).collect();
+        let states: Vec<AlertState> = outbox
+            .iter()
+            .map(|(_, waiting)| waiting.message.state)
+            .collect();
         assert_eq!(states, [AlertState::Open, AlertState::Resolved]);
         assert_eq!(
-            outbox[0].1.text(),
+            outbox[0].1.message.text(),
             "shop: event stopped, Order. silent for 1 h. What to do: look"
         );
         for (place, _) in outbox {

@@ -294,6 +294,7 @@ fn reasons(champion: Option<&Champion>, decision: &Decision) -> Vec<Reason> {
 }
 
 fn prediction(task: &Task, decision: Decision, reasons: Option<Vec<Reason>>) -> Prediction {
+    let version = decision.version_id();
     let Answer {
         score,
         label,
@@ -301,9 +302,7 @@ fn prediction(task: &Task, decision: Decision, reasons: Option<Vec<Reason>>) -> 
     } = decision.answer;
     Prediction {
         decision_id: decision.id,
-        version: decision
-            .version
-            .map(|number| format!("{}@{number}", decision.model)),
+        version: version.map(|version| version.to_string()),
         model: decision.model,
         fallback: decision.fallback,
         score,

@@ -36,6 +36,17 @@ impl EventColumns {
         context: true,
     };
 
+    /// Those that these fields are read from.
+    pub fn of<'f>(fields: impl IntoIterator<Item = &'f Field>) -> Self {
+        let mut columns = Self::default();
+        for field in fields {
+            columns.group |= matches!(field, Field::GroupId);
+            columns.properties |= matches!(field, Field::Property(_));
+            columns.context |= matches!(field, Field::Context(_));
+        }
+        columns
+    }
+
     /// Those with texts that many rows share. They may be read as a dictionary.
     pub(crate) const REPEATED: &'static [&'static str] =
         &["kind", "name", "user_id", "anonymous_id"];

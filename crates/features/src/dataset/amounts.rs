@@ -28,18 +28,15 @@ impl AmountLog {
         amount: &Field,
     ) -> Result<Self, FeatureError> {
         let mut people = People::read_ahead(events).map_err(FeatureError::Events)?;
-        let columns = EventColumns {
-            group: matches!(amount, Field::GroupId),
-            properties: matches!(amount, Field::Property(_)),
-            context: matches!(amount, Field::Context(_)),
-        };
+        let columns = EventColumns::of([amount]);
         let mut amounts: HashMap<Person, Vec<(Timestamp, f64)>> = HashMap::new();
         for rows in events.scan(columns, None) {
             let rows = rows.map_err(FeatureError::Events)?;
             for (index, row) in rows.rows().enumerate() {
-                // whoever is seen gets their number in the order of appearance
-                let person = people.of_row(&rows, index);
-                let (Some(person), true) = (person, row.name() == event) else {
+                if row.name() != event {
+                    continue;
+                }
+                let Some(person) = people.of_row(&rows, index) else {
                     continue;
                 };
                 let field = row.field(amount);

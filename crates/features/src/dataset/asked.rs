@@ -170,15 +170,7 @@ impl Asked {
                 fields.extend(asked.condition.iter().flat_map(EventCondition::fields));
             }
         }
-        EventColumns {
-            group: fields.contains(&&Field::GroupId),
-            properties: fields
-                .iter()
-                .any(|field| matches!(field, Field::Property(_))),
-            context: fields
-                .iter()
-                .any(|field| matches!(field, Field::Context(_))),
-        }
+        EventColumns::of(fields)
     }
 }
 

@@ -50,11 +50,7 @@ pub fn interactions(
 ) -> Result<InteractionLog, FeatureError> {
     let mut people = People::read_ahead(events).map_err(FeatureError::Events)?;
     let signal_of: HashMap<&str, u32> = signals.iter().copied().zip(0..).collect();
-    let columns = EventColumns {
-        group: matches!(item, Field::GroupId),
-        properties: matches!(item, Field::Property(_)),
-        context: matches!(item, Field::Context(_)),
-    };
+    let columns = EventColumns::of([item]);
     let mut log = InteractionLog::default();
     let (mut persons, mut items) = (HashMap::new(), HashMap::<Arc<str>, u32>::new());
     for rows in events.scan(columns, None) {
@@ -64,7 +60,9 @@ pub fn interactions(
             let Some(&signal) = signal_of.get(event.name()) else {
                 continue;
             };
-            let person = people.of(&event).map(|person| people.group(person));
+            let person = people
+                .of_row(&rows, index)
+                .map(|person| people.group(person));
             let named = event.field(item);
             let named = named.as_ref().and_then(|json| value::category(json));
             let (Some(person), Some(named)) = (person, named) else {

@@ -4,9 +4,8 @@ use std::collections::{BTreeSet, VecDeque};
 use std::convert::Infallible;
 
 use datafusion::arrow::array::{Array, StringArray};
-
 use hashbrown::HashMap;
-use tidemill_core::event::{EventView, PersonKey};
+use tidemill_core::event::PersonKey;
 use tidemill_core::{Span, Timestamp};
 use tidemill_store::{EventColumns, EventRows, EventTable, StoreError};
 
@@ -64,39 +63,26 @@ impl People {
         known.copied().unwrap_or(person)
     }
 
-    /// The person that an event is about, after joining identities.
-    pub(super) fn of(&mut self, event: &impl EventView) -> Option<Person> {
-        let number = match (event.user_id(), event.anonymous_id()) {
-            (Some(user), _) => self.number(true, user),
-            (None, Some(anonymous)) => self.number(false, anonymous),
-            (None, None) => return None,
-        };
-        Some(self.canonical(number))
-    }
-
     /// The person that a row is about, after joining identities.
     pub(super) fn of_row(&mut self, rows: &EventRows, row: usize) -> Option<Person> {
         let (is_user, ids, which) = match rows.users().which(row) {
             Some(which) => (true, rows.users(), which),
             None => (false, rows.anonymous(), rows.anonymous().which(row)?),
         };
-        let met = if is_user {
-            &mut self.met_users
-        } else {
-            &mut self.met_anonymous
-        };
-        let known = met.of(ids.texts())[which];
-        if let Some(number) = known {
+        if let Some(number) = self.met(is_user).of(ids.texts())[which] {
             return Some(self.canonical(number));
         }
         let number = self.number(is_user, ids.texts().value(which));
-        let met = if is_user {
+        self.met(is_user).of(ids.texts())[which] = Some(number);
+        Some(self.canonical(number))
+    }
+
+    fn met(&mut self, is_user: bool) -> &mut Met {
+        if is_user {
             &mut self.met_users
         } else {
             &mut self.met_anonymous
-        };
-        met.of(ids.texts())[which] = Some(number);
-        Some(self.canonical(number))
+        }
     }
 
     /// The person that a key stands for, after joining identities.

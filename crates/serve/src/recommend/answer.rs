@@ -124,12 +124,11 @@ pub struct Recommendation {
 impl Recommendation {
     /// What is said of a decision, with the reasons of its items.
     fn of(decision: Decision, reasons: Vec<Option<String>>) -> Self {
+        let version = decision.version_id();
         let items = decision.items.into_iter().zip(reasons);
         Self {
             decision_id: decision.id,
-            version: decision
-                .version
-                .map(|number| format!("{}@{number}", decision.model)),
+            version: version.map(|version| version.to_string()),
             model: decision.model,
             fallback: decision.fallback,
             items: items

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tidemill_core::decision::Fallback;
 use tidemill_core::event::PersonKey;
+use tidemill_core::time::written;
 use tidemill_core::{DecisionId, ModelName, Span};
 
 use super::answer::{RecommendRequest, RecommendedItem, at_most};
@@ -37,7 +38,7 @@ pub struct BatchRequest {
     #[serde(default)]
     pub reasons: bool,
     /// Only persons of whom something was heard in that time.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "written::optional")]
     pub active_within: Option<Span>,
     /// How many persons.
     #[serde(default)]
@@ -92,24 +93,22 @@ impl Answerer {
         let users = engine.users(request.after.as_ref(), count.max(1));
         let users = users.map_err(ServeError::Features)?;
         let since = request.active_within.map(|span| self.clock.now() - span);
+        let mut asked = RecommendRequest {
+            limit: request.limit,
+            filter: request.filter.clone(),
+            boost: request.boost.clone(),
+            diversity: request.diversity,
+            context: request.context.clone(),
+            reasons: request.reasons,
+            ..RecommendRequest::default()
+        };
         let (mut lists, mut counted) = (Vec::new(), Vec::new());
         for (person, heard) in users.found {
             if since.is_some_and(|since| heard < since) {
                 continue;
             }
-            let (list, answering) = self.recommend(
-                model,
-                &RecommendRequest {
-                    user: Some(person.id().to_owned()),
-                    limit: request.limit,
-                    filter: request.filter.clone(),
-                    boost: request.boost.clone(),
-                    diversity: request.diversity,
-                    context: request.context.clone(),
-                    reasons: request.reasons,
-                    ..RecommendRequest::default()
-                },
-            )?;
+            asked.user = Some(person.id().to_owned());
+            let (list, answering) = self.recommend(model, &asked)?;
             counted.push(answering);
             lists.push(PersonList {
                 user: person.id().to_owned(),

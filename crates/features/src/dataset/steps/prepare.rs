@@ -10,7 +10,7 @@ use tidemill_store::{EventRow, EventRows};
 use super::values::{FullValues, Values};
 use crate::dataset::asked::{Asked, AskedModel};
 use crate::dataset::people::is_same;
-use crate::set::{Conditions, OTHER_EVENTS, Origin, SYSTEM_EVENTS, USER};
+use crate::set::{Conditions, OTHER_EVENTS, Origin, USER};
 use crate::value::Value;
 
 /// A chunk of events, prepared for the pass over one entity.
@@ -176,8 +176,6 @@ const OTHER: Named = Named {
     observed: 0,
     is_system: false,
 };
-
-const _: () = assert!(OTHER_EVENTS != SYSTEM_EVENTS);
 
 /// Takes away the occasions that do not fulfil a model's condition; returns how often it could not be evaluated.
 fn check(asked: &AskedModel, model: usize, events: &[EventRow<'_>], occasions: &mut [u32]) -> u64 {

@@ -1,0 +1,80 @@
+//! Messages reach each webhook once, whatever happens to the others.
+
+use std::collections::HashSet;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use serde_json::Value;
+use tidemill_core::Clock;
+use tidemill_cycle::Courier;
+use tidemill_monitor::alerts::{AlertKind, Finding};
+
+use crate::shop::{SHOP, Shop};
+
+/// Notes what it brought where; some are not at home.
+#[derive(Default)]
+struct Noted {
+    brought: Mutex<Vec<(String, String)>>,
+    away: Mutex<HashSet<String>>,
+}
+
+#[async_trait]
+impl Courier for Noted {
+    async fn post(&self, url: &str, body: &Value) -> Result<(), String> {
+        if self.away.lock().contains(url) {
+            return Err("nobody is at home".to_owned());
+        }
+        let told = body["subject"]
+            .as_str()
+            .or(body["text"].as_str())
+            .unwrap_or_default();
+        self.brought.lock().push((url.to_owned(), told.to_owned()));
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_webhook_that_is_down_keeps_nobody_else_from_being_told_once() {
+    const HOOK: &str = "http://hook.test/a";
+    const SLACK: &str = "http://slack.test/b";
+    let text = format!("{SHOP}\n[alerts]\nwebhooks = [\"{HOOK}\"]\nslack = [\"{SLACK}\"]\n");
+    let shop = Shop::open(1).await.reopened(&text).await;
+    let now = shop.clock.now();
+    let finding = |subject: &str| Finding {
+        kind: AlertKind::RunFailed,
+        subject: subject.to_owned(),
+        cause: "it broke".to_owned(),
+        next_step: "look".to_owned(),
+    };
+    let courier = Noted::default();
+    courier.away.lock().insert(SLACK.to_owned());
+    let alerts = &shop.project.alerts;
+    for found in [vec![finding("a")], vec![finding("a"), finding("b")]] {
+        alerts.update(&[AlertKind::RunFailed], found, now).unwrap();
+        for _ in 0..3 {
+            shop.project.tell_alerts(&courier).await.unwrap();
+        }
+    }
+    let of = |url: &str| -> Vec<String> {
+        let brought = courier.brought.lock();
+        let of_url = brought.iter().filter(|(to, _)| to == url);
+        of_url.map(|(_, told)| told.clone()).collect()
+    };
+    assert_eq!(of(HOOK), ["a", "b"]);
+    assert!(of(SLACK).is_empty());
+    assert_eq!(alerts.outbox().unwrap().len(), 2);
+
+    courier.away.lock().clear();
+    shop.project.tell_alerts(&courier).await.unwrap();
+    assert_eq!(
+        of(HOOK),
+        ["a", "b"],
+        "those who were told are not told again"
+    );
+    let told = of(SLACK);
+    assert!(
+        told[0].contains("run failed, a") && told[1].contains("run failed, b"),
+        "{told:?}"
+    );
+    assert!(alerts.outbox().unwrap().is_empty());
+}
