@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use tidemill_core::{Decision, DecisionId, FeatureTable, FeatureValue, ModelName, Timestamp};
+use tidemill_core::{
+    Decision, DecisionId, FeatureColumn, FeatureTable, FeatureValue, ModelName, Timestamp,
+};
 use tidemill_features::dataset::{Served, read_again};
-use tidemill_serve::Package;
 use tidemill_store::lake::Sequenced;
 use tidemill_store::{StateBatch, StoreError};
 
@@ -51,7 +52,7 @@ pub struct ConsistencyReport {
 pub enum LeftOut {
     /// A fallback answered, without features.
     Fallback,
-    /// It recommends, from what was taken and not from features.
+    /// It read no features: it recommends from what was taken alone, or nothing is known of the person.
     NoFeatures,
     /// It is not in the sample.
     NotSampled,
@@ -86,7 +87,7 @@ impl Mismatches {
 #[derive(Default)]
 struct Sample {
     served: Vec<Served>,
-    answers: Vec<(DecisionId, Arc<Package>, Vec<FeatureValue>)>,
+    answers: Vec<(DecisionId, Arc<ReadColumns>, Vec<FeatureValue>)>,
 }
 
 impl ProjectLoop {
@@ -155,8 +156,8 @@ impl ProjectLoop {
             let options = self.replay_options();
             let all = engine.set().select_all();
             let again = read_again(&all, &sample.served, table, &options).await?;
-            for (row, (id, package, values)) in sample.answers.iter().enumerate() {
-                report.add(*id, package, values, &again, row);
+            for (row, (id, version, values)) in sample.answers.iter().enumerate() {
+                report.add(*id, &version.columns, values, &again, row);
             }
         }
         report.checked_at = Some(self.clock.now());
@@ -171,7 +172,7 @@ impl ProjectLoop {
         landed: tidemill_core::Offset,
         report: &mut ConsistencyReport,
     ) -> Result<Sample, CycleError> {
-        let mut packages: BTreeMap<(ModelName, u32), Arc<Package>> = BTreeMap::new();
+        let mut versions: BTreeMap<(ModelName, u32), Arc<ReadColumns>> = BTreeMap::new();
         let mut sample = Sample::default();
         loop {
             let decisions = self.decisions.read(report.decision, DECISIONS)?;
@@ -187,7 +188,7 @@ impl ProjectLoop {
                     *report.left_out.entry(LeftOut::Fallback).or_insert(0) += 1;
                     continue;
                 };
-                if self.is_recommender(&value.model) {
+                if value.features.is_empty() {
                     *report.left_out.entry(LeftOut::NoFeatures).or_insert(0) += 1;
                     continue;
                 }
@@ -196,24 +197,44 @@ impl ProjectLoop {
                     continue;
                 }
                 let key = (value.model.clone(), number);
-                let package = match packages.get(&key) {
-                    Some(package) => package.clone(),
+                let columns = match versions.get(&key) {
+                    Some(columns) => columns.clone(),
                     None => {
-                        let package = Arc::new(self.package(&value.model, number).await?);
-                        packages.insert(key, package.clone());
-                        package
+                        let columns = Arc::new(self.read_columns(&value.model, number).await?);
+                        versions.insert(key, columns.clone());
+                        columns
                     }
                 };
-                if package.definition_hash != report.definition_hash {
+                if columns.definition_hash != report.definition_hash {
                     *report
                         .left_out
                         .entry(LeftOut::OtherDefinitions)
                         .or_insert(0) += 1;
                     continue;
                 }
-                sample.add(value, package)?;
+                sample.add(value, columns)?;
             }
         }
+    }
+
+    /// What a version reads.
+    async fn read_columns(
+        &self,
+        model: &ModelName,
+        number: u32,
+    ) -> Result<ReadColumns, CycleError> {
+        if self.is_recommender(model) {
+            let package = self.recommend_package(model, number).await?;
+            return Ok(ReadColumns {
+                columns: package.person_features().to_vec(),
+                definition_hash: package.definition_hash,
+            });
+        }
+        let package = self.package(model, number).await?;
+        Ok(ReadColumns {
+            columns: package.columns,
+            definition_hash: package.definition_hash,
+        })
     }
 
     fn note(&self, report: &ConsistencyReport) -> Result<(), CycleError> {
@@ -240,8 +261,14 @@ impl ProjectLoop {
     }
 }
 
+/// The features that a version reads, and the definitions that they are of.
+struct ReadColumns {
+    definition_hash: String,
+    columns: Vec<FeatureColumn>,
+}
+
 impl Sample {
-    fn add(&mut self, decision: Decision, package: Arc<Package>) -> Result<(), CycleError> {
+    fn add(&mut self, decision: Decision, columns: Arc<ReadColumns>) -> Result<(), CycleError> {
         let person = serde_json::from_value(decision.entity.into());
         let person = person.map_err(|error| {
             let (what, detail) = (format!("decision {}", decision.id), error.to_string());
@@ -252,7 +279,7 @@ impl Sample {
             moment: decision.moment,
             offset: decision.offset,
         });
-        self.answers.push((decision.id, package, decision.features));
+        self.answers.push((decision.id, columns, decision.features));
         Ok(())
     }
 }
@@ -262,13 +289,13 @@ impl ConsistencyReport {
     fn add(
         &mut self,
         id: DecisionId,
-        package: &Package,
+        columns: &[FeatureColumn],
         values: &[FeatureValue],
         again: &FeatureTable,
         row: usize,
     ) {
         self.answers += 1;
-        for (column, online) in package.columns.iter().zip(values) {
+        for (column, online) in columns.iter().zip(values) {
             let Some(place) = again.index_of(&column.name) else {
                 continue; // equal definitions have equal columns
             };
@@ -299,9 +326,7 @@ fn is_in_share(id: DecisionId, share: f64) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use tidemill_core::feature::{FeatureColumn, FeatureType, Unit};
-    use tidemill_learn::{Constant, Learner, Task, TrainingSet};
-    use tidemill_serve::package::{PACKAGE_FORMAT, ignorance};
+    use tidemill_core::feature::{FeatureType, Unit};
 
     use super::*;
 
@@ -314,42 +339,21 @@ mod tests {
         }
     }
 
-    fn package(columns: Vec<FeatureColumn>) -> Package {
-        let mut features = FeatureTable::new(columns.clone());
-        let row = vec![FeatureValue::Missing; columns.len()];
-        features.push(&row);
-        features.push(&row);
-        let set = TrainingSet::unweighted(features, vec![0.0, 1.0]).unwrap();
-        Package {
-            format: PACKAGE_FORMAT,
-            project: "shop".parse().unwrap(),
-            model: "will_return".parse().unwrap(),
-            task: Task::Binary,
-            columns,
-            definition_hash: String::new(),
-            fitted: Constant.fit(&Task::Binary, &set, 1).unwrap(),
-            calibrator: tidemill_learn::Calibrator::None,
-            baselines: Vec::new(),
-            fallback: ignorance(&Task::Binary),
-            golden: Vec::new(),
-        }
-    }
-
     #[test]
     fn planted_differences_are_found_and_told_apart() {
         let mut again = FeatureTable::new(vec![column("user.a"), column("user.b")]);
         again.push(&[FeatureValue::Number(1.0), FeatureValue::Missing]);
         again.push(&[FeatureValue::Number(0.0), FeatureValue::Number(2.0)]);
-        let package = package(vec![column("user.b"), column("user.a")]);
+        let columns = [column("user.b"), column("user.a")];
         let mut report = ConsistencyReport::default();
         let id = |n: u8| DecisionId::new(Timestamp::EPOCH, [n; 10]);
         let same = [FeatureValue::Missing, FeatureValue::Number(1.0)];
-        report.add(id(1), &package, &same, &again, 0);
+        report.add(id(1), &columns, &same, &again, 0);
         assert_eq!((report.values, report.mismatches), (2, 0));
         let planted = [FeatureValue::Missing, FeatureValue::Number(-0.0)];
-        report.add(id(2), &package, &planted, &again, 1);
+        report.add(id(2), &columns, &planted, &again, 1);
         let invented = [FeatureValue::Number(7.0), FeatureValue::Number(1.0)];
-        report.add(id(3), &package, &invented, &again, 0);
+        report.add(id(3), &columns, &invented, &again, 0);
         assert_eq!(
             (report.answers, report.values, report.mismatches),
             (3, 6, 3)

@@ -23,7 +23,7 @@ use crate::run::RunDetail;
 
 /// The period over which a model's status shows its live quality.
 const RECENT: Span = Span::from_days(30);
-/// How long a status shows the live quality that was computed for it: outcomes become certain slowly, and the
+/// How long a status shows the live quality that was computed for it, where there was any: outcomes become certain slowly, and the
 /// intervals take a while.
 const FRESH: Span = Span::from_seconds(60);
 /// How many outcomes are looked at, at most; newer periods are shorter where there are more.
@@ -236,8 +236,11 @@ impl ProjectLoop {
             return Ok(known);
         }
         let computed = self.list_quality(model, until - RECENT, until)?;
-        let mut recent = self.recent_lists.lock();
-        recent.insert(model.clone(), computed.clone());
+        // what was found where there was nothing yet is found again at once
+        if computed.answers + computed.fallbacks > 0 {
+            let mut recent = self.recent_lists.lock();
+            recent.insert(model.clone(), computed.clone());
+        }
         Ok(computed)
     }
 
@@ -253,7 +256,9 @@ impl ProjectLoop {
             return Ok(known);
         }
         let computed = self.live_quality(model, until - RECENT, until).await?;
-        self.recent.lock().insert(model.clone(), computed.clone());
+        if computed.answers + computed.fallbacks > 0 {
+            self.recent.lock().insert(model.clone(), computed.clone());
+        }
         Ok(computed)
     }
 

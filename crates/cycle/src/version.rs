@@ -243,10 +243,20 @@ impl ProjectLoop {
             outcome: None,
         };
         let decision = &explanation.decision;
-        if let (Some(number), false) = (decision.version, self.is_recommender(&decision.model)) {
-            let package = self.package(&decision.model, number).await?;
-            explanation.features = NamedFeature::row(&package.columns, &decision.features);
-            explanation.reasons = package.reasons(&decision.features, REASONS_MAX);
+        match decision.version {
+            Some(number) if self.is_recommender(&decision.model) => {
+                let package = self.recommend_package(&decision.model, number).await?;
+                let columns = package.person_features();
+                if columns.len() == decision.features.len() {
+                    explanation.features = NamedFeature::row(columns, &decision.features);
+                }
+            }
+            Some(number) => {
+                let package = self.package(&decision.model, number).await?;
+                explanation.features = NamedFeature::row(&package.columns, &decision.features);
+                explanation.reasons = package.reasons(&decision.features, REASONS_MAX);
+            }
+            None => {}
         }
         explanation.outcome = self.joiner.outcome(decision)?;
         Ok(Some(explanation))

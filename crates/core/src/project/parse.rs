@@ -331,12 +331,7 @@ fn read_model(name: ModelName, mut table: Table<'_, '_>) -> Option<PredictModel>
         )
         .and_then(|entry| read_target(entry.table()?));
     let features = match table.get("features") {
-        Some(entry) => entry
-            .array()
-            .unwrap_or_default()
-            .iter()
-            .filter_map(Entry::located)
-            .collect(),
+        Some(entry) => entry.located_list(),
         None => vec![Located {
             text: "*".to_owned(),
             line,

@@ -218,6 +218,12 @@ impl<'s, 't> Entry<'s, 't> {
         })
     }
 
+    /// A list of texts with their lines.
+    pub(super) fn located_list(&self) -> Vec<Located> {
+        let entries = self.array().unwrap_or_default();
+        entries.iter().filter_map(Entry::located).collect()
+    }
+
     /// A text that reads as `T`.
     pub(super) fn parsed<T: FromStr<Err: Display>>(&self) -> Option<T> {
         match self.string()?.parse() {

@@ -17,6 +17,8 @@ pub struct RecommendModel {
     pub question: Option<String>,
     /// The events that say what people like, and how much each says.
     pub signals: BTreeMap<String, f64>,
+    /// The features of people that it reads, by name, `*` for any text; absent: all of the user's.
+    pub features: Option<Vec<Located>>,
     /// How long after an answer what was taken counts as its success.
     pub within: Span,
     /// A SQL boolean expression over `item.…`, `user.…` and `request.…`: what may be shown.
@@ -86,6 +88,7 @@ pub(super) fn read_recommend(
     let signals = table
         .require("signals", "{ \"Order Completed\" = 1.0 }")
         .and_then(|entry| read_signals(&entry));
+    let features = table.get("features").map(|entry| entry.located_list());
     let within = match table.get("within") {
         Some(entry) => entry.span(),
         None => Some(WITHIN_DEFAULT),
@@ -108,6 +111,7 @@ pub(super) fn read_recommend(
         name,
         question,
         signals: signals?,
+        features,
         within: within?,
         filter,
         boost,

@@ -17,7 +17,6 @@ pub(super) struct Divided {
     pub(super) train: Interactions,
     /// For each case its history and what was taken then.
     pub(super) cases: Vec<Case>,
-    pub(super) histories: Vec<Vec<Signal>>,
     pub(super) examined_from: Timestamp,
 }
 
@@ -44,15 +43,15 @@ pub(super) fn divide(
         .keys()
         .map(|event| goals.contains(&event.as_str()))
         .collect();
-    let mut histories: Vec<Vec<Signal>> = vec![Vec::new(); log.persons];
-    let mut targets: Vec<Vec<ItemIndex>> = vec![Vec::new(); log.persons];
+    let mut histories: Vec<Vec<Signal>> = vec![Vec::new(); log.persons.len()];
+    let mut targets: Vec<Vec<ItemIndex>> = vec![Vec::new(); log.persons.len()];
     for taken in log.taken.iter().filter(|taken| !is_old(taken.timestamp)) {
         let person = taken.person as usize;
         if taken.timestamp <= from {
             histories[person].push(Signal {
                 item: taken.item,
                 weight: weights[taken.signal as usize],
-                time: taken.timestamp.micros() / 1_000_000,
+                time: seconds(taken.timestamp),
             });
         } else if is_goal[taken.signal as usize] && !targets[person].contains(&taken.item) {
             targets[person].push(taken.item);
@@ -63,11 +62,13 @@ pub(super) fn divide(
         history.sort_by_key(|signal| signal.time);
         train.push(history.iter().copied());
     }
-    let asked = targets.into_iter().zip(&histories);
+    let asked = targets.into_iter().zip(histories).enumerate();
     let cases: Vec<Case> = asked
-        .filter(|(targets, _)| !targets.is_empty())
-        .map(|(targets, history)| Case {
-            history: history.clone(),
+        .filter(|(_, (targets, _))| !targets.is_empty())
+        .map(|(person, (targets, history))| Case {
+            person,
+            now: seconds(from),
+            history,
             targets,
         })
         .collect();
@@ -76,9 +77,13 @@ pub(super) fn divide(
     Divided {
         train: train.build(log.items.len()),
         cases: cases.into_iter().step_by(step).collect(),
-        histories,
         examined_from: from,
     }
+}
+
+/// A moment in the time of signals.
+pub(super) fn seconds(moment: Timestamp) -> i64 {
+    moment.micros() / 1_000_000
 }
 
 /// What everybody takes, best first.

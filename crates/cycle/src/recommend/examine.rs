@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
+use tidemill_core::feature::{FeatureTable, FeatureValue};
 use tidemill_core::project::RecommendModel;
 use tidemill_evaluate::{Bootstrap, Check, Estimate, RankingMetric, Verdict};
 use tidemill_features::dataset::InteractionLog;
 use tidemill_learn::recommend::{Case, ItemIndex, Query, Signal};
-use tidemill_serve::recommend::{RecommendChampion, RecommendPackage};
+use tidemill_serve::recommend::{GoldenList, RecommendChampion, RecommendPackage};
 
 use crate::examine::Compared;
 
@@ -44,6 +45,8 @@ pub(super) struct Examining<'a> {
     pub(super) model: &'a RecommendModel,
     pub(super) log: &'a InteractionLog,
     pub(super) cases: &'a [Case],
+    /// The features of those whom the cases are about, a row per case; without columns where nothing is known.
+    pub(super) persons: &'a FeatureTable,
     pub(super) resamples: usize,
 }
 
@@ -128,6 +131,33 @@ impl Examining<'_> {
         }
     }
 
+    /// The features of the persons as a package reads them.
+    fn persons(&self, package: &RecommendPackage) -> PersonRows<'_> {
+        let columns = package.person_features().iter();
+        PersonRows {
+            table: self.persons,
+            columns: columns
+                .map(|column| self.persons.index_of(&column.name))
+                .collect(),
+        }
+    }
+
+    /// Questions of the first cases that have a history.
+    pub(super) fn golden(&self, package: &RecommendPackage, limit: usize) -> Vec<GoldenList> {
+        let persons = self.persons(package);
+        let cases = self.cases.iter().enumerate();
+        cases
+            .filter(|(_, case)| !case.history.is_empty())
+            .take(limit)
+            .map(|(row, case)| GoldenList {
+                history: case.history.clone(),
+                now: case.now,
+                person: persons.row(row),
+                items: Vec::new(),
+            })
+            .collect()
+    }
+
     /// What a package recommends in each case; `there` and `back` say how it numbers the items.
     fn lists(
         &self,
@@ -136,9 +166,11 @@ impl Examining<'_> {
         back: impl Fn(ItemIndex) -> Option<ItemIndex>,
     ) -> Vec<Vec<ItemIndex>> {
         let mut scratch = package.fitted.scratch();
-        let cases = self.cases.iter();
+        let persons = self.persons(package);
+        let cases = self.cases.iter().enumerate();
         cases
-            .map(|case| {
+            .map(|(row, case)| {
+                let person = persons.row(row);
                 let history = case.history.iter();
                 let history: Vec<Signal> = history
                     .filter_map(|signal| {
@@ -148,7 +180,11 @@ impl Examining<'_> {
                         })
                     })
                     .collect();
-                let query = Query::new(&history);
+                let query = Query {
+                    now: case.now,
+                    person: &person,
+                    ..Query::new(&history)
+                };
                 let ranked = package.fitted.recommend(&query, DEPTH, &mut scratch);
                 ranked
                     .into_iter()
@@ -162,6 +198,24 @@ impl Examining<'_> {
         let pairs = lists.iter().zip(self.cases);
         pairs
             .map(|(list, case)| metric.at(k, list, &case.targets).unwrap_or(0.0))
+            .collect()
+    }
+}
+
+/// The features of persons in the order in which a version reads them; what is not declared any more is missing.
+struct PersonRows<'a> {
+    table: &'a FeatureTable,
+    columns: Vec<Option<usize>>,
+}
+
+impl PersonRows<'_> {
+    fn row(&self, row: usize) -> Vec<FeatureValue> {
+        let columns = self.columns.iter();
+        columns
+            .map(|column| match column {
+                Some(column) => self.table.value(row, *column),
+                None => FeatureValue::Missing,
+            })
             .collect()
     }
 }

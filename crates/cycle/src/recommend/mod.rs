@@ -1,7 +1,9 @@
 //! Models that recommend: learnt from what everybody took, examined on what they took then, promoted if they pass.
 
+mod background;
 mod divide;
 mod examine;
+mod impressions;
 mod shown;
 
 use std::sync::Arc;
@@ -9,23 +11,27 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tidemill_core::clock::Stopwatch;
-use tidemill_core::project::RecommendModel;
-use tidemill_core::{ModelName, Span, Timestamp};
+use tidemill_core::project::{ItemDeclaration, RecommendModel};
+use tidemill_core::{FeatureTable, ModelName, Span, Timestamp};
+use tidemill_features::ModelFeatures;
 use tidemill_features::dataset::{InteractionLog, interactions};
-use tidemill_learn::recommend::{Question, Recommender, Record};
+use tidemill_learn::recommend::{Background, Holdout, Question, Recommender, Record};
 use tidemill_serve::recommend::{
     RecommendChampion, RecommendPackage, RecommendSlot, Rulebook, SignalOf,
 };
+use tidemill_store::EventTable;
 use tidemill_store::catalog::{Run, RunState};
 use tidemill_store::lake::EventsSnapshot;
 
 use crate::examine::Compared;
 use crate::project_loop::{CycleError, ProjectLoop};
 use crate::run::describe;
-use divide::{divide, most_taken};
+use background::Catalogues;
+use divide::{Divided, divide, most_taken};
 use examine::Examining;
 pub(crate) use examine::METRIC_NAME;
 pub use examine::RecommendExamination;
+use impressions::shown_lists;
 pub(crate) use shown::Shown;
 
 /// The fewest persons of the examined period that are worth comparing on.
@@ -171,14 +177,15 @@ impl ProjectLoop {
         actor: &str,
     ) -> Result<(), CycleError> {
         let stopwatch = Stopwatch::start();
-        let log = self.taken(model, detail).await?;
+        let (log, table) = self.taken(model, detail).await?;
+        let learning = self.prepare(model, log, table).await?;
         detail.seconds.read = stopwatch.seconds();
         let champion = self.recommender(&model.name)?.champion();
         let (this, declared) = (self.clone(), model.clone());
         let made = tokio::task::spawn_blocking(move || {
-            let log = log;
+            let learning = learning;
             this.training
-                .install(|| this.make_recommender(&declared, &log, champion.as_deref()))
+                .install(|| this.make_recommender(&declared, &learning, champion.as_deref()))
         })
         .await
         .map_err(|_| CycleError::Ended("training"))?;
@@ -213,12 +220,12 @@ impl ProjectLoop {
             .await
     }
 
-    /// Everything that was taken so far.
+    /// Everything that was taken so far, and the events that it is from.
     async fn taken(
         self: &Arc<Self>,
         model: &RecommendModel,
         detail: &mut RecommendDetail,
-    ) -> Result<InteractionLog, CycleError> {
+    ) -> Result<(InteractionLog, Arc<dyn EventTable>), CycleError> {
         self.catch_up().await?;
         self.land(true).await?;
         self.follow_definitions().await?;
@@ -231,35 +238,65 @@ impl ProjectLoop {
             .await?;
         let signals: Vec<String> = model.signals.keys().cloned().collect();
         let Some(items) = self.project.items.clone() else {
-            return Ok(InteractionLog::default());
+            return Ok((InteractionLog::default(), table));
         };
+        let events = table.clone();
         let log = tokio::task::spawn_blocking(move || {
             let signals: Vec<&str> = signals.iter().map(String::as_str).collect();
-            interactions(&*table, &items.id, &signals)
+            interactions(&*events, &items.id, &signals)
         })
         .await
         .map_err(|_| CycleError::Ended("reading events"))??;
         detail.signals = log.taken.len();
-        detail.persons = log.persons;
+        detail.persons = log.persons.len();
         detail.items = log.items.len();
         detail.incomplete = log.incomplete;
-        Ok(log)
+        Ok((log, table))
+    }
+
+    /// Divides what was taken, holds a part back, and reads what was known of items and people then.
+    async fn prepare(
+        self: &Arc<Self>,
+        model: &RecommendModel,
+        log: InteractionLog,
+        table: Arc<dyn EventTable>,
+    ) -> Result<Learning, CycleError> {
+        let (now, declared, items) = (self.clock.now(), model.clone(), self.project.items.clone());
+        let events = table.clone();
+        let mut learning = tokio::task::spawn_blocking(move || {
+            Learning::prepare(&declared, items.as_ref(), (log, &*events), now)
+        })
+        .await
+        .map_err(|_| CycleError::Ended("reading items"))??;
+        if learning.divided.cases.len() >= CASES_MIN {
+            let period = (learning.held_back_from, learning.divided.examined_from);
+            let decisions = self.shown_between(model, period)?;
+            let weights = weights_of(model);
+            learning.holdout.shown =
+                shown_lists(&decisions, model, &learning.log, &weights, period.1);
+            let features = self.engine().set().select_for_lists(model)?;
+            let Learning { log, divided, .. } = &learning;
+            let cases = (&learning.holdout, divided);
+            let persons = self.persons_of(&features, log, cases, table).await?;
+            learning.background.persons = persons.held_back;
+            features
+                .set()
+                .hash()
+                .clone_into(&mut learning.definition_hash);
+            learning.examined = persons.examined;
+        }
+        Ok(learning)
     }
 
     /// The part of a run that computes; it runs on the training threads.
     fn make_recommender(
         &self,
         model: &RecommendModel,
-        log: &InteractionLog,
+        learning: &Learning,
         champion: Option<&RecommendChampion>,
     ) -> Made {
         let stopwatch = Stopwatch::start();
-        let weights: Vec<f32> = model
-            .signals
-            .values()
-            .map(|weight| *weight as f32)
-            .collect();
-        let divided = divide(model, log, &weights, self.clock.now());
+        let Learning { log, divided, .. } = learning;
         let popular = most_taken(&divided.train);
         let mut made = Made {
             package: None,
@@ -275,45 +312,30 @@ impl ProjectLoop {
         if divided.cases.len() < CASES_MIN {
             return made;
         }
-        let thorough = model.training.budget.unwrap_or(THOROUGH_FROM) >= THOROUGH_FROM;
-        let recommender = match thorough {
-            true => Recommender::new(Question::Later),
-            false => Recommender::quick(Question::Later),
-        };
-        let most = weights.iter().copied().fold(0.0, f32::max);
-        let recommender = Recommender {
-            goal: most,
-            seed: model.training.seed,
-            exclude_seen: model.repeat.map(|repeat| !repeat),
-            ..recommender
-        };
-        let fitted = recommender.fit(&divided.train);
-        let golden = divided
-            .histories
-            .iter()
-            .filter(|history| !history.is_empty());
-        let signals = model.signals.iter();
-        let package = RecommendPackage::new(
-            (self.project.name.clone(), model.name.clone()),
-            log.items.clone(),
-            signals
-                .map(|(event, weight)| SignalOf {
-                    event: event.clone(),
-                    weight: *weight as f32,
-                })
-                .collect(),
-            fitted,
-            popular.clone(),
-            divided.examined_from,
-            golden.take(GOLDEN).cloned(),
-        );
-        made.seconds.fit = stopwatch.seconds();
+        let fitted =
+            learning
+                .recommender
+                .fit_with(&divided.train, &learning.holdout, &learning.background);
         let examining = Examining {
             model,
             log,
             cases: &divided.cases,
+            persons: &learning.examined,
             resamples: self.options.resamples,
         };
+        let package = RecommendPackage::new(
+            (self.project.name.clone(), model.name.clone()),
+            log.items.clone(),
+            signals_of(model),
+            fitted,
+            popular.clone(),
+            divided.examined_from,
+        );
+        let golden = examining.golden(&package, GOLDEN);
+        let package = package
+            .with_golden(golden)
+            .with_definitions(&learning.definition_hash);
+        made.seconds.fit = stopwatch.seconds();
         made.examination = Some(examining.examine(&package, &popular, champion));
         made.package = Some(package);
         made.seconds.examine = stopwatch.seconds() - made.seconds.fit;
@@ -344,7 +366,8 @@ impl ProjectLoop {
         let champion = match number {
             Some(number) => {
                 let package = self.recommend_package(&model.name, number).await?;
-                Some(Arc::new(RecommendChampion::new(number, package)))
+                let person = self.person_features(&package);
+                Some(Arc::new(RecommendChampion::new(number, package, person)))
             }
             None => None,
         };
@@ -352,7 +375,23 @@ impl ProjectLoop {
         Ok(())
     }
 
-    async fn recommend_package(
+    /// The features of people that a version reads, out of those that are kept now.
+    fn person_features(&self, package: &RecommendPackage) -> Option<ModelFeatures> {
+        let columns = package.person_features();
+        let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
+        if names.is_empty() {
+            return None;
+        }
+        let selected = self.engine().set().select_columns(&names);
+        selected
+            .inspect_err(|error| {
+                let model = &package.model;
+                tracing::warn!(%model, %error, "it recommends without what it knew of people, until it is trained again");
+            })
+            .ok()
+    }
+
+    pub(crate) async fn recommend_package(
         &self,
         model: &ModelName,
         number: u32,
@@ -378,6 +417,89 @@ impl ProjectLoop {
     }
 }
 
+/// What a run learns from and examines on.
+struct Learning {
+    /// The items that nobody took are at its end.
+    log: InteractionLog,
+    divided: Divided,
+    recommender: Recommender,
+    /// When what is held back to choose by begins.
+    held_back_from: Timestamp,
+    holdout: Holdout,
+    background: Background,
+    /// The features of those who are examined.
+    examined: FeatureTable,
+    /// The definitions of these features.
+    definition_hash: String,
+}
+
+impl Learning {
+    fn prepare(
+        model: &RecommendModel,
+        items: Option<&ItemDeclaration>,
+        (mut log, events): (InteractionLog, &dyn EventTable),
+        now: Timestamp,
+    ) -> Result<Self, CycleError> {
+        let weights = weights_of(model);
+        let mut divided = divide(model, &log, &weights, now);
+        let recommender = recommender(model, &weights);
+        let mut background = Background::default();
+        let mut holdout = recommender.hold_back(&divided.train);
+        let first = holdout.cases.iter().map(|case| case.now).min();
+        let held_back_from = first.map_or(divided.examined_from, |seconds| {
+            Timestamp::from_micros(seconds.saturating_mul(1_000_000))
+        });
+        if let Some(declared) = items {
+            let moments = (held_back_from, divided.examined_from);
+            let catalogues = Catalogues::read(events, &log, moments)?;
+            log.items.extend(catalogues.never_taken(&log));
+            background = catalogues.background(declared, &log.items);
+        }
+        divided.train = divided.train.with_items(log.items.len());
+        holdout.fit = holdout.fit.with_items(log.items.len());
+        Ok(Self {
+            log,
+            divided,
+            recommender,
+            held_back_from,
+            holdout,
+            background,
+            examined: FeatureTable::new(Vec::new()),
+            definition_hash: String::new(),
+        })
+    }
+}
+
+/// How a model is learnt.
+fn recommender(model: &RecommendModel, weights: &[f32]) -> Recommender {
+    let thorough = model.training.budget.unwrap_or(THOROUGH_FROM) >= THOROUGH_FROM;
+    let recommender = match thorough {
+        true => Recommender::new(Question::Later),
+        false => Recommender::quick(Question::Later),
+    };
+    Recommender {
+        goal: weights.iter().copied().fold(0.0, f32::max),
+        seed: model.training.seed,
+        exclude_seen: model.repeat.map(|repeat| !repeat),
+        ..recommender
+    }
+}
+
+fn weights_of(model: &RecommendModel) -> Vec<f32> {
+    let weights = model.signals.values();
+    weights.map(|weight| *weight as f32).collect()
+}
+
+fn signals_of(model: &RecommendModel) -> Vec<SignalOf> {
+    let signals = model.signals.iter();
+    signals
+        .map(|(event, weight)| SignalOf {
+            event: event.clone(),
+            weight: *weight as f32,
+        })
+        .collect()
+}
+
 /// What the working thread of a run brings back.
 struct Made {
     package: Option<RecommendPackage>,
@@ -390,7 +512,12 @@ struct Made {
 
 /// One hash of everything that decides what is learnt.
 fn definition_of(model: &RecommendModel) -> String {
-    let text = format!("{:?} {:?} {:?}", model.signals, model.within, model.repeat);
+    let features = model.features.iter().flatten();
+    let features: Vec<&str> = features.map(|pattern| pattern.text.as_str()).collect();
+    let text = format!(
+        "{:?} {:?} {:?} {features:?}",
+        model.signals, model.within, model.repeat
+    );
     let digest = Sha256::digest(text);
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tidemill_core::event::{EventView, Field};
+use tidemill_core::event::{EventView, Field, PersonKey};
 use tidemill_core::{Offset, Timestamp};
 use tidemill_store::{EventColumns, EventTable};
 
@@ -16,14 +16,28 @@ use crate::value;
 pub struct InteractionLog {
     /// The items by their numbers, in the order of their appearance.
     pub items: Vec<Arc<str>>,
-    /// How many persons there are.
-    pub persons: usize,
+    /// The persons by their numbers, in the order of their appearance: who they are in the end.
+    pub persons: Vec<PersonKey>,
     /// What was taken, in the order of the log.
     pub taken: Vec<Interaction>,
     /// The last event that was read.
     pub last: Offset,
     /// Events that say what somebody likes but not who, or not what.
     pub incomplete: u64,
+    /// Now and then when the newest event so far was received, and the place of the log: what [`place_at`](Self::place_at) looks up.
+    times: Vec<(Timestamp, Offset)>,
+}
+
+/// The time is noted once for so many events.
+const NOTED_EVERY: usize = 256;
+
+impl InteractionLog {
+    /// A place of the log at which nothing had been received after `time`; at most a few hundred events earlier than it could be.
+    pub fn place_at(&self, time: Timestamp) -> Offset {
+        let after = self.times.partition_point(|(newest, _)| *newest <= time);
+        let before = after.checked_sub(1).and_then(|place| self.times.get(place));
+        before.map_or(Offset::ZERO, |(_, offset)| *offset)
+    }
 }
 
 /// Somebody took something: 24 bytes.
@@ -53,10 +67,16 @@ pub fn interactions(
     let columns = EventColumns::of([item]);
     let mut log = InteractionLog::default();
     let (mut persons, mut items) = (HashMap::new(), HashMap::<Arc<str>, u32>::new());
+    let (mut newest, mut events_read) = (Timestamp::EPOCH, 0_usize);
     for rows in events.scan(columns, None) {
         let rows = rows.map_err(FeatureError::Events)?;
         for (index, event) in rows.rows().enumerate() {
             log.last = rows.offset(index);
+            newest = newest.max(event.received_at());
+            events_read += 1;
+            if events_read.is_multiple_of(NOTED_EVERY) {
+                log.times.push((newest, log.last));
+            }
             let Some(&signal) = signal_of.get(event.name()) else {
                 continue;
             };
@@ -70,7 +90,10 @@ pub fn interactions(
                 continue;
             };
             let next = persons.len() as u32;
-            let person = *persons.entry(person).or_insert(next);
+            let person = *persons.entry(person).or_insert_with(|| {
+                log.persons.push(people.keys[person as usize].clone());
+                next
+            });
             let number = match items.get(named.as_ref()) {
                 Some(number) => *number,
                 None => {
@@ -89,6 +112,8 @@ pub fn interactions(
             });
         }
     }
-    log.persons = persons.len();
+    if events_read > 0 {
+        log.times.push((newest, log.last));
+    }
     Ok(log)
 }

@@ -15,7 +15,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use tidemill_core::event::Field;
-use tidemill_core::project::{FeatureDefinition, PredictModel, Project, ProjectError};
+use tidemill_core::project::{
+    FeatureDefinition, PredictModel, Project, ProjectError, RecommendModel,
+};
 use tidemill_core::{FeatureColumn, FeatureType};
 
 use crate::FeatureError;
@@ -202,6 +204,14 @@ impl FeatureSet {
     /// Names that match nothing, and a condition that does not compile, each with its line.
     pub fn select(&self, model: &PredictModel) -> Result<ModelFeatures, ProjectError> {
         select::select(self, model)
+    }
+
+    /// The features of people that a model reads which recommends, in the order of the columns; where it names none, all of the user's.
+    ///
+    /// # Errors
+    /// Names that match nothing, each with its line.
+    pub fn select_for_lists(&self, model: &RecommendModel) -> Result<ModelFeatures, ProjectError> {
+        select::select_for_lists(self, model)
     }
 
     /// The columns with these names, in this order: what a stored version was trained with.

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray};
 use datafusion::arrow::datatypes::Float64Type;
 use tidemill_core::feature::ColumnValues;
-use tidemill_core::project::{Observe, PredictModel, Problem, ProjectError, did_you_mean};
+use tidemill_core::project::{
+    Located, Observe, PredictModel, Problem, ProjectError, RecommendModel, did_you_mean,
+};
 use tidemill_core::{FeatureColumn, FeatureType, FeatureValue, Timestamp};
 
 use super::request::RequestRead;
@@ -375,14 +377,16 @@ fn visit(entity: &Entity, column: usize, order: &mut Vec<usize>) {
     order.push(column);
 }
 
-pub(super) fn select(
+/// The places of the columns that any of some patterns names, in the order of the columns.
+fn matching(
     set: &FeatureSet,
-    model: &PredictModel,
-) -> Result<ModelFeatures, ProjectError> {
+    patterns: &[Located],
+    place: &str,
+    problems: &mut Vec<Problem>,
+) -> Vec<usize> {
     let columns = set.columns();
-    let mut problems = Vec::new();
-    let mut chosen = vec![model.features.is_empty(); columns.len()];
-    for pattern in &model.features {
+    let mut chosen = vec![false; columns.len()];
+    for pattern in patterns {
         let mut found = false;
         for (index, column) in columns.iter().enumerate() {
             if matches(&pattern.text, &column.name) {
@@ -392,7 +396,7 @@ pub(super) fn select(
         if !found {
             problems.push(Problem {
                 line: pattern.line,
-                place: format!("models.{}.features", model.name),
+                place: place.to_owned(),
                 message: format!("no feature matches '{}'", pattern.text),
                 hint: did_you_mean(
                     &pattern.text,
@@ -401,6 +405,37 @@ pub(super) fn select(
             });
         }
     }
+    (0..columns.len()).filter(|&index| chosen[index]).collect()
+}
+
+pub(super) fn select_for_lists(
+    set: &FeatureSet,
+    model: &RecommendModel,
+) -> Result<ModelFeatures, ProjectError> {
+    let mut problems = Vec::new();
+    let place = format!("models.{}.features", model.name);
+    let columns = set.columns().iter().enumerate();
+    let selected = match &model.features {
+        Some(patterns) => matching(set, patterns, &place, &mut problems),
+        None => columns
+            .filter(|(_, column)| column.name.starts_with("user."))
+            .map(|(index, _)| index)
+            .collect(),
+    };
+    ProjectError::check(problems)?;
+    Ok(ModelFeatures::new(set, &selected))
+}
+
+pub(super) fn select(
+    set: &FeatureSet,
+    model: &PredictModel,
+) -> Result<ModelFeatures, ProjectError> {
+    let mut problems = Vec::new();
+    let place = format!("models.{}.features", model.name);
+    let selected = match model.features.is_empty() {
+        true => (0..set.columns().len()).collect(),
+        false => matching(set, &model.features, &place, &mut problems),
+    };
     if let Observe::Event {
         event,
         condition: Some(condition),
@@ -416,7 +451,6 @@ pub(super) fn select(
         });
     }
     ProjectError::check(problems)?;
-    let selected: Vec<usize> = (0..columns.len()).filter(|&index| chosen[index]).collect();
     Ok(ModelFeatures::new(set, &selected))
 }
 

@@ -85,6 +85,12 @@ impl Forest {
         self.nodes.len()
     }
 
+    /// The feature of each split.
+    pub(crate) fn split_features(&self) -> impl Iterator<Item = usize> {
+        let splits = self.nodes.iter().filter(|node| !node.is_leaf);
+        splits.map(|node| usize::from(node.feature))
+    }
+
     /// The mean raw score over the training rows: what SHAP contributions start from.
     pub fn expected(&self) -> f64 {
         self.expected
@@ -95,6 +101,12 @@ impl Forest {
         self.roots.iter().fold(self.base, |raw, &root| {
             raw + self.nodes[self.leaf(root, row)].value
         })
+    }
+
+    /// What each tree adds for an encoded row, in their order.
+    pub(crate) fn terms(&self, row: &[f64]) -> impl Iterator<Item = f64> {
+        let roots = self.roots.iter();
+        roots.map(|&root| self.nodes[self.leaf(root, row)].value)
     }
 
     pub(crate) fn roots(&self) -> &[u32] {

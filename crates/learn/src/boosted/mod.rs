@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use tidemill_core::feature::{FeatureColumn, FeatureTable, FeatureValue};
 
 pub use forest::Forest;
+pub(crate) use forest::Node;
 use grow::Encoded;
 
 use crate::constant::base_scores;

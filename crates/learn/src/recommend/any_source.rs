@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::accumulator::Accumulator;
+use super::content::{Content, Description};
 use super::embeddings::{EmbeddingModel, Embeddings};
 use super::holdout::Question;
 use super::interactions::Interactions;
@@ -24,6 +25,7 @@ pub enum SourceParameters {
     Spectral(Spectral),
     Popular(Popular),
     Repeats,
+    Content(Content),
 }
 
 impl SourceParameters {
@@ -47,8 +49,19 @@ pub enum FittedSource {
 }
 
 impl SourceParameters {
-    /// Fits the source.
+    /// Fits the source to what was taken.
     pub fn fit(&self, data: &Interactions, question: Question, seed: u64) -> FittedSource {
+        self.fit_described(data, &[], question, seed)
+    }
+
+    /// Fits the source to what was taken and to the words of the items, in the order of their numbers.
+    pub fn fit_described(
+        &self,
+        data: &Interactions,
+        described: &[Description],
+        question: Question,
+        seed: u64,
+    ) -> FittedSource {
         match self {
             Self::ItemGraph(graph) => FittedSource::ItemGraph(graph.fit(data)),
             Self::SessionNeighbours(sessions) => {
@@ -62,6 +75,11 @@ impl SourceParameters {
             Self::Repeats => FittedSource::Repeats(Repeats {
                 items: data.items(),
             }),
+            Self::Content(content) => {
+                let mut described = described.to_vec();
+                described.resize(data.items(), Description::default());
+                FittedSource::ItemGraph(content.fit(&described))
+            }
         }
     }
 
@@ -74,6 +92,7 @@ impl SourceParameters {
             Self::Spectral(spectral) => &spectral.name,
             Self::Popular(popular) => &popular.name,
             Self::Repeats => "repeats",
+            Self::Content(content) => &content.name,
         }
     }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ItemIndex;
 use super::accumulator::{Accumulator, keep_best};
-use super::holdout::Case;
+use super::holdout::{Case, ShownList};
 use super::query::{Fixed, Query, Source};
 
 /// A conditional logit (McFadden 1974) over the candidates of all sources: the log-odds of an item are a weighted sum of
@@ -85,6 +85,38 @@ fn said(score: f32, largest: f32) -> [f32; 2] {
         false => 0.0,
     };
     [share, (1.0 + share.max(1e-30).ln() / LOG_FLOOR).max(0.0)]
+}
+
+/// What the sources say of given items, in their order: a row of two numbers per source for each.
+fn said_of(
+    sources: &[&dyn Source],
+    query: &Query<'_>,
+    items: &[ItemIndex],
+    scratch: &mut Scratch,
+) -> Vec<f32> {
+    let width = 2 * sources.len();
+    let mut features = vec![0.0; width * items.len()];
+    for (place, (source, scores)) in sources.iter().zip(&mut scratch.0).enumerate() {
+        let fixed = source.fixed(query);
+        if fixed.is_none() {
+            source.score(query, scores);
+        }
+        let largest = match &fixed {
+            Some(fixed) => fixed.ranking.first().map_or(0.0, |(_, score)| *score),
+            None => scores.scores().map(|(_, score)| score).fold(0.0, f32::max),
+        };
+        for (row, item) in features.chunks_exact_mut(width).zip(items) {
+            let known = (*item as usize) < scores.items();
+            let score = match &fixed {
+                Some(fixed) => fixed.scores.get(*item as usize).copied().unwrap_or(0.0),
+                None if known => scores.get(*item),
+                None => 0.0,
+            };
+            row[2 * place..2 * place + 2].copy_from_slice(&said(score, largest));
+        }
+        scores.clear();
+    }
+    features
 }
 
 impl Blend {
@@ -165,12 +197,35 @@ impl Blend {
             .unwrap_or(0);
         let choices: Vec<Option<Choice>> = cases
             .par_iter()
+            .enumerate()
             .map_init(
                 || Scratch::new(sources.len(), items),
-                |scratch, case| {
-                    let query = Query::new(&case.history);
-                    let candidates = self.candidates(sources, &query, exclude_seen, scratch);
-                    Choice::new(candidates, case, 2 * sources.len())
+                |scratch, (number, case)| {
+                    let candidates = self.candidates(sources, &case.query(), exclude_seen, scratch);
+                    Choice::new(candidates, (number, case), 2 * sources.len())
+                },
+            )
+            .collect();
+        choices.into_iter().flatten().collect()
+    }
+
+    /// Lists that were shown, of which anything was taken but not all; they are numbered from `first`.
+    pub(super) fn shown(
+        &self,
+        sources: &[&dyn Source],
+        shown: &[ShownList],
+        first: usize,
+    ) -> Vec<Choice> {
+        let items = sources.iter().map(|source| source.items()).max();
+        let choices: Vec<Option<Choice>> = shown
+            .par_iter()
+            .enumerate()
+            .map_init(
+                || Scratch::new(sources.len(), items.unwrap_or(0)),
+                |scratch, (number, list)| {
+                    let query = list.case.query();
+                    let features = said_of(sources, &query, &list.items, scratch);
+                    Choice::shown(features, (first + number, list), 2 * sources.len())
                 },
             )
             .collect();
@@ -260,27 +315,83 @@ fn columns(kept: &[usize]) -> Vec<usize> {
 
 /// A case as the fit sees it: candidates, and the places of those that were taken.
 pub(super) struct Choice {
+    /// Its place among the cases.
+    case: usize,
+    items: Vec<ItemIndex>,
     width: usize,
     features: Vec<f32>,
     taken: Vec<usize>,
     targets: usize,
     class: usize,
+    /// Whether it was shown in the order in which it stands.
+    is_shown: bool,
 }
 
 impl Choice {
-    fn new(candidates: Candidates, case: &Case, width: usize) -> Option<Self> {
+    fn shown(
+        features: Vec<f32>,
+        (number, list): (usize, &ShownList),
+        width: usize,
+    ) -> Option<Self> {
+        let places = list.items.iter().enumerate();
+        let taken: Vec<usize> = places
+            .filter(|(_, item)| list.case.targets.contains(item))
+            .map(|(place, _)| place)
+            .collect();
+        (!taken.is_empty() && taken.len() < list.items.len()).then(|| Self {
+            case: number,
+            items: list.items.clone(),
+            width,
+            features,
+            targets: taken.len(),
+            taken,
+            class: length_class(list.case.history.len()),
+            is_shown: true,
+        })
+    }
+
+    fn new(candidates: Candidates, (number, case): (usize, &Case), width: usize) -> Option<Self> {
         let found = case
             .targets
             .iter()
             .filter_map(|target| candidates.items.binary_search(target).ok());
         let taken: Vec<usize> = found.collect();
         (!taken.is_empty()).then(|| Self {
+            case: number,
+            items: candidates.items,
             width,
             features: candidates.features,
             taken,
             targets: case.targets.len(),
             class: length_class(case.history.len()),
+            is_shown: false,
         })
+    }
+
+    /// The place at which a candidate was shown; NaN where it was not.
+    pub(super) fn position(&self, place: usize) -> f64 {
+        match self.is_shown {
+            true => place as f64,
+            false => f64::NAN,
+        }
+    }
+
+    /// Its place among the cases.
+    pub(super) fn case(&self) -> usize {
+        self.case
+    }
+
+    /// The candidate at a place.
+    pub(super) fn item(&self, place: usize) -> ItemIndex {
+        self.items[place]
+    }
+
+    /// What the sources that are kept say of the candidate at a place.
+    pub(super) fn said(&self, place: usize, kept: &[usize]) -> impl Iterator<Item = f64> {
+        let row = &self.features[place * self.width..(place + 1) * self.width];
+        columns(kept)
+            .into_iter()
+            .map(|column| f64::from(row[column]))
     }
 
     /// The places of the candidates that were taken.
@@ -450,26 +561,27 @@ impl BlendWeights {
         &self.by_length[length_class(length)]
     }
 
-    /// The best `limit` items with their log-odds, best first.
+    /// The log-odds of the candidates of a choice, by sources that are kept.
+    pub(super) fn odds(&self, choice: &Choice, kept: &[usize]) -> Vec<f64> {
+        choice.odds(&columns(kept), &self.by_length[choice.class])
+    }
+
+    /// The best `limit` items with their log-odds, best first; without the items of the history where the query says so. `order` may
+    /// change the log-odds of the candidates by what the sources say of them.
     pub fn rank(
         &self,
         sources: &[&dyn Source],
-        query: &Query<'_>,
-        exclude_seen: bool,
+        (query, exclude_seen): (&Query<'_>, bool),
         limit: usize,
         scratch: &mut Scratch,
+        order: impl FnOnce(&[ItemIndex], &[f32], &mut [f64]),
     ) -> Vec<(ItemIndex, f32)> {
         let candidates = self
             .parameters
             .candidates(sources, query, exclude_seen, scratch);
-        let weights = self.weights(query.history.len());
-        let rows = candidates.features.chunks_exact(weights.len());
-        let odds = rows.map(|row| {
-            let terms = row.iter().zip(weights);
-            terms
-                .map(|(value, weight)| f64::from(*value) * weight)
-                .sum::<f64>() as f32
-        });
+        let mut odds = self.sums(&candidates.features, query);
+        order(&candidates.items, &candidates.features, &mut odds);
+        let odds = odds.into_iter().map(|odd| odd as f32);
         let mut ranked: Vec<(ItemIndex, f32)> =
             candidates.items.iter().copied().zip(odds).collect();
         let kept = keep_best(&mut ranked, limit);
@@ -477,44 +589,38 @@ impl BlendWeights {
         ranked
     }
 
-    /// The log-odds of given items, in their order.
+    /// The log-odds of given items, in their order; `order` as in [`rank`](Self::rank).
     pub fn score(
         &self,
         sources: &[&dyn Source],
         query: &Query<'_>,
         items: &[ItemIndex],
         scratch: &mut Scratch,
+        order: impl FnOnce(&[ItemIndex], &[f32], &mut [f64]),
     ) -> Vec<f32> {
-        let weights = self.weights(query.history.len());
-        let mut odds = vec![0.0; items.len()];
-        for (place, (source, scores)) in sources.iter().zip(&mut scratch.0).enumerate() {
-            let fixed = source.fixed(query);
-            if fixed.is_none() {
-                source.score(query, scores);
-            }
-            let largest = match &fixed {
-                Some(fixed) => fixed.ranking.first().map_or(0.0, |(_, score)| *score),
-                None => scores.scores().map(|(_, score)| score).fold(0.0, f32::max),
-            };
-            for (odd, item) in odds.iter_mut().zip(items) {
-                let known = (*item as usize) < scores.items();
-                let score = match &fixed {
-                    Some(fixed) => fixed.scores.get(*item as usize).copied().unwrap_or(0.0),
-                    None if known => scores.get(*item),
-                    None => 0.0,
-                };
-                let [share, log] = said(score, largest);
-                *odd +=
-                    f64::from(share) * weights[2 * place] + f64::from(log) * weights[2 * place + 1];
-            }
-            scores.clear();
-        }
+        let features = said_of(sources, query, items, scratch);
+        let mut odds = self.sums(&features, query);
+        odds.resize(items.len(), 0.0); // without any source
+        order(items, &features, &mut odds);
         odds.into_iter().map(|odd| odd as f32).collect()
+    }
+
+    /// What the weights make of rows.
+    fn sums(&self, features: &[f32], query: &Query<'_>) -> Vec<f64> {
+        let weights = self.weights(query.history.len());
+        let rows = features.chunks_exact(weights.len().max(1));
+        rows.map(|row| {
+            let terms = row.iter().zip(weights);
+            terms
+                .map(|(value, weight)| f64::from(*value) * weight)
+                .sum()
+        })
+        .collect()
     }
 
     /// The places of a case's best candidates, best first.
     pub(super) fn ranked(&self, choice: &Choice, kept: &[usize], limit: usize) -> Vec<usize> {
-        let odds = choice.odds(&columns(kept), &self.by_length[choice.class]);
+        let odds = self.odds(choice, kept);
         let places = odds.iter().enumerate();
         let mut ranked: Vec<(u32, f32)> = places
             .map(|(place, odd)| (place as u32, *odd as f32))
@@ -552,10 +658,7 @@ mod tests {
     }
 
     fn cases(target: impl Fn(u32) -> ItemIndex) -> Vec<Case> {
-        let case = |number| Case {
-            history: vec![Signal::plain(3)],
-            targets: vec![target(number)],
-        };
+        let case = |number| Case::new(0, vec![Signal::plain(3)], vec![target(number)]);
         (0..300).map(case).collect()
     }
 
@@ -568,7 +671,13 @@ mod tests {
             Blend::default().fit(&sources, &cases(|n| if n % 3 == 0 { 1 } else { 2 }), true);
         let history = [Signal::plain(3)];
         let query = Query::new(&history);
-        let ranked = weights.rank(&sources, &query, true, 5, &mut Scratch::new(2, 4));
+        let ranked = weights.rank(
+            &sources,
+            (&query, true),
+            5,
+            &mut Scratch::new(2, 4),
+            |_, _, _| {},
+        );
         let items: Vec<ItemIndex> = ranked.iter().map(|(item, _)| *item).collect();
         assert_eq!(items, [2, 1, 0], "what was seen is left out");
         // the log-odds are those of the shares: two to one

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ItemIndex;
 use super::interactions::{Interactions, Signal};
+use super::query::Query;
 
 /// What the recommendations are for; it decides what is held back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,10 +29,43 @@ pub enum Question {
 /// A history and what came of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Case {
+    /// Whose history it is, by its place among all histories.
+    pub person: usize,
+    /// When it is asked, in the time of the signals.
+    pub now: i64,
     /// What is known, oldest first.
     pub history: Vec<Signal>,
     /// What was taken then; at least one item.
     pub targets: Vec<ItemIndex>,
+}
+
+impl Case {
+    /// A case at the time of the history's last signal.
+    pub fn new(person: usize, history: Vec<Signal>, targets: Vec<ItemIndex>) -> Self {
+        Self {
+            person,
+            now: history.last().map_or(0, |signal| signal.time),
+            history,
+            targets,
+        }
+    }
+
+    /// The question that it answers.
+    pub fn query(&self) -> Query<'_> {
+        Query {
+            now: self.now,
+            ..Query::new(&self.history)
+        }
+    }
+}
+
+/// A list that was shown to somebody, and what they took afterwards.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ShownList {
+    /// The history before it, and what of the list was taken.
+    pub case: Case,
+    /// The list, the first place first.
+    pub items: Vec<ItemIndex>,
 }
 
 /// Training data without what is held back, and that as cases.
@@ -41,6 +75,8 @@ pub struct Holdout {
     pub fit: Interactions,
     /// What to choose by: at most as many as were asked for, drawn at random.
     pub cases: Vec<Case>,
+    /// Lists that were shown in the time that is held back, where that is known: what a ranker learns from beside the cases.
+    pub shown: Vec<ShownList>,
 }
 
 /// The share of sessions that is held back.
@@ -65,15 +101,19 @@ impl Question {
         };
         cases.shuffle(&mut random);
         cases.truncate(cases_max);
-        Holdout { fit, cases }
+        Holdout {
+            fit,
+            cases,
+            shown: Vec::new(),
+        }
     }
 }
 
 fn others(data: &Interactions, goal: f32, random: &mut ChaCha8Rng) -> (Interactions, Vec<Case>) {
     let mut fit = Interactions::builder();
     let mut cases = Vec::new();
-    for history in data.iter() {
-        let mut kept = Vec::with_capacity(history.len());
+    for (person, history) in data.iter().enumerate() {
+        let mut kept: Vec<Signal> = Vec::with_capacity(history.len());
         let mut targets = Vec::new();
         for signal in history {
             match signal.weight >= goal && random.random_bool(OTHERS_SHARE) {
@@ -86,10 +126,7 @@ fn others(data: &Interactions, goal: f32, random: &mut ChaCha8Rng) -> (Interacti
             continue;
         }
         fit.push(kept.iter().copied());
-        cases.push(Case {
-            history: kept,
-            targets,
-        });
+        cases.push(Case::new(person, kept, targets));
     }
     (fit.build(data.items()), cases)
 }
@@ -104,7 +141,7 @@ fn later(data: &Interactions, goal: f32) -> (Interactions, Vec<Case>) {
     }
     let mut fit = Interactions::builder();
     let mut cases = Vec::new();
-    for history in data.iter() {
+    for (person, history) in data.iter().enumerate() {
         let is_old = |signal: &&Signal| signal.time <= until;
         let kept: Vec<Signal> = history.iter().filter(is_old).copied().collect();
         let mut targets: Vec<ItemIndex> = Vec::new();
@@ -117,6 +154,8 @@ fn later(data: &Interactions, goal: f32) -> (Interactions, Vec<Case>) {
         fit.push(kept.iter().copied());
         if !kept.is_empty() && !targets.is_empty() {
             cases.push(Case {
+                person,
+                now: until,
                 history: kept,
                 targets,
             });
@@ -131,13 +170,15 @@ fn later(data: &Interactions, goal: f32) -> (Interactions, Vec<Case>) {
 fn last_of_each(data: &Interactions) -> (Interactions, Vec<Case>) {
     let mut fit = Interactions::builder();
     let mut cases = Vec::new();
-    for history in data.iter() {
+    for (person, history) in data.iter().enumerate() {
         let Some((last, before)) = history.split_last().filter(|(_, rest)| !rest.is_empty()) else {
             fit.push(history.iter().copied());
             continue;
         };
         fit.push(before.iter().copied());
         cases.push(Case {
+            person,
+            now: last.time,
             history: before.to_vec(),
             targets: vec![last.item],
         });
@@ -157,11 +198,13 @@ fn last_sessions(data: &Interactions) -> (Interactions, Vec<Case>) {
         }
     }
     let mut cases = Vec::new();
-    for history in data.iter().skip(kept) {
+    for (person, history) in data.iter().enumerate().skip(kept) {
         for place in 1..history.len() {
             let target = history[place].item;
             if known[target as usize] {
                 cases.push(Case {
+                    person,
+                    now: history[place].time,
                     history: history[..place].to_vec(),
                     targets: vec![target],
                 });

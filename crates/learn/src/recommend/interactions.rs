@@ -82,6 +82,14 @@ impl Interactions {
         InteractionsBuilder::default()
     }
 
+    /// The same over a catalogue of at least so many items.
+    #[must_use]
+    pub fn with_items(mut self, items: usize) -> Self {
+        self.items = self.items.max(items);
+        self.degrees.resize(self.items, 0.0);
+        self
+    }
+
     /// How many items the catalogue has, seen or not.
     pub fn items(&self) -> usize {
         self.items

@@ -3,14 +3,16 @@
 //! [`Interactions`] hold what people did, one history per person or session. A *source* learns from them and scores items
 //! for a [`Query`]: the [`ItemGraph`] (what goes with what), [`SessionNeighbours`] (what came next in sessions like
 //! this one), [`Embeddings`] (a factor model trained with a softmax), [`Spectrum`] (a low-pass filter), [`Popular`] and
-//! [`Content`] for what is new. A [`Blend`] weighs them by what they were worth on a validation part, and a
-//! [`Recommender`] is all of it with defaults: hold a part back, fit, weigh, fit again on everything.
+//! [`Content`] for what is new. A [`Blend`] weighs them by what they were worth on a validation part, a [`Ranker`] puts the best in order by
+//! all that is known of items and people ([`Background`]), and a [`Recommender`] is all of it with defaults: hold a part back, fit, weigh, fit
+//! again on everything.
 //!
 //! Items are dense numbers here ([`ItemIndex`]); whoever calls keeps the table of names. Nothing reads a clock: ages come
 //! from the times in the data. The same data and seed give the same bytes.
 
 mod accumulator;
 mod any_source;
+mod background;
 mod blend;
 pub mod conformance;
 mod content;
@@ -21,6 +23,7 @@ mod item_graph;
 mod live_graph;
 mod popular;
 mod query;
+mod ranker;
 mod recommender;
 mod repeats;
 mod sessions;
@@ -29,15 +32,17 @@ mod vectors;
 
 pub use accumulator::Accumulator;
 pub use any_source::{FittedSource, SourceParameters};
+pub use background::Background;
 pub use blend::{Blend, BlendWeights, Candidates, Scratch, length_class};
 pub use content::{Content, Description};
 pub use embeddings::{EmbeddingModel, Embeddings};
-pub use holdout::{Case, Holdout, Question};
+pub use holdout::{Case, Holdout, Question, ShownList};
 pub use interactions::{Interactions, InteractionsBuilder, Signal};
 pub use item_graph::{Graph, ItemGraph};
 pub use live_graph::{LiveGraph, LiveParameters};
 pub use popular::{Popular, Popularity};
 pub use query::{Fixed, Query, Source};
+pub use ranker::{FittedRanker, ListTrees, Ranker, RankerRecord};
 pub use recommender::{Recommendations, Recommender, Record, SourceRecord};
 pub use repeats::Repeats;
 pub use sessions::{SessionMemory, SessionNeighbours};

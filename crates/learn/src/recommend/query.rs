@@ -1,5 +1,7 @@
 //! What is asked, and who can answer.
 
+use tidemill_core::feature::FeatureValue;
+
 use super::ItemIndex;
 use super::accumulator::Accumulator;
 use super::interactions::Signal;
@@ -13,6 +15,8 @@ pub struct Query<'a> {
     pub now: i64,
     /// The person's segment, where sources keep one (see [`super::Popular`]).
     pub segment: Option<u32>,
+    /// The person's features, those that a [`super::Ranker`] was taught with and in that order; empty where they are not known.
+    pub person: &'a [FeatureValue],
 }
 
 impl<'a> Query<'a> {
@@ -22,6 +26,7 @@ impl<'a> Query<'a> {
             history,
             now: history.last().map_or(0, |signal| signal.time),
             segment: None,
+            person: &[],
         }
     }
 

@@ -6,13 +6,16 @@ use serde::{Deserialize, Serialize};
 use super::ItemIndex;
 use super::accumulator::Accumulator;
 use super::any_source::{FittedSource, SourceParameters};
+use super::background::Background;
 use super::blend::{Blend, BlendWeights, Choice, Scratch};
+use super::content::Content;
 use super::embeddings::Embeddings;
-use super::holdout::{Case, Question};
+use super::holdout::{Case, Holdout, Question, ShownList};
 use super::interactions::Interactions;
 use super::item_graph::ItemGraph;
 use super::popular::Popular;
 use super::query::{Query, Source};
+use super::ranker::{FittedRanker, Learning, Ranker, RankerRecord};
 use super::sessions::SessionNeighbours;
 use super::spectral::Spectral;
 
@@ -41,6 +44,8 @@ pub struct Recommender {
     pub exclude_seen: Option<bool>,
     /// A source stays if the blend without it loses at least this share of its NDCG.
     pub worth_min: f64,
+    /// What puts the best candidates in order, where it helps.
+    pub ranker: Option<Ranker>,
     /// Where random numbers start.
     pub seed: u64,
 }
@@ -51,6 +56,8 @@ pub struct Recommendations {
     exclude_seen: bool,
     sources: Vec<FittedSource>,
     weights: BlendWeights,
+    #[serde(default)]
+    ranker: Option<FittedRanker>,
     record: Record,
 }
 
@@ -65,6 +72,9 @@ pub struct Record {
     pub blend: f64,
     /// Each source that was tried.
     pub sources: Vec<SourceRecord>,
+    /// What the ranker was worth, where there was one.
+    #[serde(default)]
+    pub ranker: Option<RankerRecord>,
 }
 
 /// What is known of one source.
@@ -83,7 +93,7 @@ pub struct SourceRecord {
 /// With more items than this, sources that say something of every item are left out: an answer would take too long.
 const DENSE_ITEMS_MAX: usize = 100_000;
 /// The depth at which choices are measured.
-const DEPTH: usize = 20;
+pub(super) const DEPTH: usize = 20;
 /// Below this share of targets that were seen before, what was seen is not recommended.
 const REPEAT_SHARE_MIN: f64 = 0.01;
 
@@ -144,6 +154,7 @@ impl Recommender {
                 }),
                 SourceParameters::Popular(Popular::default()),
                 SourceParameters::Repeats,
+                SourceParameters::Content(Content::default()),
             ],
             blend: Blend::default(),
             cases_max: 8_000,
@@ -151,6 +162,7 @@ impl Recommender {
             search_signals_max: 3_000_000,
             exclude_seen: None,
             worth_min: 0.001,
+            ranker: Some(Ranker::default()),
             seed: 1,
         }
     }
@@ -158,7 +170,7 @@ impl Recommender {
     /// What is fitted in seconds: sources that count, with their default parameters.
     pub fn quick(question: Question) -> Self {
         let mut recommender = Self {
-            cases_max: 500,
+            cases_max: 2_000,
             search_signals_max: 0,
             ..Self::new(question)
         };
@@ -177,11 +189,24 @@ impl Recommender {
         recommender
     }
 
-    /// Chooses, weighs and fits.
+    /// What is held back to choose by.
+    pub fn hold_back(&self, data: &Interactions) -> Holdout {
+        self.question
+            .hold_back(data, self.goal, self.cases_max, self.seed)
+    }
+
+    /// Chooses, weighs and fits by what was taken alone.
     pub fn fit(&self, data: &Interactions) -> Recommendations {
-        let holdout = self
-            .question
-            .hold_back(data, self.goal, self.cases_max, self.seed);
+        self.fit_with(data, &self.hold_back(data), &Background::default())
+    }
+
+    /// Chooses, weighs and fits. The holdout is that of [`hold_back`](Self::hold_back) on the same data; the background knows its cases.
+    pub fn fit_with(
+        &self,
+        data: &Interactions,
+        holdout: &Holdout,
+        background: &Background,
+    ) -> Recommendations {
         let found = repeat_share(&holdout.cases) < REPEAT_SHARE_MIN;
         let exclude_seen = self.exclude_seen.unwrap_or(found);
         let examination = Examination {
@@ -189,18 +214,17 @@ impl Recommender {
             ordered: self.question != Question::Others || data.has_times(),
             fit: &holdout.fit,
             cases: &holdout.cases,
+            shown: &holdout.shown,
+            background,
             exclude_seen,
         };
-        let (chosen, weights, record) = examination.choose(data.len());
+        let (chosen, mut fitted) = examination.choose(data);
+        let described = &background.described;
         let sources = chosen
             .iter()
-            .map(|source| source.fit(data, self.question, self.seed));
-        Recommendations {
-            exclude_seen,
-            sources: sources.collect(),
-            weights,
-            record,
-        }
+            .map(|source| source.fit_described(data, described, self.question, self.seed));
+        fitted.sources = sources.collect();
+        fitted
     }
 }
 
@@ -219,29 +243,38 @@ struct Examination<'a> {
     ordered: bool,
     fit: &'a Interactions,
     cases: &'a [Case],
+    shown: &'a [ShownList],
+    background: &'a Background,
     exclude_seen: bool,
 }
 
 impl Examination<'_> {
-    fn choose(&self, signals: usize) -> (Vec<SourceParameters>, BlendWeights, Record) {
+    /// The sources that are worth it, and all else of the model.
+    fn choose(&self, data: &Interactions) -> (Vec<SourceParameters>, Recommendations) {
         let recommender = self.recommender;
         let mut records = Vec::new();
         let mut fitted = Vec::new();
         let is_small = self.fit.items() <= DENSE_ITEMS_MAX;
+        let described = &self.background.described_then;
+        let is_described = |source: &&SourceParameters| {
+            !(described.is_empty() && matches!(source, SourceParameters::Content(_)))
+        };
         let usable = recommender
             .sources
             .iter()
             .filter(|source| is_small || !source.is_dense())
+            .filter(is_described)
             .filter_map(|source| match self.ordered {
                 true => Some(source.clone()),
                 false => source.without_order(),
             });
         for source in usable {
-            let searched = match signals <= recommender.search_signals_max {
+            let searched = match data.len() <= recommender.search_signals_max {
                 true => self.search(&source),
                 false => source,
             };
-            let source = searched.fit(self.fit, recommender.question, recommender.seed);
+            let source =
+                searched.fit_described(self.fit, described, recommender.question, recommender.seed);
             records.push(SourceRecord {
                 parameters: searched,
                 alone: self.measure_source(&source, self.cases),
@@ -254,17 +287,65 @@ impl Examination<'_> {
         let choices = recommender
             .blend
             .choices(&sources, self.cases, self.exclude_seen);
+        let shown = match recommender.ranker.is_some() {
+            true => recommender
+                .blend
+                .shown(&sources, self.shown, self.cases.len()),
+            false => Vec::new(),
+        };
         let blend = self.leave_out(&choices, &mut records);
         let kept = kept(&records);
         let weights = recommender.blend.fit_choices(&choices, &kept);
-        let chosen = kept.iter().map(|place| records[*place].parameters.clone());
+        let chosen: Vec<SourceParameters> = kept
+            .iter()
+            .map(|place| records[*place].parameters.clone())
+            .collect();
+        let learning = Learning {
+            blend: &recommender.blend,
+            weights: &weights,
+            kept: &kept,
+            names: chosen.iter().map(SourceParameters::name).collect(),
+            choices: &choices,
+            shown: &shown,
+            cases: self.cases,
+            lists: self.shown,
+            then: self.fit,
+            background: self.background,
+            seed: recommender.seed,
+        };
+        let (ranker, ranked) = self.rank(&learning, data);
         let record = Record {
             cases: self.cases.len(),
             exclude_seen: self.exclude_seen,
             blend,
-            sources: records.clone(),
+            sources: records,
+            ranker: ranked,
         };
-        (chosen.collect(), weights, record)
+        let fitted = Recommendations {
+            exclude_seen: self.exclude_seen,
+            sources: Vec::new(),
+            weights,
+            ranker,
+            record,
+        };
+        (chosen, fitted)
+    }
+
+    /// A ranker where it helps, and what it was worth.
+    fn rank(
+        &self,
+        learning: &Learning<'_>,
+        data: &Interactions,
+    ) -> (Option<FittedRanker>, Option<RankerRecord>) {
+        let Some(ranker) = &self.recommender.ranker else {
+            return (None, None);
+        };
+        let mut record = ranker.measure(learning);
+        let fitted = match record.kept {
+            true => Some(ranker.fit(learning, data, &mut record)),
+            false => None,
+        };
+        (fitted, Some(record))
     }
 
     /// Tries the values of one parameter after the other and keeps the best.
@@ -297,7 +378,7 @@ impl Examination<'_> {
             .map_init(
                 || Accumulator::new(source.items()),
                 |scores, case| {
-                    source.score(&Query::new(&case.history), scores);
+                    source.score(&case.query(), scores);
                     if self.exclude_seen {
                         scores.remove_seen(&case.history);
                     }
@@ -373,7 +454,11 @@ fn mean(values: &[f64]) -> f64 {
 }
 
 /// NDCG with binary gains; `evaluate` has the metric that reports use.
-fn ndcg<T>(ranking: impl Iterator<Item = T>, taken: impl Fn(T) -> bool, targets: usize) -> f64 {
+pub(super) fn ndcg<T>(
+    ranking: impl Iterator<Item = T>,
+    taken: impl Fn(T) -> bool,
+    targets: usize,
+) -> f64 {
     let gain = |place: usize| 1.0 / ((place + 2) as f64).log2();
     let hits = ranking
         .enumerate()
@@ -394,8 +479,13 @@ impl Recommendations {
             .iter()
             .map(|source| source as &dyn Source)
             .collect();
+        let order = |items: &[ItemIndex], said: &[f32], odds: &mut [f64]| {
+            if let Some(ranker) = &self.ranker {
+                ranker.correct(query, items, said, odds, ranker.candidates());
+            }
+        };
         self.weights
-            .rank(&sources, query, self.exclude_seen, limit, scratch)
+            .rank(&sources, (query, self.exclude_seen), limit, scratch, order)
     }
 
     /// The log-odds of given items for a query, in their order: those of what no source says anything about are 0.
@@ -405,7 +495,12 @@ impl Recommendations {
             .iter()
             .map(|source| source as &dyn Source)
             .collect();
-        self.weights.score(&sources, query, items, scratch)
+        let order = |items: &[ItemIndex], said: &[f32], odds: &mut [f64]| {
+            if let Some(ranker) = &self.ranker {
+                ranker.correct(query, items, said, odds, items.len());
+            }
+        };
+        self.weights.score(&sources, query, items, scratch, order)
     }
 
     /// How alike two items are to those who take them, from 0 to 1: the weight between them over the largest weight of either.
@@ -451,6 +546,11 @@ impl Recommendations {
     /// The weights of the blend.
     pub fn weights(&self) -> &BlendWeights {
         &self.weights
+    }
+
+    /// What puts the best candidates in order, where it helps.
+    pub fn ranker(&self) -> Option<&FittedRanker> {
+        self.ranker.as_ref()
     }
 
     /// What was chosen, and by how much.

@@ -9,8 +9,8 @@ use tidemill_core::clock::Stopwatch;
 use tidemill_core::decision::{Answer, Fallback, ScoredItem};
 use tidemill_core::event::PersonKey;
 use tidemill_core::{Decision, DecisionId, ModelName, Timestamp};
-use tidemill_features::Engine;
 use tidemill_features::engine::History;
+use tidemill_features::{Engine, FeatureRow};
 
 use super::list::{Asked, List, Past, taken_items};
 use super::slot::{RecommendChampion, RecommendSlot};
@@ -336,6 +336,8 @@ impl Answerer {
             (Some(_), false) => None,
         };
         let champion = champion.filter(|_| !held_out);
+        let person = person_row(&engine, champion.as_deref(), &history, moment)?;
+        let features = person.as_ref().map_or(&[][..], |row| &row.values);
         let list = List {
             answerer: self,
             slot,
@@ -345,6 +347,7 @@ impl Answerer {
             taken: taken_items(&history, ask),
             history: &history,
             asked: Asked::of(self, &engine, slot, (ask, history.person.as_ref(), moment))?,
+            person: features,
             before: self.shown_before(ask.after)?,
             too_often: self.too_often(slot, history.person.as_ref(), moment)?,
         };
@@ -365,9 +368,10 @@ impl Answerer {
                 .person
                 .as_ref()
                 .map_or_else(String::new, ToString::to_string),
-            moment,
-            offset: history.offset,
-            features: Vec::new(),
+            // where features were read, it is their place that can be looked at again
+            moment: person.as_ref().map_or(moment, |row| row.moment),
+            offset: person.as_ref().map_or(history.offset, |row| row.offset),
+            features: features.to_vec(),
             context: ask.context.clone(),
             answer: Answer {
                 score: shown.first().map_or(0.0, |(shown, _)| shown.score),
@@ -468,6 +472,25 @@ impl Answerer {
         }
         Ok(shown)
     }
+}
+
+/// The features of a person that a version reads.
+fn person_row(
+    engine: &Engine,
+    champion: Option<&RecommendChampion>,
+    history: &Past,
+    moment: Timestamp,
+) -> Result<Option<FeatureRow>, ServeError> {
+    let features = champion.and_then(|champion| champion.person.as_ref());
+    let (Some(features), Some(person)) = (features, &history.person) else {
+        return Ok(None);
+    };
+    // between a change of definitions and the version's next activation nothing is known of anybody
+    if features.set().hash() != engine.set().hash() {
+        return Ok(None);
+    }
+    let row = engine.read(person, moment, features);
+    row.map(Some).map_err(ServeError::Features)
 }
 
 fn limit(limit: Option<usize>) -> Result<usize, ServeError> {

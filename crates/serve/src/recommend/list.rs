@@ -65,6 +65,8 @@ pub(super) struct List<'a> {
     pub(super) history: &'a Past,
     /// The expressions that hold.
     pub(super) asked: Asked,
+    /// The features of the person that the version reads; empty where nothing is known.
+    pub(super) person: &'a [FeatureValue],
     /// What stood in the lists that this one goes on with.
     pub(super) before: HashSet<String>,
     /// What was shown as often as it may be.
@@ -180,9 +182,10 @@ impl List<'_> {
         candidates
     }
 
-    fn query<'s>(&self, signals: &'s [Signal]) -> Query<'s> {
+    fn query<'s>(&'s self, signals: &'s [Signal]) -> Query<'s> {
         Query {
             now: self.moment.micros() / 1_000_000,
+            person: self.person,
             ..Query::new(signals)
         }
     }

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use tidemill_core::{ModelName, ProjectName, Timestamp};
-use tidemill_learn::recommend::{ItemIndex, Query, Recommendations, Signal};
+use tidemill_core::{FeatureColumn, FeatureValue, ModelName, ProjectName, Timestamp};
+use tidemill_learn::recommend::{FittedRanker, ItemIndex, Query, Recommendations, Signal};
 
 use crate::package::PackageError;
 
@@ -21,11 +21,17 @@ pub struct SignalOf {
     pub weight: f32,
 }
 
-/// A history and what the trainer's model recommended for it.
+/// A question and what the trainer's model recommended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GoldenList {
     /// What was taken, oldest first.
     pub history: Vec<Signal>,
+    /// When it was asked, in seconds.
+    #[serde(default)]
+    pub now: i64,
+    /// The features of the person.
+    #[serde(default)]
+    pub person: Vec<FeatureValue>,
     /// The items in their order.
     pub items: Vec<ItemIndex>,
 }
@@ -47,6 +53,9 @@ pub struct RecommendPackage {
     pub fitted: Recommendations,
     /// What everybody takes, best first: the answer where nothing else is known.
     pub popular: Vec<ItemIndex>,
+    /// The definitions of the features that it reads of people; empty where it reads none.
+    #[serde(default)]
+    pub definition_hash: String,
     /// Events up to here were learnt from.
     pub learnt_until: Timestamp,
     /// Proof against damage and drift between trainer and server.
@@ -62,9 +71,8 @@ impl RecommendPackage {
         fitted: Recommendations,
         popular: Vec<ItemIndex>,
         learnt_until: Timestamp,
-        histories: impl Iterator<Item = Vec<Signal>>,
     ) -> Self {
-        let mut package = Self {
+        Self {
             format: FORMAT,
             project,
             model,
@@ -72,24 +80,47 @@ impl RecommendPackage {
             signals,
             fitted,
             popular,
+            definition_hash: String::new(),
             learnt_until,
             golden: Vec::new(),
-        };
-        let golden = histories.map(|history| GoldenList {
-            items: package.best(&history),
-            history,
-        });
-        package.golden = golden.collect();
-        package
+        }
     }
 
-    /// What it recommends for a history.
-    fn best(&self, history: &[Signal]) -> Vec<ItemIndex> {
+    /// With the definitions of the features that it reads.
+    #[must_use]
+    pub fn with_definitions(mut self, hash: &str) -> Self {
+        hash.clone_into(&mut self.definition_hash);
+        self
+    }
+
+    /// With questions that it answers now: it must answer them so for ever.
+    #[must_use]
+    pub fn with_golden(mut self, questions: Vec<GoldenList>) -> Self {
+        let golden = questions.into_iter().map(|question| GoldenList {
+            items: self.best(&question),
+            ..question
+        });
+        self.golden = golden.collect();
+        self
+    }
+
+    /// The features of people that it reads.
+    pub fn person_features(&self) -> &[FeatureColumn] {
+        self.fitted
+            .ranker()
+            .map_or(&[], FittedRanker::person_features)
+    }
+
+    /// What it recommends to a golden question.
+    fn best(&self, golden: &GoldenList) -> Vec<ItemIndex> {
         const GOLDEN_ITEMS: usize = 10;
         let mut scratch = self.fitted.scratch();
-        let ranked = self
-            .fitted
-            .recommend(&Query::new(history), GOLDEN_ITEMS, &mut scratch);
+        let query = Query {
+            now: golden.now,
+            person: &golden.person,
+            ..Query::new(&golden.history)
+        };
+        let ranked = self.fitted.recommend(&query, GOLDEN_ITEMS, &mut scratch);
         ranked.into_iter().map(|(item, _)| item).collect()
     }
 
@@ -114,7 +145,7 @@ impl RecommendPackage {
             });
         }
         for (row, golden) in package.golden.iter().enumerate() {
-            let found = package.best(&golden.history);
+            let found = package.best(golden);
             if found != golden.items {
                 let numbers = |items: &[ItemIndex]| items.iter().copied().map(f64::from).collect();
                 return Err(PackageError::Golden {

@@ -7,8 +7,8 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 use tidemill_core::Timestamp;
 use tidemill_core::project::{Project, ProjectError, RecommendModel};
-use tidemill_features::FeatureSet;
 use tidemill_features::expression::{ItemExpression, ItemResult};
+use tidemill_features::{FeatureSet, ModelFeatures};
 use tidemill_learn::recommend::{ItemIndex, Scratch};
 
 use super::catalogue::{Catalogue, Known};
@@ -55,18 +55,21 @@ pub struct RecommendChampion {
     pub package: RecommendPackage,
     /// The numbers of its items.
     pub index: HashMap<Arc<str>, ItemIndex>,
+    /// The features of people that it reads; absent where it reads none, or they are not declared any more.
+    pub(super) person: Option<ModelFeatures>,
     scratch: Mutex<Vec<Scratch>>,
     /// The newest items that the version does not know, as of a change of the catalogue.
     new: Mutex<(u64, Arc<[Arc<str>]>)>,
 }
 
 impl RecommendChampion {
-    /// A version in memory.
-    pub fn new(number: u32, package: RecommendPackage) -> Self {
+    /// A version in memory. `person` has the features that the package reads, in its order.
+    pub fn new(number: u32, package: RecommendPackage, person: Option<ModelFeatures>) -> Self {
         Self {
             number,
             index: package.index(),
             package,
+            person,
             scratch: Mutex::default(),
             new: Mutex::new((0, Arc::new([]))),
         }

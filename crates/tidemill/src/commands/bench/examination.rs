@@ -136,7 +136,7 @@ fn blend(name: &str, fitted: &Recommendations, split: &Split, fit_seconds: f64) 
         .map_init(
             || fitted.scratch(),
             |scratch, case| {
-                let ranked = fitted.recommend(&Query::new(&case.history), depth, scratch);
+                let ranked = fitted.recommend(&case.query(), depth, scratch);
                 ranked.into_iter().map(|(item, _)| item).collect()
             },
         )
@@ -264,7 +264,7 @@ pub fn told(report: &Value, question: Question, published: &str) -> String {
     }
     format!(
         "{} signals of {} histories about {} items; {} cases, ranked over the whole catalogue.\n\n{}\n\n\
-         Blended: {}. Left out, since the blend is no worse without: {}.\n\
+         Blended: {}. Left out, since the blend is no worse without: {}.\n{}\n\
          Chosen on {} cases held back from the training data. Learnt in {:.1} s; the whole took {:.1} s and {:.0} MiB at most.",
         count("signals"),
         count("histories"),
@@ -273,10 +273,27 @@ pub fn told(report: &Value, question: Question, published: &str) -> String {
         table(report, question, published),
         listed(&kept),
         listed(&left_out),
+        ranked(&report["record"]["ranker"]),
         thousands(report["record"]["cases"].as_u64().unwrap_or(0)),
         number("train_seconds"),
         number("seconds"),
         number("memory_peak_mib"),
+    )
+}
+
+/// What the ranker was worth on lists that were held back.
+fn ranked(ranker: &Value) -> String {
+    let number = |name: &str| ranker[name].as_f64().unwrap_or(f64::NAN);
+    let kept = match ranker["kept"].as_bool() {
+        Some(true) => "The ranker puts the best candidates in order",
+        Some(false) => "The ranker is left out",
+        None => return "There is no ranker.".to_owned(),
+    };
+    format!(
+        "{kept}: NDCG@20 {:.4} without it and {:.4} with it on what was held back (standard error of the difference {:.4}).",
+        number("blend"),
+        number("ranked"),
+        number("standard_error"),
     )
 }
 

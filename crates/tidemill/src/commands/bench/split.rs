@@ -124,7 +124,7 @@ fn pairs(train: &str, test: &str) -> Result<Split> {
         let targets = names.items(words);
         if !targets.is_empty() {
             let history = histories.get(user).cloned().unwrap_or_default();
-            cases.push(Case { history, targets });
+            cases.push(Case::new(cases.len(), history, targets));
         }
     }
     Ok(Split {
@@ -142,10 +142,7 @@ fn sequences(train: &str, test: Option<&str>) -> Result<Split> {
     let mut cases = Vec::new();
     let mut ask = |items: &[ItemIndex]| {
         if let Some((target, before)) = items.split_last() {
-            cases.push(Case {
-                history: plain(before),
-                targets: vec![*target],
-            });
+            cases.push(Case::new(cases.len(), plain(before), vec![*target]));
         }
     };
     for line in train.lines() {
@@ -186,10 +183,9 @@ fn sessions(train: &str, test: &str) -> Result<Split> {
                 line + 1
             );
         };
-        cases.push(Case {
-            history: plain(&names.items(before.split_whitespace())),
-            targets: vec![names.number(target.trim())],
-        });
+        let history = plain(&names.items(before.split_whitespace()));
+        let target = names.number(target.trim());
+        cases.push(Case::new(cases.len(), history, vec![target]));
     }
     Ok(Split {
         train: data.build(names.0.len()),
@@ -231,9 +227,9 @@ fn events(train: &str, test: &str) -> Result<Split> {
         };
         // someone without a history in the training data is asked about as well
         let place = users.get(user).copied().unwrap_or(usize::MAX - line);
-        let case = cases.entry(place).or_insert_with(|| Case {
-            history: histories.get(place).cloned().unwrap_or_default(),
-            targets: Vec::new(),
+        let case = cases.entry(place).or_insert_with(|| {
+            let history = histories.get(place).cloned().unwrap_or_default();
+            Case::new(place, history, Vec::new())
         });
         case.targets.push(names.number(item.trim()));
     }
