@@ -293,6 +293,16 @@ impl Choice {
         self.targets
     }
 
+    /// The places of a source's best candidates, best first; at most as many as a source brings.
+    pub(super) fn best_of(&self, source: usize, limit: usize) -> Vec<usize> {
+        let rows = self.features.chunks_exact(self.width).enumerate();
+        let shares = rows.map(|(place, row)| (place as u32, row[2 * source]));
+        let mut shares: Vec<(u32, f32)> = shares.filter(|(_, share)| *share > 0.0).collect();
+        let best = keep_best(&mut shares, limit);
+        let best = shares[..best].iter();
+        best.map(|(place, _)| *place as usize).collect()
+    }
+
     /// The rows of candidates, of the chosen columns.
     fn rows(&self, columns: &[usize]) -> Vec<f64> {
         let rows = self.features.chunks_exact(self.width);

@@ -192,15 +192,29 @@ impl Recommender {
             exclude_seen,
         };
         let (chosen, weights, record) = examination.choose(data.len());
-        let sources = chosen
-            .iter()
-            .map(|source| source.fit(data, self.question, self.seed));
+        drop(holdout);
+        let sources = fit_each(&chosen, data.items(), |source| {
+            source.fit(data, self.question, self.seed)
+        });
         Recommendations {
             exclude_seen,
-            sources: sources.collect(),
+            sources,
             weights,
             record,
         }
+    }
+}
+
+/// Fits at the same time where the catalogue is small, since factor models leave cores idle between their steps; else one after the
+/// other, since what each needs beside what it makes would add up.
+fn fit_each<T: Sync>(
+    sources: &[T],
+    items: usize,
+    fit: impl Fn(&T) -> FittedSource + Send + Sync,
+) -> Vec<FittedSource> {
+    match items <= DENSE_ITEMS_MAX {
+        true => sources.par_iter().with_max_len(1).map(fit).collect(),
+        false => sources.iter().map(fit).collect(),
     }
 }
 
@@ -222,12 +236,22 @@ struct Examination<'a> {
     exclude_seen: bool,
 }
 
+/// The items of the histories of cases, in ascending order.
+fn asked(cases: &[Case], items: usize) -> Vec<ItemIndex> {
+    let mut is_asked = vec![false; items];
+    for signal in cases.iter().flat_map(|case| &case.history) {
+        is_asked[signal.item as usize] = true;
+    }
+    let items = 0..items as ItemIndex;
+    items.filter(|item| is_asked[*item as usize]).collect()
+}
+
 impl Examination<'_> {
     fn choose(&self, signals: usize) -> (Vec<SourceParameters>, BlendWeights, Record) {
         let recommender = self.recommender;
         let mut records = Vec::new();
-        let mut fitted = Vec::new();
         let is_small = self.fit.items() <= DENSE_ITEMS_MAX;
+        let asked = asked(self.cases, self.fit.items());
         let usable = recommender
             .sources
             .iter()
@@ -237,23 +261,29 @@ impl Examination<'_> {
                 false => source.without_order(),
             });
         for source in usable {
-            let searched = match signals <= recommender.search_signals_max {
+            let parameters = match signals <= recommender.search_signals_max {
                 true => self.search(&source),
                 false => source,
             };
-            let source = searched.fit(self.fit, recommender.question, recommender.seed);
             records.push(SourceRecord {
-                parameters: searched,
-                alone: self.measure_source(&source, self.cases),
+                parameters,
+                alone: 0.0,
                 without: 0.0,
                 kept: true,
             });
-            fitted.push(source);
         }
+        let fitted = fit_each(&records, self.fit.items(), |record| {
+            let (question, seed) = (recommender.question, recommender.seed);
+            record.parameters.fit_for(self.fit, &asked, question, seed)
+        });
         let sources: Vec<&dyn Source> = fitted.iter().map(|source| source as &dyn Source).collect();
         let choices = recommender
             .blend
             .choices(&sources, self.cases, self.exclude_seen);
+        drop(fitted);
+        for (place, record) in records.iter_mut().enumerate() {
+            record.alone = self.measure_alone(&choices, place);
+        }
         let blend = self.leave_out(&choices, &mut records);
         let kept = kept(&records);
         let weights = recommender.blend.fit_choices(&choices, &kept);
@@ -270,25 +300,48 @@ impl Examination<'_> {
     /// Tries the values of one parameter after the other and keeps the best.
     fn search(&self, source: &SourceParameters) -> SourceParameters {
         let cases = &self.cases[..self.cases.len().min(self.recommender.search_cases_max)];
-        let measure = |source: &SourceParameters| {
-            let fitted = source.fit(self.fit, self.recommender.question, self.recommender.seed);
-            self.measure_source(&fitted, cases)
-        };
         let mut best = source.clone();
         let variations = source.variations(self.ordered);
         if variations.is_empty() {
             return best;
         }
-        let mut value = measure(&best);
+        let asked = asked(cases, self.fit.items());
+        let measure = |sources: &[SourceParameters]| -> Vec<f64> {
+            let how = (self.recommender.question, self.recommender.seed);
+            let fitted = SourceParameters::fit_together(sources, self.fit, &asked, how);
+            let values = fitted
+                .iter()
+                .map(|fitted| self.measure_source(fitted, cases));
+            values.collect()
+        };
+        let mut value = measure(std::slice::from_ref(&best)).into_iter().sum();
         for vary in variations {
-            for candidate in vary(&best.clone()) {
-                let at = measure(&candidate);
-                if at > value {
-                    (best, value) = (candidate, at);
+            let candidates = vary(&best);
+            for together in candidates.chunk_by(SourceParameters::is_fitted_with) {
+                for (candidate, at) in together.iter().zip(measure(together)) {
+                    if at > value {
+                        (best, value) = (candidate.clone(), at);
+                    }
                 }
             }
         }
         best
+    }
+
+    /// The NDCG of one source, from what it says of the candidates of all.
+    fn measure_alone(&self, choices: &[Choice], source: usize) -> f64 {
+        let values: Vec<f64> = choices
+            .par_iter()
+            .map(|choice| {
+                let ranked = choice.best_of(source, DEPTH).into_iter();
+                ndcg(
+                    ranked,
+                    |place| choice.taken().contains(&place),
+                    choice.targets(),
+                )
+            })
+            .collect();
+        values.iter().sum::<f64>() / self.cases.len().max(1) as f64
     }
 
     fn measure_source(&self, source: &dyn Source, cases: &[Case]) -> f64 {
