@@ -88,9 +88,7 @@ impl ItemGraph {
     /// Counts for some items alone, in ascending order: those have the neighbours that [`ItemGraph::fit`] gives them, others have
     /// none. Time and memory are those of the items that are named.
     pub fn fit_rows(&self, data: &Interactions, items: &[ItemIndex]) -> Graph {
-        let rows = Counting::new(self, data).rows(&[self], items);
-        let rows = rows.into_iter().next().unwrap_or_default();
-        rows.into_graph(self.clone(), data.items())
+        Self::fit_alike(&[self], data, items).swap_remove(0) // as many graphs as were asked for
     }
 
     /// Several graphs that count alike and differ in how counts are read, from one count.

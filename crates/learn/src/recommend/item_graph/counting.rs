@@ -34,10 +34,13 @@ struct Reading<'a> {
     to_scale: Vec<f32>,
 }
 
-/// Rows of a graph, a piece for each block of items; they are let go one after the other while they become the graph, so that there is
-/// never a second copy of all links.
-#[derive(Default)]
-pub(super) struct Rows(Vec<Piece>);
+/// Rows of a graph as they are made, in ascending order of items. There is room for all of them from the start, which takes memory only
+/// as it is filled: links are never copied, and no allocator has to give a first copy back in time.
+pub(super) struct Rows {
+    starts: Vec<usize>,
+    neighbours: Vec<ItemIndex>,
+    weights: Vec<f32>,
+}
 
 /// The links of some items, packed.
 #[derive(Default)]
@@ -73,7 +76,15 @@ impl<'a> Counting<'a> {
             .iter()
             .map(|graph| Reading::new(graph, self.data))
             .collect();
-        let mut rows: Vec<Rows> = graphs.iter().map(|_| Rows::default()).collect();
+        let pairs = self.pairs();
+        let mut rows: Vec<Rows> = graphs
+            .iter()
+            .map(|graph| {
+                let links = items.iter().map(|item| pairs[*item as usize]);
+                let links = links.map(|pairs| pairs.min(graph.neighbours)).sum();
+                Rows::new(self.data.items(), links)
+            })
+            .collect();
         let block = (self.data.len() / BLOCKS).max(BLOCK_SIGNALS_MIN);
         for items in self.data.blocks(items, block) {
             let occurrences = self.data.occurrences(items);
@@ -89,11 +100,29 @@ impl<'a> Counting<'a> {
                     },
                 )
                 .collect();
-            for (rows, pieces) in rows.iter_mut().zip(transposed(pieces, graphs.len())) {
-                rows.0.push(Piece::joined(pieces));
+            for pieces in pieces {
+                for (rows, piece) in rows.iter_mut().zip(pieces) {
+                    rows.extend(&piece);
+                }
             }
         }
         rows
+    }
+
+    /// How many pairs are counted of each item: it has at most so many neighbours.
+    fn pairs(&self) -> Vec<usize> {
+        let window = self.parameters.window;
+        let mut pairs = vec![0; self.data.items()];
+        for history in self.data.iter() {
+            for (place, signal) in history.iter().enumerate() {
+                let before = match self.parameters.backward > 0.0 {
+                    true => place.min(window),
+                    false => 0,
+                };
+                pairs[signal.item as usize] += before + (history.len() - 1 - place).min(window);
+            }
+        }
+        pairs
     }
 
     /// A piece for each of the readings.
@@ -177,34 +206,7 @@ impl<'a> Reading<'a> {
     }
 }
 
-/// Of each reading the pieces, from of each piece the readings.
-fn transposed(pieces: Vec<Vec<Piece>>, readings: usize) -> Vec<Vec<Piece>> {
-    let mut by_reading: Vec<Vec<Piece>> = (0..readings).map(|_| Vec::new()).collect();
-    for piece in pieces {
-        for (pieces, piece) in by_reading.iter_mut().zip(piece) {
-            pieces.push(piece);
-        }
-    }
-    by_reading
-}
-
 impl Piece {
-    /// Pieces as one without room to spare.
-    fn joined(pieces: Vec<Self>) -> Self {
-        let links = pieces.iter().map(|piece| piece.neighbours.len()).sum();
-        let mut joined = Self {
-            rows: Vec::with_capacity(pieces.iter().map(|piece| piece.rows.len()).sum()),
-            neighbours: Vec::with_capacity(links),
-            weights: Vec::with_capacity(links),
-        };
-        for piece in pieces {
-            joined.rows.extend_from_slice(&piece.rows);
-            joined.neighbours.extend_from_slice(&piece.neighbours);
-            joined.weights.extend_from_slice(&piece.weights);
-        }
-        joined
-    }
-
     fn push(&mut self, item: ItemIndex, row: &[(ItemIndex, f32)]) {
         // a row is at most the catalogue, which 32 bits number
         self.rows.push((item, row.len() as u32));
@@ -214,26 +216,36 @@ impl Piece {
 }
 
 impl Rows {
-    pub(super) fn into_graph(self, parameters: ItemGraph, items: usize) -> Graph {
-        let links = self.0.iter().map(|piece| piece.neighbours.len()).sum();
-        let mut graph = Graph {
-            parameters,
-            starts: Vec::with_capacity(items + 1),
+    fn new(items: usize, links: usize) -> Self {
+        let mut starts = Vec::with_capacity(items + 1);
+        starts.push(0);
+        Self {
+            starts,
             neighbours: Vec::with_capacity(links),
             weights: Vec::with_capacity(links),
-        };
-        graph.starts.push(0);
-        for piece in self.0 {
-            let mut end = graph.neighbours.len();
-            for (item, length) in piece.rows {
-                graph.starts.resize(item as usize + 1, end);
-                end += length as usize;
-                graph.starts.push(end);
-            }
-            graph.neighbours.extend_from_slice(&piece.neighbours);
-            graph.weights.extend_from_slice(&piece.weights);
         }
-        graph.starts.resize(items + 1, links);
-        graph
+    }
+
+    fn extend(&mut self, piece: &Piece) {
+        let mut end = self.neighbours.len();
+        for (item, length) in &piece.rows {
+            self.starts.resize(*item as usize + 1, end);
+            end += *length as usize;
+            self.starts.push(end);
+        }
+        self.neighbours.extend_from_slice(&piece.neighbours);
+        self.weights.extend_from_slice(&piece.weights);
+    }
+
+    pub(super) fn into_graph(mut self, parameters: ItemGraph, items: usize) -> Graph {
+        self.starts.resize(items + 1, self.neighbours.len());
+        self.neighbours.shrink_to_fit();
+        self.weights.shrink_to_fit();
+        Graph {
+            parameters,
+            starts: self.starts,
+            neighbours: self.neighbours,
+            weights: self.weights,
+        }
     }
 }
