@@ -183,9 +183,8 @@ impl ProjectLoop {
         let champion = self.recommender(&model.name)?.champion();
         let (this, declared) = (self.clone(), model.clone());
         let made = tokio::task::spawn_blocking(move || {
-            let learning = learning;
             this.training
-                .install(|| this.make_recommender(&declared, &learning, champion.as_deref()))
+                .install(|| this.make_recommender(&declared, learning, champion.as_deref()))
         })
         .await
         .map_err(|_| CycleError::Ended("training"))?;
@@ -292,11 +291,11 @@ impl ProjectLoop {
     fn make_recommender(
         &self,
         model: &RecommendModel,
-        learning: &Learning,
+        learning: Learning,
         champion: Option<&RecommendChampion>,
     ) -> Made {
         let stopwatch = Stopwatch::start();
-        let Learning { log, divided, .. } = learning;
+        let (log, divided) = (&learning.log, &learning.divided);
         let popular = most_taken(&divided.train);
         let mut made = Made {
             package: None,
@@ -315,7 +314,7 @@ impl ProjectLoop {
         let fitted =
             learning
                 .recommender
-                .fit_with(&divided.train, &learning.holdout, &learning.background);
+                .fit_with(&divided.train, learning.holdout, &learning.background);
         let examining = Examining {
             model,
             log,

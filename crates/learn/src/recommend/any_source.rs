@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::ItemIndex;
 use super::accumulator::Accumulator;
 use super::content::{Content, Description};
 use super::embeddings::{EmbeddingModel, Embeddings};
@@ -80,6 +81,55 @@ impl SourceParameters {
                 described.resize(data.items(), Description::default());
                 FittedSource::ItemGraph(content.fit(&described))
             }
+        }
+    }
+
+    /// Fits the source as far as histories of the `asked` items are answered as by [`SourceParameters::fit`]: what is asked for a
+    /// few cases alone need not be known of all items.
+    pub(super) fn fit_for(
+        &self,
+        data: &Interactions,
+        (asked, described): (&[ItemIndex], &[Description]),
+        question: Question,
+        seed: u64,
+    ) -> FittedSource {
+        match self {
+            Self::ItemGraph(graph) => FittedSource::ItemGraph(graph.fit_rows(data, asked)),
+            _ => self.fit_described(data, described, question, seed),
+        }
+    }
+
+    /// Whether both can be fitted in one go.
+    pub(super) fn is_fitted_with(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::ItemGraph(one), Self::ItemGraph(other)) => one.counts_like(other),
+            _ => false,
+        }
+    }
+
+    /// Fits sources each of which [is fitted with](Self::is_fitted_with) the others, as [`SourceParameters::fit_for`] does.
+    pub(super) fn fit_together(
+        sources: &[Self],
+        data: &Interactions,
+        asked: &[ItemIndex],
+        (question, seed): (Question, u64),
+    ) -> Vec<FittedSource> {
+        let graphs: Option<Vec<&ItemGraph>> = sources
+            .iter()
+            .map(|source| match source {
+                Self::ItemGraph(graph) => Some(graph),
+                _ => None,
+            })
+            .collect();
+        match graphs {
+            Some(graphs) => {
+                let fitted = ItemGraph::fit_alike(&graphs, data, asked);
+                fitted.into_iter().map(FittedSource::ItemGraph).collect()
+            }
+            None => sources
+                .iter()
+                .map(|source| source.fit_for(data, (asked, &[]), question, seed))
+                .collect(),
         }
     }
 

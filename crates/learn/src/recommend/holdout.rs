@@ -1,12 +1,14 @@
 //! What is held back of the training data, so that choices are made by evaluation.
 
+use std::ops::Range;
+
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use super::ItemIndex;
-use super::interactions::{Interactions, Signal};
+use super::interactions::{Interactions, InteractionsBuilder, Signal};
 use super::query::Query;
 
 /// What the recommendations are for; it decides what is held back.
@@ -93,14 +95,31 @@ impl Question {
     /// between the two asks for purchases.
     pub fn hold_back(self, data: &Interactions, goal: f32, cases_max: usize, seed: u64) -> Holdout {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
-        let (fit, mut cases) = match self {
+        let Division {
+            fit,
+            mut asked,
+            targets,
+        } = match self {
             Self::Others => others(data, goal, &mut random),
             Self::Later => later(data, goal),
             Self::Next => last_of_each(data),
             Self::NextInSession => last_sessions(data),
         };
-        cases.shuffle(&mut random);
-        cases.truncate(cases_max);
+        asked.shuffle(&mut random);
+        asked.truncate(cases_max);
+        let fit = fit.build(data.items());
+        // sessions that are asked about are not among those to fit on
+        let known = match self {
+            Self::NextInSession => data,
+            _ => &fit,
+        };
+        let case = |asked: Asked| Case {
+            person: asked.history as usize,
+            now: asked.now,
+            history: known.history(asked.history as usize)[..asked.known as usize].to_vec(),
+            targets: targets[asked.targets].to_vec(),
+        };
+        let cases = asked.into_iter().map(case).collect();
         Holdout {
             fit,
             cases,
@@ -109,109 +128,141 @@ impl Question {
     }
 }
 
-fn others(data: &Interactions, goal: f32, random: &mut ChaCha8Rng) -> (Interactions, Vec<Case>) {
-    let mut fit = Interactions::builder();
-    let mut cases = Vec::new();
-    for (person, history) in data.iter().enumerate() {
-        let mut kept: Vec<Signal> = Vec::with_capacity(history.len());
-        let mut targets = Vec::new();
+/// Data without what is held back, and every case that could be asked: what a case holds is copied for those alone that are drawn.
+struct Division {
+    fit: InteractionsBuilder,
+    asked: Vec<Asked>,
+    targets: Vec<ItemIndex>,
+}
+
+/// A case by where its parts are.
+struct Asked {
+    /// Whose history.
+    history: u32,
+    /// How many of its signals are known, the first ones.
+    known: u32,
+    /// When it is asked.
+    now: i64,
+    targets: Range<usize>,
+}
+
+impl Division {
+    fn new(data: &Interactions) -> Self {
+        Self {
+            fit: Interactions::builder_for(data.histories(), data.len()),
+            asked: Vec::new(),
+            targets: Vec::new(),
+        }
+    }
+
+    /// Asks for the targets that were added after the first `start`. Histories are numbered with 32 bits throughout the sources.
+    fn ask(&mut self, history: usize, known: usize, start: usize, now: i64) {
+        self.asked.push(Asked {
+            history: history as u32,
+            known: known as u32,
+            now,
+            targets: start..self.targets.len(),
+        });
+    }
+}
+
+fn others(data: &Interactions, goal: f32, random: &mut ChaCha8Rng) -> Division {
+    let mut division = Division::new(data);
+    let mut kept: Vec<Signal> = Vec::new();
+    for (number, history) in data.iter().enumerate() {
+        kept.clear();
+        let start = division.targets.len();
         for signal in history {
             match signal.weight >= goal && random.random_bool(OTHERS_SHARE) {
-                true => targets.push(signal.item),
+                true => division.targets.push(signal.item),
                 false => kept.push(*signal),
             }
         }
-        if kept.is_empty() || targets.is_empty() {
-            fit.push(history.iter().copied());
+        if kept.is_empty() || division.targets.len() == start {
+            division.targets.truncate(start);
+            division.fit.push(history.iter().copied());
             continue;
         }
-        fit.push(kept.iter().copied());
-        cases.push(Case::new(person, kept, targets));
+        division.fit.push(kept.iter().copied());
+        let now = kept.last().map_or(0, |signal| signal.time);
+        division.ask(number, kept.len(), start, now);
     }
-    (fit.build(data.items()), cases)
+    division
 }
 
-fn later(data: &Interactions, goal: f32) -> (Interactions, Vec<Case>) {
-    let mut times: Vec<i64> = data.signals().iter().map(|signal| signal.time).collect();
-    times.sort_unstable();
-    let place = (times.len() as f64 * (1.0 - LATER_SHARE)) as usize;
-    let until = times.get(place).map_or(0, |time| time - 1);
-    if times.first().is_none_or(|first| *first > until) {
+fn later(data: &Interactions, goal: f32) -> Division {
+    let Some(until) = newest_begin(data) else {
         return last_of_each(data);
-    }
-    let mut fit = Interactions::builder();
-    let mut cases = Vec::new();
-    for (person, history) in data.iter().enumerate() {
+    };
+    let mut division = Division::new(data);
+    for (number, history) in data.iter().enumerate() {
         let is_old = |signal: &&Signal| signal.time <= until;
-        let kept: Vec<Signal> = history.iter().filter(is_old).copied().collect();
-        let mut targets: Vec<ItemIndex> = Vec::new();
+        let known = history.iter().filter(is_old).count();
+        let start = division.targets.len();
         for signal in history {
             let is_new = signal.time > until && signal.weight >= goal;
-            if is_new && !targets.contains(&signal.item) {
-                targets.push(signal.item);
+            if is_new && !division.targets[start..].contains(&signal.item) {
+                division.targets.push(signal.item);
             }
         }
-        fit.push(kept.iter().copied());
-        if !kept.is_empty() && !targets.is_empty() {
-            cases.push(Case {
-                person,
-                now: until,
-                history: kept,
-                targets,
-            });
+        division.fit.push(history.iter().filter(is_old).copied());
+        match known > 0 && division.targets.len() > start {
+            true => division.ask(number, known, start, until),
+            false => division.targets.truncate(start),
         }
     }
-    if cases.is_empty() {
-        return last_of_each(data); // nobody came twice
+    match division.asked.is_empty() {
+        true => last_of_each(data), // nobody came twice
+        false => division,
     }
-    (fit.build(data.items()), cases)
 }
 
-fn last_of_each(data: &Interactions) -> (Interactions, Vec<Case>) {
-    let mut fit = Interactions::builder();
-    let mut cases = Vec::new();
-    for (person, history) in data.iter().enumerate() {
+/// The last moment before the newest signals; `None` where all are of that time.
+fn newest_begin(data: &Interactions) -> Option<i64> {
+    let mut times: Vec<i64> = data.signals().iter().map(|signal| signal.time).collect();
+    let first = *times.iter().min()?;
+    let place = (times.len() as f64 * (1.0 - LATER_SHARE)) as usize;
+    let (_, newest, _) = times.select_nth_unstable(place);
+    let until = *newest - 1;
+    (first <= until).then_some(until)
+}
+
+fn last_of_each(data: &Interactions) -> Division {
+    let mut division = Division::new(data);
+    for (number, history) in data.iter().enumerate() {
         let Some((last, before)) = history.split_last().filter(|(_, rest)| !rest.is_empty()) else {
-            fit.push(history.iter().copied());
+            division.fit.push(history.iter().copied());
             continue;
         };
-        fit.push(before.iter().copied());
-        cases.push(Case {
-            person,
-            now: last.time,
-            history: before.to_vec(),
-            targets: vec![last.item],
-        });
+        division.fit.push(before.iter().copied());
+        let start = division.targets.len();
+        division.targets.push(last.item);
+        division.ask(number, before.len(), start, last.time);
     }
-    (fit.build(data.items()), cases)
+    division
 }
 
-fn last_sessions(data: &Interactions) -> (Interactions, Vec<Case>) {
+fn last_sessions(data: &Interactions) -> Division {
     let held = (data.histories() as f64 * SESSION_SHARE).ceil() as usize;
     let kept = data.histories() - held.min(data.histories().saturating_sub(1));
-    let mut fit = Interactions::builder();
+    let mut division = Division::new(data);
     let mut known = vec![false; data.items()];
     for history in data.iter().take(kept) {
-        fit.push(history.iter().copied());
+        division.fit.push(history.iter().copied());
         for signal in history {
             known[signal.item as usize] = true;
         }
     }
-    let mut cases = Vec::new();
-    for (person, history) in data.iter().enumerate().skip(kept) {
-        for place in 1..history.len() {
-            let target = history[place].item;
-            if known[target as usize] {
-                cases.push(Case {
-                    person,
-                    now: history[place].time,
-                    history: history[..place].to_vec(),
-                    targets: vec![target],
-                });
+    for (number, history) in data.iter().enumerate().skip(kept) {
+        for (place, target) in history.iter().enumerate().skip(1) {
+            if known[target.item as usize] {
+                let start = division.targets.len();
+                division.targets.push(target.item);
+                division.ask(number, place, start, target.time);
             }
         }
     }
-    (fit.build(data.items()), cases)
+    division
 }
 
 #[cfg(test)]

@@ -82,6 +82,14 @@ impl Interactions {
         InteractionsBuilder::default()
     }
 
+    /// A builder with room for so many histories and signals: it takes no more memory than they do.
+    pub fn builder_for(histories: usize, signals: usize) -> InteractionsBuilder {
+        InteractionsBuilder {
+            starts: Vec::with_capacity(histories + 1),
+            signals: Vec::with_capacity(signals),
+        }
+    }
+
     /// The same over a catalogue of at least so many items.
     #[must_use]
     pub fn with_items(mut self, items: usize) -> Self {
@@ -154,22 +162,62 @@ impl Interactions {
         }
     }
 
-    /// For each item, where it occurs: pairs of history and place in it, in the order of histories.
-    pub(super) fn occurrences(&self) -> Occurrences {
-        let mut starts = vec![0_usize; self.items + 1];
+    /// Every item of the catalogue, in order.
+    pub(super) fn all_items(&self) -> Vec<ItemIndex> {
+        (0..self.items as ItemIndex).collect()
+    }
+
+    /// The items in blocks of about so many signals with them, in their order; a block has one item at least.
+    pub(super) fn blocks<'i>(
+        &self,
+        items: &'i [ItemIndex],
+        signals: usize,
+    ) -> Vec<&'i [ItemIndex]> {
+        let mut counts = vec![0_usize; self.items];
         for signal in &self.signals {
-            starts[signal.item as usize + 1] += 1;
+            counts[signal.item as usize] += 1;
         }
-        for item in 0..self.items {
-            starts[item + 1] += starts[item];
+        let mut blocks = Vec::new();
+        let (mut start, mut sum) = (0, 0);
+        for (place, item) in items.iter().enumerate() {
+            let own = counts[*item as usize];
+            if place > start && sum + own > signals {
+                blocks.push(&items[start..place]);
+                (start, sum) = (place, 0);
+            }
+            sum += own;
+        }
+        if start < items.len() {
+            blocks.push(&items[start..]);
+        }
+        blocks
+    }
+
+    /// For each of the items, where it occurs: pairs of history and place in it, in the order of histories. 8 bytes for each signal with
+    /// one of the items, and 4 for each item of the catalogue.
+    pub(super) fn occurrences(&self, of: &[ItemIndex]) -> Occurrences {
+        let mut slots = vec![u32::MAX; self.items];
+        for (slot, item) in of.iter().enumerate() {
+            slots[*item as usize] = slot as u32;
+        }
+        let slot =
+            |signal: &Signal| Some(slots[signal.item as usize]).filter(|slot| *slot != u32::MAX);
+        let mut starts = vec![0_usize; of.len() + 1];
+        for slot in self.signals.iter().filter_map(slot) {
+            starts[slot as usize + 1] += 1;
+        }
+        for slot in 0..of.len() {
+            starts[slot + 1] += starts[slot];
         }
         let mut next = starts.clone();
-        let mut places = vec![(0_u32, 0_u32); self.signals.len()];
+        let mut places = vec![(0_u32, 0_u32); starts[of.len()]];
         for (history, signals) in self.iter().enumerate() {
             for (place, signal) in signals.iter().enumerate() {
-                let slot = &mut next[signal.item as usize];
-                places[*slot] = (history as u32, place as u32);
-                *slot += 1;
+                if let Some(slot) = slot(signal) {
+                    let next = &mut next[slot as usize];
+                    places[*next] = (history as u32, place as u32);
+                    *next += 1;
+                }
             }
         }
         Occurrences { starts, places }
@@ -183,7 +231,8 @@ pub(super) struct Occurrences {
 }
 
 impl Occurrences {
-    pub(super) fn of(&self, item: usize) -> &[(u32, u32)] {
-        &self.places[self.starts[item]..self.starts[item + 1]]
+    /// Where the item at this place among those that were asked for occurs.
+    pub(super) fn of(&self, place: usize) -> &[(u32, u32)] {
+        &self.places[self.starts[place]..self.starts[place + 1]]
     }
 }

@@ -1,11 +1,13 @@
 //! What goes with what: a graph of items, learnt by counting.
 
-use rayon::prelude::*;
+mod counting;
+
+use counting::Counting;
 use serde::{Deserialize, Serialize};
 
 use super::ItemIndex;
-use super::accumulator::{Accumulator, keep_best};
-use super::interactions::{Interactions, Occurrences};
+use super::accumulator::Accumulator;
+use super::interactions::Interactions;
 use super::query::{Query, Source};
 
 /// How to count and how to read: the weight of item *j* for item *i* is
@@ -80,94 +82,45 @@ pub struct Graph {
 impl ItemGraph {
     /// Counts.
     pub fn fit(&self, data: &Interactions) -> Graph {
-        let counting = Counting::new(self, data);
-        let rows: Vec<Vec<(ItemIndex, f32)>> = (0..data.items())
-            .into_par_iter()
-            .map_init(
-                || Accumulator::new(data.items()),
-                |scratch, item| counting.row(item, scratch),
-            )
-            .collect();
-        Graph::from_rows(self.clone(), rows)
+        self.fit_rows(data, &data.all_items())
     }
-}
 
-/// What counting reads for every item.
-struct Counting<'a> {
-    parameters: &'a ItemGraph,
-    data: &'a Interactions,
-    occurrences: Occurrences,
-    history_weights: Vec<f32>,
-    kernel: Vec<f32>,
-    from_scale: Vec<f32>,
-    to_scale: Vec<f32>,
-}
+    /// Counts for some items alone, in ascending order: those have the neighbours that [`ItemGraph::fit`] gives them, others have
+    /// none. Time and memory are those of the items that are named.
+    pub fn fit_rows(&self, data: &Interactions, items: &[ItemIndex]) -> Graph {
+        Self::fit_alike(&[self], data, items).swap_remove(0) // as many graphs as were asked for
+    }
 
-impl<'a> Counting<'a> {
-    fn new(parameters: &'a ItemGraph, data: &'a Interactions) -> Self {
-        let scale = |power: f32| {
-            let degrees = data.degrees().iter();
-            degrees.map(|degree| degree.max(1.0).powf(-power)).collect()
+    /// Several graphs that count alike and differ in how counts are read, from one count.
+    pub(super) fn fit_alike(
+        graphs: &[&Self],
+        data: &Interactions,
+        items: &[ItemIndex],
+    ) -> Vec<Graph> {
+        debug_assert!(graphs.windows(2).all(|pair| pair[0].counts_like(pair[1])));
+        let Some(first) = graphs.first() else {
+            return Vec::new();
         };
-        let fading = data.fading(parameters.half_life);
-        let lengths = data.iter().map(|history| history.len().max(1) as f32);
-        Self {
-            occurrences: data.occurrences(),
-            history_weights: lengths
-                .zip(data.iter())
-                .map(|(length, history)| {
-                    let last = history.last().map_or(0, |signal| signal.time);
-                    length.powf(-2.0 * parameters.history_power) * fading(last)
-                })
-                .collect(),
-            kernel: (0..=parameters.window)
-                .map(|gap| (gap.max(1) as f32).powf(-parameters.gap_power))
-                .collect(),
-            from_scale: scale(parameters.from_power),
-            to_scale: scale(parameters.to_power),
-            parameters,
-            data,
-        }
+        let rows = Counting::new(first, data).rows(graphs, items);
+        let graphs = graphs.iter().zip(rows);
+        graphs
+            .map(|(graph, rows)| rows.into_graph((*graph).clone(), data.items()))
+            .collect()
     }
 
-    fn row(&self, item: usize, scratch: &mut Accumulator) -> Vec<(ItemIndex, f32)> {
-        let places = self.occurrences.of(item);
-        let skipped = places.len().saturating_sub(self.parameters.occurrences_max);
-        for &(history, place) in &places[skipped..] {
-            self.count(history as usize, place as usize, scratch);
-        }
-        scratch.remove(item as ItemIndex);
-        let power = self.parameters.similarity_power;
-        let mut row: Vec<(ItemIndex, f32)> = scratch
-            .scores()
-            .map(|(to, count)| {
-                let scaled = count * self.to_scale[to as usize] * self.from_scale[item];
-                (to, scaled.powf(power))
-            })
-            .collect();
-        scratch.clear();
-        let kept = keep_best(&mut row, self.parameters.neighbours);
-        row.truncate(kept);
-        row.shrink_to_fit();
-        row
-    }
-
-    fn count(&self, history: usize, place: usize, scratch: &mut Accumulator) {
-        let signals = self.data.history(history);
-        let own = &signals[place];
-        let weight = own.weight * self.history_weights[history];
-        let window = self.parameters.window;
-        let end = signals.len().min(place + 1 + window);
-        for (gap, signal) in signals[place + 1..end].iter().enumerate() {
-            scratch.add(signal.item, weight * signal.weight * self.kernel[gap + 1]);
-        }
-        if self.parameters.backward > 0.0 {
-            let weight = weight * self.parameters.backward;
-            let start = place.saturating_sub(window);
-            for (gap, signal) in signals[start..place].iter().rev().enumerate() {
-                scratch.add(signal.item, weight * signal.weight * self.kernel[gap + 1]);
-            }
-        }
+    /// Whether the counts `c_ij` are the same.
+    pub(super) fn counts_like(&self, other: &Self) -> bool {
+        let of = |graph: &Self| Self {
+            name: String::new(),
+            from_power: 0.0,
+            to_power: 0.0,
+            similarity_power: 0.0,
+            neighbours: 0,
+            recency_power: 0.0,
+            history_max: 0,
+            ..graph.clone()
+        };
+        of(self) == of(other)
     }
 }
 
@@ -307,5 +260,125 @@ mod tests {
             0,
             &[(2, 1.0)],
         );
+    }
+
+    /// Every pair of positions, one after the other, and every weight compared.
+    fn by_brute_force(graph: &ItemGraph, data: &Interactions) -> Vec<Vec<(ItemIndex, f32)>> {
+        let mut counts = vec![std::collections::BTreeMap::new(); data.items()];
+        for history in data.iter() {
+            let weight = (history.len() as f32).powf(-2.0 * graph.history_power);
+            for (place, own) in history.iter().enumerate() {
+                for (other_place, other) in history.iter().enumerate() {
+                    if other_place != place && other.item != own.item {
+                        let sum: &mut f32 =
+                            counts[own.item as usize].entry(other.item).or_default();
+                        *sum += own.weight * other.weight * weight;
+                    }
+                }
+            }
+        }
+        let scale = |item: usize, power: f32| data.degrees()[item].max(1.0).powf(-power);
+        let rows = counts.into_iter().enumerate().map(|(item, counts)| {
+            let weight = |(to, count): (ItemIndex, f32)| {
+                let scaled =
+                    count * scale(to as usize, graph.to_power) * scale(item, graph.from_power);
+                (to, scaled.powf(graph.similarity_power))
+            };
+            let mut row: Vec<(ItemIndex, f32)> = counts.into_iter().map(weight).collect();
+            row.sort_by(|one, other| other.1.total_cmp(&one.1).then(one.0.cmp(&other.0)));
+            row.truncate(graph.neighbours);
+            row
+        });
+        rows.collect()
+    }
+
+    fn rows(graph: &Graph) -> Vec<Vec<(ItemIndex, f32)>> {
+        let items = 0..graph.items() as ItemIndex;
+        items.map(|item| graph.neighbours(item).collect()).collect()
+    }
+
+    /// Many items with the same counts, so that ties are cut.
+    fn ties() -> Interactions {
+        let mut data = Interactions::builder();
+        for person in 0..90_u32 {
+            let items = (0..12).map(|step| (person * 7 + step * step * (1 + person % 5)) % 150);
+            let mut items: Vec<ItemIndex> = items.collect();
+            items.sort_unstable();
+            items.dedup();
+            data.push(items.into_iter().map(Signal::plain));
+        }
+        data.build(160)
+    }
+
+    #[test]
+    fn the_neighbours_are_those_of_comparing_everything() {
+        for (neighbours, similarity_power) in [(1, 0.6), (5, 0.6), (5, 1.0), (5, 0.05), (500, 0.5)]
+        {
+            let graph = ItemGraph {
+                neighbours,
+                similarity_power,
+                ..ItemGraph::default()
+            };
+            let found = rows(&graph.fit(&ties()));
+            assert_eq!(
+                found,
+                by_brute_force(&graph, &ties()),
+                "{neighbours} {similarity_power}"
+            );
+        }
+    }
+
+    #[test]
+    fn rows_for_some_items_are_those_of_all_and_others_are_empty() {
+        let data = ties();
+        let asked = [3, 4, 77, 149];
+        let all = rows(&ItemGraph::default().fit(&data));
+        let some = rows(&ItemGraph::default().fit_rows(&data, &asked));
+        assert_eq!(some.len(), all.len());
+        for (item, (some, all)) in some.iter().zip(&all).enumerate() {
+            match asked.contains(&(item as ItemIndex)) {
+                true => assert_eq!(some, all),
+                false => assert!(some.is_empty()),
+            }
+        }
+    }
+
+    #[test]
+    fn several_readings_of_one_count_are_what_each_would_be() {
+        let data = ties();
+        let plain = ItemGraph::default();
+        let graphs = [
+            plain.clone(),
+            ItemGraph {
+                to_power: 0.5,
+                similarity_power: 1.0,
+                neighbours: 3,
+                ..plain.clone()
+            },
+        ];
+        let fitted = ItemGraph::fit_alike(&graphs.each_ref(), &data, &data.all_items());
+        assert_eq!(fitted, graphs.map(|graph| graph.fit(&data)));
+        let other = ItemGraph {
+            history_power: 0.0,
+            ..plain.clone()
+        };
+        assert!(!plain.counts_like(&other));
+    }
+
+    /// What is worked on block by block is what is worked on at once.
+    #[test]
+    fn blocks_hold_every_item_once() {
+        let data = ties();
+        let items = data.all_items();
+        let blocks = data.blocks(&items, 40);
+        assert!(blocks.len() > 5);
+        assert_eq!(blocks.concat(), items);
+        let whole = data.occurrences(&items);
+        for block in blocks {
+            let occurrences = data.occurrences(block);
+            for (place, item) in block.iter().enumerate() {
+                assert_eq!(occurrences.of(place), whole.of(*item as usize));
+            }
+        }
     }
 }

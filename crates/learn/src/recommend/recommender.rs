@@ -4,18 +4,18 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::ItemIndex;
-use super::accumulator::Accumulator;
 use super::any_source::{FittedSource, SourceParameters};
 use super::background::Background;
-use super::blend::{Blend, BlendWeights, Choice, Scratch};
+use super::blend::{Blend, BlendWeights, Scratch};
 use super::content::Content;
 use super::embeddings::Embeddings;
-use super::holdout::{Case, Holdout, Question, ShownList};
+use super::examination::Examination;
+use super::holdout::{Case, Holdout, Question};
 use super::interactions::Interactions;
 use super::item_graph::ItemGraph;
 use super::popular::Popular;
 use super::query::{Query, Source};
-use super::ranker::{FittedRanker, Learning, Ranker, RankerRecord};
+use super::ranker::{FittedRanker, Ranker, RankerRecord};
 use super::sessions::SessionNeighbours;
 use super::spectral::Spectral;
 
@@ -53,12 +53,12 @@ pub struct Recommender {
 /// A fitted [`Recommender`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Recommendations {
-    exclude_seen: bool,
-    sources: Vec<FittedSource>,
-    weights: BlendWeights,
+    pub(super) exclude_seen: bool,
+    pub(super) sources: Vec<FittedSource>,
+    pub(super) weights: BlendWeights,
     #[serde(default)]
-    ranker: Option<FittedRanker>,
-    record: Record,
+    pub(super) ranker: Option<FittedRanker>,
+    pub(super) record: Record,
 }
 
 /// What was chosen, and by how much: NDCG at 20 on cases that neither sources nor weights were fitted on.
@@ -91,9 +91,7 @@ pub struct SourceRecord {
 }
 
 /// With more items than this, sources that say something of every item are left out: an answer would take too long.
-const DENSE_ITEMS_MAX: usize = 100_000;
-/// The depth at which choices are measured.
-pub(super) const DEPTH: usize = 20;
+pub(super) const DENSE_ITEMS_MAX: usize = 100_000;
 /// Below this share of targets that were seen before, what was seen is not recommended.
 const REPEAT_SHARE_MIN: f64 = 0.01;
 
@@ -197,14 +195,14 @@ impl Recommender {
 
     /// Chooses, weighs and fits by what was taken alone.
     pub fn fit(&self, data: &Interactions) -> Recommendations {
-        self.fit_with(data, &self.hold_back(data), &Background::default())
+        self.fit_with(data, self.hold_back(data), &Background::default())
     }
 
     /// Chooses, weighs and fits. The holdout is that of [`hold_back`](Self::hold_back) on the same data; the background knows its cases.
     pub fn fit_with(
         &self,
         data: &Interactions,
-        holdout: &Holdout,
+        holdout: Holdout,
         background: &Background,
     ) -> Recommendations {
         let found = repeat_share(&holdout.cases) < REPEAT_SHARE_MIN;
@@ -219,12 +217,25 @@ impl Recommender {
             exclude_seen,
         };
         let (chosen, mut fitted) = examination.choose(data);
+        drop(holdout);
         let described = &background.described;
-        let sources = chosen
-            .iter()
-            .map(|source| source.fit_described(data, described, self.question, self.seed));
-        fitted.sources = sources.collect();
+        fitted.sources = fit_each(&chosen, data.items(), |source| {
+            source.fit_described(data, described, self.question, self.seed)
+        });
         fitted
+    }
+}
+
+/// Fits at the same time where the catalogue is small, since factor models leave cores idle between their steps; else one after the
+/// other, since what each needs beside what it makes would add up.
+pub(super) fn fit_each<T: Sync>(
+    sources: &[T],
+    items: usize,
+    fit: impl Fn(&T) -> FittedSource + Send + Sync,
+) -> Vec<FittedSource> {
+    match items <= DENSE_ITEMS_MAX {
+        true => sources.par_iter().with_max_len(1).map(fit).collect(),
+        false => sources.iter().map(fit).collect(),
     }
 }
 
@@ -234,236 +245,6 @@ fn repeat_share(cases: &[Case]) -> f64 {
         case.targets.iter().any(seen)
     };
     cases.iter().filter(repeated).count() as f64 / cases.len().max(1) as f64
-}
-
-/// Sources on the cases that were held back.
-struct Examination<'a> {
-    recommender: &'a Recommender,
-    /// Whether the order within a history means something.
-    ordered: bool,
-    fit: &'a Interactions,
-    cases: &'a [Case],
-    shown: &'a [ShownList],
-    background: &'a Background,
-    exclude_seen: bool,
-}
-
-impl Examination<'_> {
-    /// The sources that are worth it, and all else of the model.
-    fn choose(&self, data: &Interactions) -> (Vec<SourceParameters>, Recommendations) {
-        let recommender = self.recommender;
-        let mut records = Vec::new();
-        let mut fitted = Vec::new();
-        let is_small = self.fit.items() <= DENSE_ITEMS_MAX;
-        let described = &self.background.described_then;
-        let is_described = |source: &&SourceParameters| {
-            !(described.is_empty() && matches!(source, SourceParameters::Content(_)))
-        };
-        let usable = recommender
-            .sources
-            .iter()
-            .filter(|source| is_small || !source.is_dense())
-            .filter(is_described)
-            .filter_map(|source| match self.ordered {
-                true => Some(source.clone()),
-                false => source.without_order(),
-            });
-        for source in usable {
-            let searched = match data.len() <= recommender.search_signals_max {
-                true => self.search(&source),
-                false => source,
-            };
-            let source =
-                searched.fit_described(self.fit, described, recommender.question, recommender.seed);
-            records.push(SourceRecord {
-                parameters: searched,
-                alone: self.measure_source(&source, self.cases),
-                without: 0.0,
-                kept: true,
-            });
-            fitted.push(source);
-        }
-        let sources: Vec<&dyn Source> = fitted.iter().map(|source| source as &dyn Source).collect();
-        let choices = recommender
-            .blend
-            .choices(&sources, self.cases, self.exclude_seen);
-        let shown = match recommender.ranker.is_some() {
-            true => recommender
-                .blend
-                .shown(&sources, self.shown, self.cases.len()),
-            false => Vec::new(),
-        };
-        let blend = self.leave_out(&choices, &mut records);
-        let kept = kept(&records);
-        let weights = recommender.blend.fit_choices(&choices, &kept);
-        let chosen: Vec<SourceParameters> = kept
-            .iter()
-            .map(|place| records[*place].parameters.clone())
-            .collect();
-        let learning = Learning {
-            blend: &recommender.blend,
-            weights: &weights,
-            kept: &kept,
-            names: chosen.iter().map(SourceParameters::name).collect(),
-            choices: &choices,
-            shown: &shown,
-            cases: self.cases,
-            lists: self.shown,
-            then: self.fit,
-            background: self.background,
-            seed: recommender.seed,
-        };
-        let (ranker, ranked) = self.rank(&learning, data);
-        let record = Record {
-            cases: self.cases.len(),
-            exclude_seen: self.exclude_seen,
-            blend,
-            sources: records,
-            ranker: ranked,
-        };
-        let fitted = Recommendations {
-            exclude_seen: self.exclude_seen,
-            sources: Vec::new(),
-            weights,
-            ranker,
-            record,
-        };
-        (chosen, fitted)
-    }
-
-    /// A ranker where it helps, and what it was worth.
-    fn rank(
-        &self,
-        learning: &Learning<'_>,
-        data: &Interactions,
-    ) -> (Option<FittedRanker>, Option<RankerRecord>) {
-        let Some(ranker) = &self.recommender.ranker else {
-            return (None, None);
-        };
-        let mut record = ranker.measure(learning);
-        let fitted = match record.kept {
-            true => Some(ranker.fit(learning, data, &mut record)),
-            false => None,
-        };
-        (fitted, Some(record))
-    }
-
-    /// Tries the values of one parameter after the other and keeps the best.
-    fn search(&self, source: &SourceParameters) -> SourceParameters {
-        let cases = &self.cases[..self.cases.len().min(self.recommender.search_cases_max)];
-        let measure = |source: &SourceParameters| {
-            let fitted = source.fit(self.fit, self.recommender.question, self.recommender.seed);
-            self.measure_source(&fitted, cases)
-        };
-        let mut best = source.clone();
-        let variations = source.variations(self.ordered);
-        if variations.is_empty() {
-            return best;
-        }
-        let mut value = measure(&best);
-        for vary in variations {
-            for candidate in vary(&best.clone()) {
-                let at = measure(&candidate);
-                if at > value {
-                    (best, value) = (candidate, at);
-                }
-            }
-        }
-        best
-    }
-
-    fn measure_source(&self, source: &dyn Source, cases: &[Case]) -> f64 {
-        let values: Vec<f64> = cases
-            .par_iter()
-            .map_init(
-                || Accumulator::new(source.items()),
-                |scores, case| {
-                    source.score(&case.query(), scores);
-                    if self.exclude_seen {
-                        scores.remove_seen(&case.history);
-                    }
-                    let mut best = Vec::new();
-                    scores.best(DEPTH, &mut best);
-                    scores.clear();
-                    let items = best.iter().map(|(item, _)| *item);
-                    ndcg(
-                        items,
-                        |item| case.targets.contains(&item),
-                        case.targets.len(),
-                    )
-                },
-            )
-            .collect();
-        mean(&values)
-    }
-
-    /// Leaves out, one after the other from the least worthy alone, what the blend does not need; says what the rest is worth.
-    fn leave_out(&self, choices: &[Choice], records: &mut [SourceRecord]) -> f64 {
-        let mut order: Vec<usize> = (0..records.len()).collect();
-        order.sort_by(|one, other| records[*one].alone.total_cmp(&records[*other].alone));
-        let mut value = self.measure_blend(choices, &kept(records));
-        for place in order {
-            records[place].kept = false;
-            let rest = kept(records);
-            if rest.is_empty() {
-                records[place].kept = true;
-                continue;
-            }
-            let without = self.measure_blend(choices, &rest);
-            records[place].without = without;
-            if without < value * (1.0 - self.recommender.worth_min) {
-                records[place].kept = true;
-            } else {
-                value = without;
-            }
-        }
-        value
-    }
-
-    /// Fits weights for all lengths on one half of the cases and measures on the other, both ways.
-    fn measure_blend(&self, choices: &[Choice], kept: &[usize]) -> f64 {
-        let half = choices.len() / 2;
-        let (one, other) = choices.split_at(half);
-        let blend = &self.recommender.blend;
-        let both = [(one, other), (other, one)].map(|(fit, measure)| {
-            let weights = blend.fit_overall(fit, kept);
-            let values: Vec<f64> = measure
-                .par_iter()
-                .map(|choice| {
-                    let ranked = weights.ranked(choice, kept, DEPTH);
-                    let hit = |place| choice.taken().contains(&place);
-                    ndcg(ranked.into_iter(), hit, choice.targets())
-                })
-                .collect();
-            values.iter().sum::<f64>()
-        });
-        both.iter().sum::<f64>() / self.cases.len().max(1) as f64
-    }
-}
-
-fn kept(records: &[SourceRecord]) -> Vec<usize> {
-    let places = records.iter().enumerate();
-    places
-        .filter(|(_, record)| record.kept)
-        .map(|(place, _)| place)
-        .collect()
-}
-
-fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len().max(1) as f64
-}
-
-/// NDCG with binary gains; `evaluate` has the metric that reports use.
-pub(super) fn ndcg<T>(
-    ranking: impl Iterator<Item = T>,
-    taken: impl Fn(T) -> bool,
-    targets: usize,
-) -> f64 {
-    let gain = |place: usize| 1.0 / ((place + 2) as f64).log2();
-    let hits = ranking
-        .enumerate()
-        .filter_map(|(place, item)| taken(item).then(|| gain(place)));
-    hits.sum::<f64>() / (0..targets.min(DEPTH)).map(gain).sum::<f64>()
 }
 
 impl Recommendations {

@@ -75,7 +75,7 @@ pub struct SessionMemory {
 impl SessionNeighbours {
     /// Indexes the sessions.
     pub fn fit(&self, data: &Interactions) -> SessionMemory {
-        let occurrences = data.occurrences();
+        let occurrences = data.occurrences(&data.all_items());
         let mut index = Vec::new();
         let mut index_starts = vec![0];
         for item in 0..data.items() {

@@ -319,7 +319,9 @@ impl<'a> Trainer<'a> {
             let gradient = &mut by_profile[range.clone()];
             add_scaled(gradient, own[row], targets.row(row));
             through_length(gradient, profiles.row(row), profiles.lengths[row]);
-            for (item, age) in &example.history {
+            // the weight of the newest signal is never moved, and of Others there is no other
+            let moved = example.history.iter().filter(|(_, age)| *age > 0);
+            for (item, age) in moved {
                 ages[*age as usize] += dot(gradient, self.from.row(*item));
             }
             let gradient = &mut by_target[range];

@@ -19,11 +19,12 @@ use self::grow::Lists;
 use self::rows::{Rows, names};
 use super::ItemIndex;
 use super::background::Background;
-use super::blend::{Blend, BlendWeights, Choice};
+use super::blend::{Blend, BlendWeights};
+use super::choice::Choice;
+use super::examination::{DEPTH, ndcg};
 use super::holdout::{Case, ShownList};
 use super::interactions::Interactions;
 use super::query::Query;
-use super::recommender::{DEPTH, ndcg};
 use crate::boosted::Forest;
 use crate::encoder::Encoder;
 
@@ -533,7 +534,7 @@ mod tests {
             persons: persons(&holdout.cases),
             ..Background::default()
         };
-        let fitted = recommender.fit_with(&data, &holdout, &background);
+        let fitted = recommender.fit_with(&data, holdout, &background);
         let record = fitted.record().ranker.clone().unwrap();
         assert!(
             record.kept && record.ranked > 1.2 * record.blend,

@@ -9,6 +9,7 @@ use tidemill_learn::recommend::{
 };
 
 use super::split::Split;
+use crate::memory::{mebibytes, peak_bytes};
 use crate::output::thousands;
 
 /// How deep rankings go.
@@ -39,6 +40,7 @@ pub fn examine(split: &Split, (seed, quick): (u64, bool), say: &dyn Fn(&str)) ->
     let watch = Stopwatch::start();
     let fitted = recommender.fit(&split.train);
     let fit_seconds = watch.seconds();
+    let fit_peak = peak_bytes().map(mebibytes);
     say("asking");
     let exclude_seen = fitted.record().exclude_seen;
     let name = if quick {
@@ -47,6 +49,8 @@ pub fn examine(split: &Split, (seed, quick): (u64, bool), say: &dyn Fn(&str)) ->
         "tidemill, default"
     };
     let mut models = vec![blend(name, &fitted, split, fit_seconds)];
+    let record = fitted.record().clone();
+    drop(fitted); // the simple models are not learnt beside it
     say("learning simple models to compare");
     models.push(simple("popular", split, exclude_seen, |data| {
         Box::new(Popular::default().fit(data))
@@ -68,13 +72,14 @@ pub fn examine(split: &Split, (seed, quick): (u64, bool), say: &dyn Fn(&str)) ->
     json!({
         "result": result(&models[0], split),
         "train_seconds": fit_seconds,
+        "train_memory_peak_mib": fit_peak,
         "cases": split.cases.len(),
         "items": split.train.items(),
         "histories": split.train.histories(),
         "signals": split.train.len(),
         "seed": seed,
         "quick": quick,
-        "record": fitted.record(),
+        "record": record,
         "models": models.iter().map(|model| measured(model, &models[0], split, &all)).collect::<Vec<_>>(),
     })
 }
@@ -265,7 +270,7 @@ pub fn told(report: &Value, question: Question, published: &str) -> String {
     format!(
         "{} signals of {} histories about {} items; {} cases, ranked over the whole catalogue.\n\n{}\n\n\
          Blended: {}. Left out, since the blend is no worse without: {}.\n{}\n\
-         Chosen on {} cases held back from the training data. Learnt in {:.1} s; the whole took {:.1} s and {:.0} MiB at most.",
+         Chosen on {} cases held back from the training data. Learnt in {:.1} s and {:.0} MiB at most; the whole took {:.1} s and {:.0} MiB.",
         count("signals"),
         count("histories"),
         count("items"),
@@ -276,6 +281,7 @@ pub fn told(report: &Value, question: Question, published: &str) -> String {
         ranked(&report["record"]["ranker"]),
         thousands(report["record"]["cases"].as_u64().unwrap_or(0)),
         number("train_seconds"),
+        number("train_memory_peak_mib"),
         number("seconds"),
         number("memory_peak_mib"),
     )

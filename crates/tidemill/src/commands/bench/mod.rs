@@ -12,7 +12,7 @@ use serde_json::json;
 use tidemill_core::clock::Stopwatch;
 
 use crate::cli::BenchRecommendArgs;
-use crate::memory::peak_bytes;
+use crate::memory::{mebibytes, peak_bytes};
 use crate::output::Output;
 
 /// Published figures of sets that many papers report.
@@ -46,7 +46,7 @@ pub fn recommend(args: &BenchRecommendArgs, output: Output) -> Result<()> {
     progress.finish_and_clear();
     report["format"] = json!(format!("{format:?}").to_lowercase());
     report["seconds"] = json!(watch.seconds());
-    report["memory_peak_mib"] = json!(peak_bytes().map(|bytes| bytes as f64 / f64::from(1 << 20)));
+    report["memory_peak_mib"] = json!(peak_bytes().map(mebibytes));
     output.result(&report, |report| {
         examination::told(report, split.question, &published)
     });

@@ -109,26 +109,31 @@ fn plain(items: &[ItemIndex]) -> Vec<Signal> {
 fn pairs(train: &str, test: &str) -> Result<Split> {
     let mut names = Names::default();
     let mut data = Interactions::builder();
-    let mut histories = HashMap::new();
-    for line in train.lines() {
+    let mut numbers = HashMap::new();
+    let lines = train.lines().filter(|line| !line.trim().is_empty());
+    for (number, line) in lines.enumerate() {
         let mut words = line.split_whitespace();
         let Some(user) = words.next() else { continue };
-        let history = plain(&names.items(words));
-        data.push(history.iter().copied());
-        histories.insert(user, history);
+        data.push(plain(&names.items(words)));
+        numbers.insert(user, number);
     }
-    let mut cases = Vec::new();
+    let mut asked = Vec::new();
     for line in test.lines() {
         let mut words = line.split_whitespace();
         let Some(user) = words.next() else { continue };
         let targets = names.items(words);
         if !targets.is_empty() {
-            let history = histories.get(user).cloned().unwrap_or_default();
-            cases.push(Case::new(cases.len(), history, targets));
+            asked.push((numbers.get(user), targets));
         }
     }
+    let train = data.build(names.0.len());
+    let case = |(person, (number, targets)): (usize, (Option<&usize>, Vec<ItemIndex>))| {
+        let history = number.map_or_else(Vec::new, |number| train.history(*number).to_vec());
+        Case::new(person, history, targets)
+    };
+    let cases = asked.into_iter().enumerate().map(case).collect();
     Ok(Split {
-        train: data.build(names.0.len()),
+        train,
         cases,
         question: Question::Others,
         goal: 0.0,
