@@ -98,6 +98,9 @@ pub(crate) async fn metrics(
         }
     }
     for (name, project) in &app.projects {
+        for progress in project.rollout_progress() {
+            app.metrics.set_rollout(name.as_str(), &progress);
+        }
         match project.progress().await {
             Ok(progress) => app.metrics.set_progress(name.as_str(), progress),
             // the other numbers matter most when something is wrong

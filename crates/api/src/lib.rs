@@ -31,6 +31,7 @@ mod page;
 mod people;
 mod problem;
 mod recommend;
+mod rollouts;
 mod routes;
 mod server;
 

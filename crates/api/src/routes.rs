@@ -18,6 +18,7 @@ use crate::gate::{self, Access, BodySize, Caller, Gate};
 use crate::problem::{ErrorCode, Problem};
 use crate::{
     admin, alerts, answers, datasets, events, features, health, items, models, people, recommend,
+    rollouts,
 };
 
 /// Under which route requests are counted that met none.
@@ -134,6 +135,18 @@ pub fn routes() -> Vec<Route> {
             models::version,
         ),
         Route::new(Method::GET, "/v1/models/{model}/value", READ, models::value),
+        Route::new(
+            Method::GET,
+            "/v1/models/{model}/rollout",
+            READ,
+            rollouts::get,
+        ),
+        Route::new(
+            Method::POST,
+            "/v1/models/{model}/drill",
+            ADMIN,
+            rollouts::drill,
+        ),
         Route::new(Method::GET, "/v1/models/{model}/runs", READ, models::runs),
         Route::new(
             Method::GET,

@@ -22,6 +22,9 @@ pub struct Decision {
     /// Why the fallback answered, where it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fallback: Option<Fallback>,
+    /// Where the person stood while a version was taking over; the challenger's people got the champion's answer where its own failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arm: Option<RolloutArm>,
     /// Whom the answer is about, by the key after joining identities.
     pub entity: String,
     /// When it was asked.
@@ -116,6 +119,16 @@ pub enum Fallback {
     VersionFailed,
     /// The person is one of those who never get the model's answers, so that it is known what the others gain.
     Holdout,
+}
+
+/// Where a person stands while a version takes over; most stand nowhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RolloutArm {
+    /// They get the answers of the version that takes over.
+    Challenger,
+    /// They get the champion's and are compared with those.
+    Control,
 }
 
 /// What happened after a decision, joined to it when it is certain.

@@ -10,9 +10,10 @@ use tidemill_core::{Span, Timestamp};
 use tidemill_evaluate::metric::Direction;
 use tidemill_features::SeenEvents;
 use tidemill_monitor::alerts::{AlertKind, AlertMessage, Finding};
-use tidemill_store::catalog::{Run, RunState};
+use tidemill_store::catalog::{Rollout, RolloutStage, Run, RunState};
 
 use crate::project_loop::{CycleError, ProjectLoop};
+use crate::promote::SYSTEM;
 use crate::quality::{ModelStatus, Promised};
 
 /// How often live quality is compared with what was promised: outcomes become certain slowly, and it takes a while.
@@ -25,6 +26,8 @@ const SILENCE_TIMES: i64 = 2;
 const SILENCE_MIN: Span = Span::from_seconds(3_600);
 /// What has been silent for longer than this was given up, and nobody waits for it.
 const SILENCE_MAX: Span = Span::from_days(90);
+/// How long it is news that a version was sent back.
+const ROLLED_BACK_NEWS: Span = Span::from_days(7);
 /// How long a webhook may take.
 pub const DELIVERY: Duration = Duration::from_secs(10);
 
@@ -46,6 +49,7 @@ impl ProjectLoop {
             AlertKind::FeatureDiffers,
             AlertKind::EventStopped,
             AlertKind::RunFailed,
+            AlertKind::VersionRolledBack,
         ];
         let mut findings = self.differing_features()?;
         findings.extend(self.stopped_events());
@@ -63,6 +67,8 @@ impl ProjectLoop {
             let catalog = &self.stores.catalog;
             let runs = catalog.runs(&self.project.name, Some(model), None, 1);
             findings.extend(runs.await?.first().and_then(failed_run));
+            let rollout = self.rollouts.newest(model);
+            findings.extend(rollout.and_then(|rollout| rolled_back(&rollout, now)));
             if of_quality {
                 findings.extend(fallen_quality(&self.model_status(model).await?));
             }
@@ -207,6 +213,20 @@ fn failed_run(run: &Run) -> Option<Finding> {
         next_step: format!(
             "the champion goes on answering; `tidemill models {model}` shows its runs, `tidemill train {model}` tries again",
             model = run.model
+        ),
+    })
+}
+
+/// A version that was stopped, until another takes over or it is no news any more.
+fn rolled_back(rollout: &Rollout, now: Timestamp) -> Option<Finding> {
+    let is_stopped = rollout.stage == RolloutStage::RolledBack && rollout.actor == SYSTEM;
+    let Rollout { model, version, .. } = rollout;
+    (is_stopped && now.since(rollout.since) <= ROLLED_BACK_NEWS).then(|| Finding {
+        kind: AlertKind::VersionRolledBack,
+        subject: model.to_string(),
+        cause: format!("{model}@{version} was sent back at {}: {}", rollout.since, rollout.reason),
+        next_step: format!(
+            "the champion answers; `tidemill rollout {model}` shows the numbers of both, and `tidemill train {model}` makes another version"
         ),
     })
 }

@@ -22,6 +22,7 @@ use tokio::sync::watch;
 use crate::alerting::Courier;
 use crate::background::take_what_is_left;
 use crate::recommend::Shown;
+use crate::rollout::Rollouts;
 
 /// How many events the consumer applies at a time.
 pub(crate) const CONSUME_EVENTS: usize = 2_000;
@@ -172,6 +173,8 @@ pub struct ProjectLoop {
     /// One landing at a time.
     pub(crate) landing: tokio::sync::Mutex<()>,
     pub(crate) training: rayon::ThreadPool,
+    /// How versions take over.
+    pub(crate) rollouts: Rollouts,
     /// Definitions of features that are still to take over from those that the states were made with.
     pending: Mutex<Option<FeatureSet>>,
     /// When live quality was last looked at for alerts.
@@ -221,11 +224,13 @@ impl ProjectLoop {
             decisions: decisions.clone(),
         };
         let catalogue = Arc::new(Catalogue::of(engine.load().items()?));
+        let rollouts = Rollouts::default();
         let answerer = Answerer::new(
             engine.clone(),
             registry.clone(),
             (catalogue.clone(), project.items.clone()),
             (decisions.clone(), Arc::new(shown)),
+            rollouts.shadow.clone(),
             clock.clone(),
             random,
         );
@@ -250,6 +255,7 @@ impl ProjectLoop {
             running: tokio::sync::Mutex::default(),
             landing: tokio::sync::Mutex::default(),
             training,
+            rollouts,
             pending: Mutex::new(pending),
             quality_checked: Mutex::default(),
             recent: Mutex::default(),
@@ -287,6 +293,9 @@ impl ProjectLoop {
     /// The first step that failed.
     pub async fn tick(self: &Arc<Self>) -> Result<Vec<tidemill_store::catalog::Run>, CycleError> {
         self.catch_up().await?;
+        self.work_in_the_shadow().await?;
+        self.advance_rollouts().await?;
+        self.drill_due().await?;
         self.land(false).await?;
         self.run_due().await
     }

@@ -27,6 +27,7 @@ impl ProjectLoop {
         override_gate: bool,
     ) -> Result<(), CycleError> {
         self.check_model(model)?;
+        let _one_at_a_time = self.rollouts.changing.lock().await;
         let version = self.version(model, number).await?;
         if !version.passed && !override_gate {
             return Err(CycleError::NotAllowed(format!(
@@ -44,10 +45,14 @@ impl ProjectLoop {
             "promote against the gate"
         };
         self.change_champion(model, Some(number), actor, action, reason)
-            .await
+            .await?;
+        let said = format!("{model}@{number} was promoted: {reason}");
+        self.end_rollout(model, Some(number), actor, &said).await?;
+        Ok(())
     }
 
-    /// Returns to the version that answered before the present one; to the fallback where there was none.
+    /// Returns to the version that answered before the present one; to the fallback where there was none. While a version takes
+    /// over it is that one that is sent back, and the champion stays.
     ///
     /// # Errors
     /// When the model answers with its fallback already, or the earlier version cannot be activated.
@@ -58,6 +63,11 @@ impl ProjectLoop {
         reason: &str,
     ) -> Result<Option<u32>, CycleError> {
         self.check_model(model)?;
+        let _one_at_a_time = self.rollouts.changing.lock().await;
+        if self.end_rollout(model, None, actor, reason).await? {
+            let champion = self.registry.slot(model).and_then(Slot::champion);
+            return Ok(champion.map(|champion| champion.number));
+        }
         let history = self
             .stores
             .catalog

@@ -52,7 +52,7 @@ impl ProjectLoop {
         };
         run.summary = verdict.summary();
         if verdict.promoted {
-            self.change_champion(&run.model, Some(number), actor, "promote", &run.summary)
+            self.let_take_over(&run.model, number, actor, &run.summary)
                 .await?;
         }
         Ok(())

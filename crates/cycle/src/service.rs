@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidemill_core::Span;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 use crate::project_loop::{CycleError, ProjectLoop};
@@ -18,6 +18,8 @@ const RETRY: Duration = Duration::from_secs(1);
 pub const DEDUPLICATION: Span = Span::from_days(7);
 /// How often it is looked for what is wrong.
 const ALERTING: Duration = Duration::from_secs(5);
+/// How often it is looked whether a drill is due.
+const DRILLING: Duration = Duration::from_secs(60);
 /// How often old message ids are forgotten and small files merged.
 const MAINTENANCE: Duration = Duration::from_secs(3_600);
 /// How many states are looked at each time for those that are idle, in steps between which others may write.
@@ -33,6 +35,10 @@ pub fn spawn(project_loop: Arc<ProjectLoop>, stop: watch::Receiver<bool>) -> Vec
         background.spawn(land(project_loop.clone(), stop.clone())),
         background.spawn(run(project_loop.clone(), stop.clone())),
         background.spawn(alert(project_loop.clone(), stop.clone())),
+        // a bad version is stopped at once, also while something trains
+        tokio::spawn(roll_out(project_loop.clone(), stop.clone())),
+        background.spawn(shadow(project_loop.clone(), stop.clone())),
+        background.spawn(drill(project_loop.clone(), stop.clone())),
         background.spawn(maintain(project_loop, stop)),
     ]
 }
@@ -90,6 +96,33 @@ async fn alert(project_loop: Arc<ProjectLoop>, mut stop: watch::Receiver<bool>) 
     }
 }
 
+async fn roll_out(project_loop: Arc<ProjectLoop>, mut stop: watch::Receiver<bool>) {
+    let alarm = project_loop.rollouts.alarm.clone();
+    while goes_on_when(&alarm, &mut stop).await {
+        if let Err(error) = project_loop.advance_rollouts().await {
+            failed(&project_loop, "look after what takes over", &error);
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+}
+
+async fn shadow(project_loop: Arc<ProjectLoop>, mut stop: watch::Receiver<bool>) {
+    let waiting = project_loop.rollouts.waiting.clone();
+    while goes_on_when(&waiting, &mut stop).await {
+        if let Err(error) = project_loop.work_in_the_shadow().await {
+            failed(&project_loop, "answer in the shadow", &error);
+        }
+    }
+}
+
+async fn drill(project_loop: Arc<ProjectLoop>, mut stop: watch::Receiver<bool>) {
+    while goes_on_after(DRILLING, &mut stop).await {
+        if let Err(error) = project_loop.drill_due().await {
+            failed(&project_loop, "drill a rollback", &error);
+        }
+    }
+}
+
 async fn maintain(project_loop: Arc<ProjectLoop>, mut stop: watch::Receiver<bool>) {
     while goes_on_after(MAINTENANCE, &mut stop).await {
         if let Err(error) = project_loop.maintain().await {
@@ -142,6 +175,18 @@ async fn goes_on_after(period: Duration, stop: &mut watch::Receiver<bool>) -> bo
     }
     tokio::select! {
         () = tokio::time::sleep(period) => true,
+        _ = stop.changed() => false,
+    }
+}
+
+/// Waits until told, or for a tick; returns whether to go on, which is not the case once it is time to stop.
+async fn goes_on_when(told: &Notify, stop: &mut watch::Receiver<bool>) -> bool {
+    if *stop.borrow() {
+        return false;
+    }
+    tokio::select! {
+        () = told.notified() => true,
+        () = tokio::time::sleep(TICK) => true,
         _ = stop.changed() => false,
     }
 }

@@ -181,7 +181,7 @@ impl ProjectLoop {
                 slot.set_champion(None);
             }
         }
-        Ok(())
+        self.resume_rollouts().await
     }
 
     /// Lets a version answer from now on, or the fallback.
@@ -195,26 +195,36 @@ impl ProjectLoop {
         }
         let slot = self.slot(model)?;
         let champion = match number {
-            Some(number) => {
-                let package = self.package(model, number).await?;
-                let engine = self.engine();
-                let names: Vec<&str> = package
-                    .columns
-                    .iter()
-                    .map(|column| column.name.as_str())
-                    .collect();
-                let features = engine.set().select_columns(&names)?;
-                Some(Arc::new(Champion {
-                    number,
-                    package,
-                    features,
-                    engine,
-                }))
-            }
+            Some(number) => Some(self.load(model, number).await?),
             None => None,
         };
         slot.set_champion(champion);
         Ok(())
+    }
+
+    /// A version with the features that it reads, as they are now.
+    ///
+    /// # Errors
+    /// When there is no such version, its artifact is damaged, or it reads features that there are not.
+    pub(crate) async fn load(
+        &self,
+        model: &ModelName,
+        number: u32,
+    ) -> Result<Arc<Champion>, CycleError> {
+        let package = self.package(model, number).await?;
+        let engine = self.engine();
+        let names: Vec<&str> = package
+            .columns
+            .iter()
+            .map(|column| column.name.as_str())
+            .collect();
+        let features = engine.set().select_columns(&names)?;
+        Ok(Arc::new(Champion {
+            number,
+            package,
+            features,
+            engine,
+        }))
     }
 
     /// A decision from the log or the lake.

@@ -18,6 +18,7 @@
 //! # Ok::<(), tidemill_evaluate::EvaluateError>(())
 //! ```
 
+pub mod agreement;
 pub mod bootstrap;
 pub mod experiment;
 pub mod gate;
@@ -30,6 +31,7 @@ mod rows;
 pub mod slices;
 pub mod split;
 
+pub use agreement::Agreement;
 pub use bootstrap::{Bootstrap, Difference, Estimate};
 pub use gate::{Check, Verdict};
 pub use lists::ListMeasures;

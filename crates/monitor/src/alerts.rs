@@ -35,6 +35,8 @@ pub enum AlertKind {
     RunFailed,
     /// A model's answers are worse than its examination promised.
     QualityFell,
+    /// A version that took over did not keep to a guardrail and was sent back.
+    VersionRolledBack,
 }
 
 impl AlertKind {
@@ -45,6 +47,7 @@ impl AlertKind {
             Self::EventStopped => "event_stopped",
             Self::RunFailed => "run_failed",
             Self::QualityFell => "quality_fell",
+            Self::VersionRolledBack => "version_rolled_back",
         }
     }
 }

@@ -72,6 +72,17 @@ pub struct RequestLabels {
     pub status: u16,
 }
 
+/// Labels of rollouts.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct StageLabels {
+    /// The project.
+    pub project: String,
+    /// The model.
+    pub model: String,
+    /// `shadow`, `canary`, `promoted` or `rolled_back`.
+    pub stage: String,
+}
+
 /// Every metric of the process.
 pub struct Metrics {
     registry: Mutex<Registry>,
@@ -88,6 +99,11 @@ pub struct Metrics {
     loop_failures: Family<ProjectLabels, Counter>,
     consistency_values: Family<ProjectLabels, Gauge>,
     consistency_mismatches: Family<ProjectLabels, Gauge>,
+    rollout_stage: Family<StageLabels, Gauge>,
+    rollout_share: Family<ModelLabels, Gauge<f64, AtomicU64>>,
+    rollout_answers: Family<ModelLabels, Gauge>,
+    rollout_failed: Family<ModelLabels, Gauge>,
+    rollout_dropped: Family<ModelLabels, Gauge>,
 }
 
 impl Default for Metrics {
@@ -107,8 +123,14 @@ impl Default for Metrics {
             loop_failures: Family::default(),
             consistency_values: Family::default(),
             consistency_mismatches: Family::default(),
+            rollout_stage: Family::default(),
+            rollout_share: Family::default(),
+            rollout_answers: Family::default(),
+            rollout_failed: Family::default(),
+            rollout_dropped: Family::default(),
         };
         metrics.register();
+        metrics.register_rollouts();
         metrics
     }
 }
@@ -168,6 +190,35 @@ impl Metrics {
             "consistency_mismatches",
             "Of these, those that differ: training sees what serving did not",
             self.consistency_mismatches.clone(),
+        );
+    }
+
+    fn register_rollouts(&self) {
+        let mut registry = self.registry.lock();
+        registry.register(
+            "rollout_stage",
+            "1 at the stage that the newest rollout of a model is at, 0 at the others",
+            self.rollout_stage.clone(),
+        );
+        registry.register(
+            "rollout_share",
+            "The share of the people that the version that takes over answers for",
+            self.rollout_share.clone(),
+        );
+        registry.register(
+            "rollout_answers",
+            "Answers of the version that takes over at its present stage",
+            self.rollout_answers.clone(),
+        );
+        registry.register(
+            "rollout_failed",
+            "Of these, those that failed and that the champion gave",
+            self.rollout_failed.clone(),
+        );
+        registry.register(
+            "rollout_dropped",
+            "Questions that were not answered in the shadow because too many waited",
+            self.rollout_dropped.clone(),
         );
     }
 
@@ -257,6 +308,33 @@ impl Metrics {
         set(&self.outcomes_waiting, progress.outcomes_waiting);
     }
 
+    /// Sets how far a version of a project has come in taking over.
+    pub fn set_rollout(&self, project: &str, progress: &RolloutProgress) {
+        let labels = ModelLabels {
+            project: project.to_owned(),
+            model: progress.model.clone(),
+        };
+        for stage in ["shadow", "canary", "promoted", "rolled_back"] {
+            let labels = StageLabels {
+                project: project.to_owned(),
+                model: progress.model.clone(),
+                stage: stage.to_owned(),
+            };
+            let is_there = i64::from(stage == progress.stage);
+            self.rollout_stage.get_or_create(&labels).set(is_there);
+        }
+        self.rollout_share
+            .get_or_create(&labels)
+            .set(progress.share);
+        let set = |family: &Family<ModelLabels, Gauge>, count: u64| {
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            family.get_or_create(&labels).set(count);
+        };
+        set(&self.rollout_answers, progress.answers);
+        set(&self.rollout_failed, progress.failed);
+        set(&self.rollout_dropped, progress.dropped);
+    }
+
     /// All metrics in the text format that Prometheus reads.
     ///
     /// # Errors
@@ -279,6 +357,23 @@ pub struct Progress {
     pub landing_lag: u64,
     /// Decisions whose outcome is not known yet.
     pub outcomes_waiting: u64,
+}
+
+/// How far a version has come in taking over.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RolloutProgress {
+    /// The model.
+    pub model: String,
+    /// `shadow`, `canary`, `promoted` or `rolled_back`.
+    pub stage: &'static str,
+    /// The share of the people that it answers for.
+    pub share: f64,
+    /// Its answers at this stage.
+    pub answers: u64,
+    /// Of these, those that failed.
+    pub failed: u64,
+    /// Questions that were not answered in the shadow.
+    pub dropped: u64,
 }
 
 #[cfg(test)]

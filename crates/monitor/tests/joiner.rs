@@ -136,6 +136,7 @@ impl World {
             model: model.parse().unwrap(),
             version: Some(1),
             fallback: None,
+            arm: None,
             entity: entity.to_owned(),
             moment,
             offset: Offset(offset as u64),

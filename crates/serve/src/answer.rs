@@ -7,17 +7,18 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tidemill_core::assign::is_held_out;
 use tidemill_core::clock::Stopwatch;
-use tidemill_core::decision::{Answer, ClassProbability, Fallback};
+use tidemill_core::decision::{Answer, ClassProbability, Fallback, RolloutArm};
 use tidemill_core::event::PersonKey;
 use tidemill_core::project::ItemDeclaration;
 use tidemill_core::{Clock, Decision, DecisionId, ModelName};
-use tidemill_features::Engine;
+use tidemill_features::{Engine, FeatureRow};
 use tidemill_learn::{Reason, Task};
 use tidemill_store::StoreError;
 
 use crate::decision_log::DecisionLog;
 use crate::recommend::{Catalogue, ShownLately};
-use crate::registry::{Champion, Registry, Slot};
+use crate::registry::{Champion, Failure, Registry, Slot};
+use crate::rollout::{Challenger, Question, ShadowQueue};
 
 /// How many reasons an answer carries when it is asked for them without a number.
 pub const REASONS_DEFAULT: usize = 3;
@@ -145,17 +146,20 @@ pub struct Answerer {
     pub(crate) items: Option<ItemDeclaration>,
     pub(crate) decisions: Arc<DecisionLog>,
     pub(crate) shown: Arc<dyn ShownLately>,
+    shadow: Arc<ShadowQueue>,
     pub(crate) clock: Arc<dyn Clock>,
     random: Box<dyn Fn() -> [u8; 10] + Send + Sync>,
 }
 
 impl Answerer {
-    /// An answerer; `engine` is the one that is fed at the moment, `random` makes ids unguessable.
+    /// An answerer; `engine` is the one that is fed at the moment, `shadow` takes what a version that takes over answers again, `random` makes
+    /// ids unguessable.
     pub fn new(
         engine: Arc<ArcSwap<Engine>>,
         registry: Arc<Registry>,
         (catalogue, items): (Arc<Catalogue>, Option<ItemDeclaration>),
         (decisions, shown): (Arc<DecisionLog>, Arc<dyn ShownLately>),
+        shadow: Arc<ShadowQueue>,
         clock: Arc<dyn Clock>,
         random: Box<dyn Fn() -> [u8; 10] + Send + Sync>,
     ) -> Self {
@@ -166,6 +170,7 @@ impl Answerer {
             items,
             decisions,
             shown,
+            shadow,
             clock,
             random,
         }
@@ -191,13 +196,14 @@ impl Answerer {
             .slot(model)
             .ok_or_else(|| ServeError::UnknownModel(model.to_string()))?;
         let person = request.person().ok_or(ServeError::Nobody)?;
-        let champion = slot.champion();
-        let mut decision = self.decide(slot, champion.as_deref(), &person, &request.context)?;
-        let reasons = request
-            .reasons
-            .then(|| reasons(champion.as_deref(), &decision));
+        let mut answered = self.decide(slot, &person, &request.context)?;
+        let reasons = request.reasons.then(|| answered.reasons());
+        let decision = &mut answered.decision;
         decision.latency_us = stopwatch.micros();
-        self.decisions.append(&decision).map_err(ServeError::Log)?;
+        self.decisions.append(decision).map_err(ServeError::Log)?;
+        answered.note();
+        self.offer(&answered, person);
+        let decision = answered.decision;
         let answering = Answering {
             latency_us: stopwatch.micros(),
             fallback: decision.fallback,
@@ -215,29 +221,62 @@ impl Answerer {
         slot: &Slot,
         person: &PersonKey,
     ) -> Result<(Decision, Vec<Reason>), ServeError> {
-        let champion = slot.champion();
-        let decision = self.decide(slot, champion.as_deref(), person, &Map::new())?;
-        let reasons = reasons(champion.as_deref(), &decision);
-        Ok((decision, reasons))
+        let mut answered = self.decide(slot, person, &Map::new())?;
+        let reasons = answered.reasons();
+        Ok((answered.decision, reasons))
+    }
+
+    /// Answers as for a caller, on a slot that nobody hears, and notes how it went; nothing is logged.
+    ///
+    /// # Errors
+    /// When the features cannot be read.
+    pub fn rehearse(&self, slot: &Slot, person: &PersonKey) -> Result<Decision, ServeError> {
+        let answered = self.decide(slot, person, &Map::new())?;
+        answered.note();
+        Ok(answered.decision)
     }
 
     fn decide(
         &self,
         slot: &Slot,
-        champion: Option<&Champion>,
         person: &PersonKey,
         context: &Map<String, Value>,
-    ) -> Result<Decision, ServeError> {
+    ) -> Result<Answered, ServeError> {
+        let mut answered = Answered::fallback(self.blank(slot, context));
+        let decision = &mut answered.decision;
+        let Some(champion) = slot.champion() else {
+            let engine = self.engine.load();
+            decision.entity = engine
+                .canonical(person)
+                .map_err(ServeError::Features)?
+                .as_str()
+                .to_owned();
+            decision.fallback = Some(Fallback::NoVersion);
+            return Ok(answered);
+        };
+        answered.champion = Some(champion.clone());
+        if let Some(challenger) = slot.challenger() {
+            answered.stand(slot, challenger, person)?;
+            if answered.is_challengers() && answered.answer_by_challenger(person) {
+                return Ok(answered);
+            }
+        }
+        answered.answer_by_champion(slot, champion, person)?;
+        Ok(answered)
+    }
+
+    /// A decision before anything was answered.
+    fn blank(&self, slot: &Slot, context: &Map<String, Value>) -> Decision {
         let moment = self.clock.now();
-        let engine = self.engine.load();
-        let mut decision = Decision {
+        Decision {
             id: DecisionId::new(moment, (self.random)()),
             model: slot.model.name.clone(),
             version: None,
             fallback: None,
+            arm: None,
             entity: String::new(),
             moment,
-            offset: engine.applied(),
+            offset: self.engine.load().applied(),
             features: Vec::new(),
             context: context.clone(),
             answer: (*slot.fallback()).clone(),
@@ -246,50 +285,199 @@ impl Answerer {
             given: false,
             after: None,
             latency_us: 0,
+        }
+    }
+
+    /// Lets both versions answer again beside the path, while one takes over.
+    fn offer(&self, answered: &Answered, person: PersonKey) {
+        let (Some(trial), Some(champion)) = (&answered.trial, &answered.champion) else {
+            return;
         };
-        let Some(champion) = champion else {
-            decision.entity = engine
-                .canonical(person)
-                .map_err(ServeError::Features)?
-                .as_str()
-                .to_owned();
-            decision.fallback = Some(Fallback::NoVersion);
-            return Ok(decision);
+        let decision = &answered.decision;
+        let is_for_the_shadow = trial.challenger.share == 0.0 && decision.version.is_some();
+        let is_its_answer = decision.version == Some(trial.challenger.version.number);
+        if !is_for_the_shadow && !is_its_answer {
+            return;
+        }
+        let question = Question {
+            decision: decision.id,
+            person,
+            moment: decision.moment,
+            challenger: trial.challenger.clone(),
+            champion: champion.clone(),
         };
-        let row = champion
-            .engine
-            .read(person, moment, &champion.features)
-            .map_err(ServeError::Features)?;
-        decision.entity = row.person.as_str().to_owned();
-        decision.offset = row.offset;
-        if !row.known {
-            decision.fallback = Some(Fallback::UnknownEntity);
-            return Ok(decision);
-        }
-        if is_held_out(&slot.model.name, slot.model.holdout, &row.person) {
-            decision.fallback = Some(Fallback::Holdout);
-            return Ok(decision);
-        }
-        let scores = champion.package.scores(&row.values);
-        decision.features = row.values;
-        if scores.iter().all(|score| score.is_finite()) {
-            decision.version = Some(champion.number);
-            decision.answer = champion.package.answer(&scores);
-        } else {
-            tracing::error!(model = %slot.model.name, version = champion.number, "the version gave no number");
-            decision.fallback = Some(Fallback::VersionFailed);
-        }
-        Ok(decision)
+        let random = decision.id.as_bytes().last_chunk::<4>();
+        let random = random.map_or(0, |bytes| u32::from_be_bytes(*bytes));
+        self.shadow.offer(question, random);
     }
 }
 
-/// Why the champion answered so; nothing where the fallback did.
-fn reasons(champion: Option<&Champion>, decision: &Decision) -> Vec<Reason> {
-    match (champion, decision.version) {
-        (Some(champion), Some(_)) => champion
-            .package
-            .reasons(&decision.features, REASONS_DEFAULT),
-        _ => Vec::new(),
+/// An answer before it is logged.
+struct Answered {
+    decision: Decision,
+    /// The version that answered.
+    by: Option<Arc<Champion>>,
+    /// The version that answers for most, whoever answered.
+    champion: Option<Arc<Champion>>,
+    /// What is to be noted for a version that takes over.
+    trial: Option<Trial>,
+}
+
+/// How a question went for a version that takes over.
+struct Trial {
+    challenger: Arc<Challenger>,
+    /// What is compared: the time for reading and scoring, in microseconds.
+    latency_us: u64,
+    failure: Option<Failure>,
+}
+
+impl Answered {
+    fn fallback(decision: Decision) -> Self {
+        Self {
+            decision,
+            by: None,
+            champion: None,
+            trial: None,
+        }
+    }
+
+    /// Finds out where the person stands. Those of the permanent holdout stand nowhere.
+    fn stand(
+        &mut self,
+        slot: &Slot,
+        challenger: Arc<Challenger>,
+        person: &PersonKey,
+    ) -> Result<(), ServeError> {
+        if challenger.share > 0.0 {
+            let engine = &challenger.version.engine;
+            let canonical = engine.canonical(person).map_err(ServeError::Features)?;
+            if !is_held_out(&slot.model.name, slot.model.holdout, &canonical) {
+                self.decision.arm = challenger.arm(&canonical);
+            }
+            canonical.as_str().clone_into(&mut self.decision.entity);
+        }
+        self.trial = Some(Trial {
+            challenger,
+            latency_us: 0,
+            failure: None,
+        });
+        Ok(())
+    }
+
+    fn is_challengers(&self) -> bool {
+        self.decision.arm == Some(RolloutArm::Challenger)
+    }
+
+    /// Lets the challenger answer; returns whether it did. Where it fails, the champion has to.
+    fn answer_by_challenger(&mut self, person: &PersonKey) -> bool {
+        let Some(trial) = &mut self.trial else {
+            return false;
+        };
+        let version = trial.challenger.version.clone();
+        let stopwatch = Stopwatch::start();
+        let scored = version.attempt(person, self.decision.moment);
+        trial.latency_us = stopwatch.micros();
+        match scored {
+            Ok(scored) if scored.row.known => {
+                self.take(version, scored.row, &scored.scores);
+                true
+            }
+            // what nothing is known of says nothing about either version
+            Ok(_) => {
+                self.decision.arm = None;
+                false
+            }
+            Err(failure) => {
+                let model = &self.decision.model;
+                tracing::error!(%model, version = version.number, error = %failure, "the version that takes over failed: the champion answers");
+                trial.failure = Some(failure);
+                false
+            }
+        }
+    }
+
+    fn answer_by_champion(
+        &mut self,
+        slot: &Slot,
+        champion: Arc<Champion>,
+        person: &PersonKey,
+    ) -> Result<(), ServeError> {
+        let stopwatch = Stopwatch::start();
+        let decision = &mut self.decision;
+        let row = champion
+            .engine
+            .read(person, decision.moment, &champion.features)
+            .map_err(ServeError::Features)?;
+        row.person.as_str().clone_into(&mut decision.entity);
+        decision.offset = row.offset;
+        if !row.known {
+            decision.fallback = Some(Fallback::UnknownEntity);
+            decision.arm = None;
+            return Ok(());
+        }
+        if is_held_out(&slot.model.name, slot.model.holdout, &row.person) {
+            decision.fallback = Some(Fallback::Holdout);
+            decision.arm = None;
+            return Ok(());
+        }
+        match champion.scores(&row.values) {
+            Ok(scores) => self.take(champion, row, &scores),
+            Err(failure) => {
+                tracing::error!(model = %decision.model, version = champion.number, error = %failure, "the version failed");
+                decision.features = row.values;
+                decision.fallback = Some(Fallback::VersionFailed);
+            }
+        }
+        if let Some(trial) = &mut self.trial
+            && self.decision.arm == Some(RolloutArm::Control)
+        {
+            trial.latency_us = stopwatch.micros();
+        }
+        Ok(())
+    }
+
+    /// Takes what a version says as the answer.
+    fn take(&mut self, version: Arc<Champion>, row: FeatureRow, scores: &[f64]) {
+        let decision = &mut self.decision;
+        row.person.as_str().clone_into(&mut decision.entity);
+        decision.offset = row.offset;
+        decision.features = row.values;
+        decision.version = Some(version.number);
+        decision.answer = version.package.answer(scores);
+        self.by = Some(version);
+    }
+
+    /// Notes how it went for the version that takes over.
+    fn note(&self) {
+        let (Some(trial), Some(arm)) = (&self.trial, self.decision.arm) else {
+            return;
+        };
+        let (tally, person) = (&trial.challenger.tally, self.decision.entity.as_str());
+        match (&trial.failure, arm) {
+            (Some(failure), _) => tally.failed(Some(person), trial.latency_us, failure),
+            (None, RolloutArm::Challenger) => {
+                tally.answered(arm, person, trial.latency_us, &self.decision.features);
+            }
+            (None, RolloutArm::Control) => tally.answered(arm, person, trial.latency_us, &[]),
+        }
+    }
+
+    /// Why it was answered so; nothing where the fallback answered, or where the version cannot say, which counts as a failure of it.
+    fn reasons(&mut self) -> Vec<Reason> {
+        let Some(version) = &self.by else {
+            return Vec::new();
+        };
+        match version.reasons(&self.decision.features, REASONS_DEFAULT) {
+            Ok(reasons) => reasons,
+            Err(failure) => {
+                let model = &self.decision.model;
+                tracing::error!(%model, version = version.number, error = %failure, "the version cannot say why");
+                if let (true, Some(trial)) = (self.is_challengers(), &mut self.trial) {
+                    trial.failure = Some(failure);
+                }
+                Vec::new()
+            }
+        }
     }
 }
 

@@ -10,8 +10,10 @@ pub mod decision_log;
 pub mod package;
 pub mod recommend;
 pub mod registry;
+pub mod rollout;
 
 pub use answer::{Answerer, Answering, PredictRequest, Prediction, ServeError};
 pub use decision_log::DecisionLog;
 pub use package::{Baseline, GoldenRow, Package, PackageError};
-pub use registry::{Champion, Registry};
+pub use registry::{Champion, Failure, Registry};
+pub use rollout::Challenger;

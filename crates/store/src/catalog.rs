@@ -1,4 +1,4 @@
-//! The port for the catalog: projects, keys, versions, runs and the audit log.
+//! The port for the catalog: projects, keys, versions, runs, rollouts and the audit log.
 
 use std::fmt;
 use std::str::FromStr;
@@ -136,6 +136,68 @@ pub struct Version {
     pub detail: Value,
 }
 
+/// How far a version has come in taking over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RolloutStage {
+    /// It answers beside the champion and is not heard.
+    Shadow,
+    /// It answers for a share of the people.
+    Canary,
+    /// It became the champion.
+    Promoted,
+    /// The champion stayed.
+    RolledBack,
+}
+
+impl RolloutStage {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Shadow => "shadow",
+            Self::Canary => "canary",
+            Self::Promoted => "promoted",
+            Self::RolledBack => "rolled_back",
+        }
+    }
+}
+
+/// How a version takes over from the champion, or did.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Rollout {
+    /// The project.
+    pub project: ProjectName,
+    /// The model.
+    pub model: ModelName,
+    /// Counts the rollouts of the model from 1.
+    pub position: u32,
+    /// The number of the version that wants to answer.
+    pub version: u32,
+    /// The number of the version that answered when it began.
+    pub champion: Option<u32>,
+    /// How far it has come.
+    pub stage: RolloutStage,
+    /// The share of the people that it answers for, from 0 to 1.
+    pub share: f64,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// Since when it is at this stage and share.
+    pub since: Timestamp,
+    /// Who brought it there.
+    pub actor: String,
+    /// Why it is there.
+    pub reason: String,
+    /// The stages that it has been through, with their numbers.
+    pub detail: Value,
+}
+
+impl Rollout {
+    /// Whether it goes on.
+    pub fn is_under_way(&self) -> bool {
+        matches!(self.stage, RolloutStage::Shadow | RolloutStage::Canary)
+    }
+}
+
 /// Who changed what, when and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditEntry {
@@ -235,6 +297,16 @@ pub trait Catalog: Send + Sync {
         model: &ModelName,
         limit: u32,
     ) -> Result<Vec<(Timestamp, Option<u32>)>, StoreError>;
+
+    /// Adds a rollout or replaces what was stored under its position; `NotFound` where there is no such version.
+    async fn put_rollout(&self, rollout: &Rollout, audit: AuditEntry) -> Result<(), StoreError>;
+    /// A model's newest rollouts, newest first.
+    async fn rollouts(
+        &self,
+        project: &ProjectName,
+        model: &ModelName,
+        limit: u32,
+    ) -> Result<Vec<Rollout>, StoreError>;
 
     /// Adds an audit entry by itself.
     async fn audit(&self, entry: AuditEntry) -> Result<(), StoreError>;

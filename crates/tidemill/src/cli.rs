@@ -86,8 +86,14 @@ pub enum Command {
     Decisions(DecisionsArgs),
     /// Let a version answer from now on.
     Promote(PromoteArgs),
-    /// Return to the version that answered before.
+    /// Return to the version that answered before; while a version takes over, send that one back.
     Rollback(RollbackArgs),
+    /// Show how a version takes over: its stage, its share, the numbers of both, what it waits for.
+    #[command(after_help = "Example:\n  tidemill rollout will_return --project shop.toml")]
+    Rollout(ModelArgs),
+    /// Try whether what must work in an emergency does.
+    #[command(subcommand)]
+    Drill(DrillCommand),
     /// Erase a person: events, decisions, outcomes and everything that is known.
     #[command(
         after_help = "Example:\n  tidemill erase 17850 --reason \"asked on the phone\" --yes\n\nIt cannot be undone. What arrives later begins a new history."
@@ -414,6 +420,16 @@ pub enum RunsCommand {
         #[command(flatten)]
         data: DataArgs,
     },
+}
+
+/// What is tried.
+#[derive(Debug, Subcommand)]
+pub enum DrillCommand {
+    /// Plant a bad version where nobody hears it, and measure how long it takes until the champion answers again.
+    #[command(
+        after_help = "Example:\n  tidemill drill rollback will_return\n\nThe audit log has the result; it fails where the bad version stayed."
+    )]
+    Rollback(ModelArgs),
 }
 
 /// Arguments of `predict`.

@@ -11,6 +11,7 @@ mod parse;
 mod problem;
 mod reader;
 mod recommend;
+mod rollout;
 mod schema;
 
 use std::collections::BTreeMap;
@@ -25,6 +26,7 @@ pub use alerts::AlertTargets;
 pub use operation::{Operation, ValueUse};
 pub use problem::{Problem, ProjectError, did_you_mean};
 pub use recommend::{FrequencyCap, RecommendModel};
+pub use rollout::{Guardrails, RolloutRules};
 pub use schema::{PropertyRule, PropertyType, SchemaViolation};
 
 /// A parsed project file.
@@ -245,6 +247,8 @@ pub struct PredictModel {
     pub retrain: Retrain,
     /// What a challenger must reach.
     pub gate: GateRules,
+    /// How a version that passed takes over; at once where absent.
+    pub rollout: Option<RolloutRules>,
     /// How it is fitted.
     pub training: Training,
     /// The line on which it begins.

@@ -9,6 +9,7 @@ use super::features::{Declared, read_features};
 use super::problem::{Problem, ProjectError, did_you_mean};
 use super::reader::{Entry, Source as Text, Table};
 use super::recommend::{RecommendModel, read_recommend};
+use super::rollout::read_rollout;
 use super::{
     GateRules, ItemDeclaration, Located, Observe, PredictModel, Project, ProjectLimits,
     PropertyRule, Retrain, Sample, Source, SourceFormat, Target, Training,
@@ -340,6 +341,7 @@ fn read_model(name: ModelName, mut table: Table<'_, '_>) -> Option<PredictModel>
     let metric = table.get("metric").and_then(|entry| entry.located());
     let holdout = read_holdout(&mut table);
     let (retrain, gate, training) = read_cycle(&mut table);
+    let rollout = read_rollout(&mut table);
     table.finish();
     let ((observed, observe), target) = (observe?, target?);
     if matches!(sample, Some(Sample::ByAnswer { .. }))
@@ -359,6 +361,7 @@ fn read_model(name: ModelName, mut table: Table<'_, '_>) -> Option<PredictModel>
         holdout,
         retrain,
         gate,
+        rollout,
         training,
         line,
     })

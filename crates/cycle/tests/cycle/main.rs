@@ -8,5 +8,6 @@
 mod alerts;
 mod consistency;
 mod datasets;
+mod rollout;
 mod shop;
 mod value;

@@ -131,8 +131,13 @@ pub(crate) async fn open(
         datasets_keep,
         ..LoopOptions::default()
     };
-    let count = std::sync::atomic::AtomicU8::new(1);
-    let random = move || [count.fetch_add(1, std::sync::atomic::Ordering::Relaxed); 10];
+    let count = std::sync::atomic::AtomicU64::new(1);
+    let random = move || {
+        let mut bytes = [0; 10];
+        let number = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        bytes[2..].copy_from_slice(&number.to_be_bytes());
+        bytes
+    };
     ProjectLoop::open(
         Project::parse(project).unwrap(),
         stores,

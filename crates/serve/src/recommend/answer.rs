@@ -364,6 +364,7 @@ impl Answerer {
             model: slot.model.name.clone(),
             version: champion.as_ref().map(|champion| champion.number),
             fallback,
+            arm: None,
             entity: history
                 .person
                 .as_ref()

@@ -4,7 +4,7 @@ use serde_json::json;
 use tidemill_core::{RunId, Timestamp};
 
 use super::samples::{NOON, model, project};
-use crate::catalog::{AccessKey, AuditEntry, Run, RunState, Scope, Version};
+use crate::catalog::{AccessKey, AuditEntry, Rollout, RolloutStage, Run, RunState, Scope, Version};
 use crate::{ArtifactHash, Catalog, StoreError};
 
 /// Runs the whole suite; see [the module above](super) for `open`.
@@ -14,6 +14,7 @@ pub async fn check<C: Catalog>(open: impl AsyncFn(&str) -> C) {
     runs_are_kept(&open).await;
     versions_count_from_one(&open("versions").await).await;
     champions_come_and_go(&open).await;
+    rollouts_are_kept(&open).await;
 }
 
 fn at(seconds: i64) -> Timestamp {
@@ -351,5 +352,82 @@ async fn champions_come_and_go<C: Catalog>(open: &impl AsyncFn(&str) -> C) {
     assert_eq!(
         catalog.audit_log(&shop, 1).await.expect("audit log"),
         [entry(6, "note")]
+    );
+}
+
+async fn rollouts_are_kept<C: Catalog>(open: &impl AsyncFn(&str) -> C) {
+    let catalog = open("rollouts").await;
+    let (shop, a) = (project("shop"), model("a"));
+    let first = Rollout {
+        project: shop.clone(),
+        model: a.clone(),
+        position: 1,
+        version: 1,
+        champion: None,
+        stage: RolloutStage::Shadow,
+        share: 0.0,
+        started_at: at(0),
+        since: at(0),
+        actor: "system".to_owned(),
+        reason: "it's better".to_owned(),
+        detail: json!({ "stages": [] }),
+    };
+    let missing = catalog.put_rollout(&first, entry(0, "shadow")).await;
+    assert!(
+        matches!(missing, Err(StoreError::NotFound(_))),
+        "{missing:?}"
+    );
+    assert_eq!(
+        actions(&catalog, 10).await,
+        [""; 0],
+        "what did not happen is not in the audit log"
+    );
+    catalog.add_version(&version("a")).await.expect("add");
+    catalog.add_version(&version("a")).await.expect("add");
+    let stages = [
+        (RolloutStage::Shadow, 0.0),
+        (RolloutStage::Canary, 0.01),
+        (RolloutStage::Canary, 1.0),
+        (RolloutStage::RolledBack, 0.0),
+    ];
+    for (second, (stage, share)) in (1..).zip(stages) {
+        let rollout = Rollout {
+            stage,
+            share,
+            since: at(second),
+            ..first.clone()
+        };
+        let action = format!("rollout {}", stage.as_str());
+        catalog
+            .put_rollout(&rollout, entry(second, &action))
+            .await
+            .expect("put");
+        let newest = catalog.rollouts(&shop, &a, 1).await.expect("rollouts");
+        assert_eq!(newest, [rollout], "each replaces the one before");
+    }
+    let second = Rollout {
+        position: 2,
+        version: 2,
+        champion: Some(1),
+        stage: RolloutStage::Promoted,
+        share: 1.0,
+        detail: json!({ "stages": [{ "share": 0.1 }] }),
+        ..first.clone()
+    };
+    catalog
+        .put_rollout(&second, entry(9, "rollout promoted"))
+        .await
+        .expect("put");
+    drop(catalog);
+    let catalog = open("rollouts").await;
+    let kept = catalog.rollouts(&shop, &a, 10).await.expect("rollouts");
+    assert_eq!(kept[0], second, "newest first");
+    assert_eq!((kept.len(), kept[1].stage), (2, RolloutStage::RolledBack));
+    assert_eq!(kept[1].since, at(4));
+    let of_another = catalog.rollouts(&shop, &model("b"), 10).await;
+    assert_eq!(of_another.expect("rollouts"), []);
+    assert_eq!(
+        actions(&catalog, 2).await,
+        ["rollout promoted", "rollout rolled_back"]
     );
 }

@@ -95,6 +95,7 @@ pub fn decision(number: u64) -> Sequenced<Decision> {
         model: model("will_return"),
         version: number.is_multiple_of(2).then_some(3),
         fallback: None,
+        arm: None,
         entity: format!("user:{number}"),
         moment,
         offset: Offset(number * 10),

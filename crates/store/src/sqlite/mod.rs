@@ -15,17 +15,25 @@ use sqlx::{SqlSafeStr, Sqlite, Transaction};
 use tidemill_core::{ModelName, ProjectName, RunId, Timestamp};
 
 use self::rows::{
-    column, number, parsed, read_audit, read_key, read_run, read_version, state_text, time, to_json,
+    column, number, parsed, read_audit, read_key, read_rollout, read_run, read_version, state_text,
+    time, to_json,
 };
-use crate::catalog::{AccessKey, AuditEntry, Run, Version};
+use crate::catalog::{AccessKey, AuditEntry, Rollout, Run, Version};
 use crate::{Catalog, DataFolder, StoreError};
 
 /// How the tables came to be what they are; a migration that was released is never changed.
-const MIGRATIONS: [(i64, &str, &str); 1] = [(
-    1,
-    "catalog",
-    include_str!("../../migrations/0001_catalog.sql"),
-)];
+const MIGRATIONS: [(i64, &str, &str); 2] = [
+    (
+        1,
+        "catalog",
+        include_str!("../../migrations/0001_catalog.sql"),
+    ),
+    (
+        2,
+        "rollouts",
+        include_str!("../../migrations/0002_rollouts.sql"),
+    ),
+];
 
 /// How long a statement waits for another connection's transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -126,6 +134,29 @@ async fn add_audit(
     .await
     .map_err(|e| failed("write the audit log", e))?;
     Ok(())
+}
+
+/// That there is such a version.
+async fn check_version(
+    transaction: &mut Transaction<'static, Sqlite>,
+    project: &ProjectName,
+    model: &ModelName,
+    number: u32,
+) -> Result<(), StoreError> {
+    let found =
+        sqlx::query("SELECT 1 FROM versions WHERE project = $1 AND model = $2 AND number = $3")
+            .bind(project.as_str())
+            .bind(model.as_str())
+            .bind(i64::from(number))
+            .fetch_optional(&mut **transaction)
+            .await
+            .map_err(|e| failed("read the version", e))?;
+    match found {
+        Some(_) => Ok(()),
+        None => Err(StoreError::NotFound(format!(
+            "version {model}@{number} of {project}"
+        ))),
+    }
 }
 
 /// What an error of SQLite means for the caller.
@@ -369,20 +400,7 @@ impl Catalog for SqliteCatalog {
     ) -> Result<(), StoreError> {
         let mut transaction = self.begin().await?;
         if let Some(number) = number {
-            let found = sqlx::query(
-                "SELECT 1 FROM versions WHERE project = $1 AND model = $2 AND number = $3",
-            )
-            .bind(project.as_str())
-            .bind(model.as_str())
-            .bind(i64::from(number))
-            .fetch_optional(&mut *transaction)
-            .await
-            .map_err(|e| failed("read the version", e))?;
-            if found.is_none() {
-                return Err(StoreError::NotFound(format!(
-                    "version {model}@{number} of {project}"
-                )));
-            }
+            check_version(&mut transaction, project, model, number).await?;
         }
         add_audit(&mut transaction, &audit).await?;
         sqlx::query(
@@ -430,6 +448,55 @@ impl Catalog for SqliteCatalog {
         rows.iter()
             .map(|row| Ok((time(row, "at")?, number(row, "number")?)))
             .collect()
+    }
+
+    async fn put_rollout(&self, rollout: &Rollout, audit: AuditEntry) -> Result<(), StoreError> {
+        let mut transaction = self.begin().await?;
+        let (project, model) = (&rollout.project, &rollout.model);
+        check_version(&mut transaction, project, model, rollout.version).await?;
+        add_audit(&mut transaction, &audit).await?;
+        sqlx::query(
+            "INSERT INTO rollouts (project, model, position, version, champion, stage, share, started_at, since, actor, reason, detail)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+             ON CONFLICT (project, model, position) DO UPDATE SET
+                 version = excluded.version, champion = excluded.champion, stage = excluded.stage,
+                 share = excluded.share, started_at = excluded.started_at, since = excluded.since,
+                 actor = excluded.actor, reason = excluded.reason, detail = excluded.detail",
+        )
+        .bind(project.as_str())
+        .bind(model.as_str())
+        .bind(i64::from(rollout.position))
+        .bind(i64::from(rollout.version))
+        .bind(rollout.champion.map(i64::from))
+        .bind(rollout.stage.as_str())
+        .bind(rollout.share)
+        .bind(rollout.started_at.micros())
+        .bind(rollout.since.micros())
+        .bind(&rollout.actor)
+        .bind(&rollout.reason)
+        .bind(to_json(&rollout.detail)?)
+        .execute(&mut *transaction)
+        .await
+        .map_err(|e| failed("write the rollout", e))?;
+        commit(transaction).await
+    }
+
+    async fn rollouts(
+        &self,
+        project: &ProjectName,
+        model: &ModelName,
+        limit: u32,
+    ) -> Result<Vec<Rollout>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT * FROM rollouts WHERE project = $1 AND model = $2 ORDER BY position DESC LIMIT $3",
+        )
+        .bind(project.as_str())
+        .bind(model.as_str())
+        .bind(i64::from(limit))
+        .fetch_all(&self.pool)
+        .await
+        .map_err(|e| failed("read the rollouts", e))?;
+        rows.iter().map(read_rollout).collect()
     }
 
     async fn audit(&self, entry: AuditEntry) -> Result<(), StoreError> {

@@ -6,7 +6,7 @@ use sqlx::sqlite::SqliteRow;
 use tidemill_core::Timestamp;
 
 use crate::StoreError;
-use crate::catalog::{AccessKey, AuditEntry, Run, RunState, Version};
+use crate::catalog::{AccessKey, AuditEntry, Rollout, RolloutStage, Run, RunState, Version};
 
 /// Reads a column.
 pub(super) fn column<'r, T>(row: &'r SqliteRow, name: &'static str) -> Result<T, StoreError>
@@ -121,6 +121,39 @@ pub(super) fn read_version(row: &SqliteRow) -> Result<Version, StoreError> {
         artifact: parsed(row, "artifact")?,
         passed: column(row, "passed")?,
         detail: json(row, "detail")?,
+    })
+}
+
+pub(super) fn read_rollout(row: &SqliteRow) -> Result<Rollout, StoreError> {
+    Ok(Rollout {
+        project: parsed(row, "project")?,
+        model: parsed(row, "model")?,
+        position: number(row, "position")?.unwrap_or_default(),
+        version: number(row, "version")?.unwrap_or_default(),
+        champion: number(row, "champion")?,
+        stage: read_stage(row)?,
+        share: column(row, "share")?,
+        started_at: time(row, "started_at")?,
+        since: time(row, "since")?,
+        actor: column(row, "actor")?,
+        reason: column(row, "reason")?,
+        detail: json(row, "detail")?,
+    })
+}
+
+fn read_stage(row: &SqliteRow) -> Result<RolloutStage, StoreError> {
+    let text: &str = column(row, "stage")?;
+    [
+        RolloutStage::Shadow,
+        RolloutStage::Canary,
+        RolloutStage::Promoted,
+        RolloutStage::RolledBack,
+    ]
+    .into_iter()
+    .find(|stage| stage.as_str() == text)
+    .ok_or_else(|| {
+        let detail = format!("'{text}' is not the stage of a rollout");
+        StoreError::corrupt("the catalog", detail)
     })
 }
 

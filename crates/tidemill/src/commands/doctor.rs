@@ -30,6 +30,7 @@ pub async fn run(client: &Client, output: Output) -> Result<()> {
     let seen = client.get("/v1/events/seen").await?;
     for status in models["models"].as_array().into_iter().flatten() {
         findings.push(model(status, &seen));
+        findings.extend(rollout(client, status).await?);
     }
     if models["models"].as_array().is_none_or(Vec::is_empty) {
         findings.push(bad(
@@ -121,6 +122,37 @@ async fn quarantine(client: &Client) -> Result<Finding> {
     } else {
         good(text)
     })
+}
+
+/// How a version takes over, and whether it is known that a bad one would be sent back.
+async fn rollout(client: &Client, status: &Value) -> Result<Vec<Finding>> {
+    let name = status["model"].as_str().unwrap_or("?");
+    let found = client.get(&format!("/v1/models/{name}/rollout")).await?;
+    let mut findings = Vec::new();
+    let rollout = &found["rollout"];
+    let version = rollout["version"].as_str().unwrap_or("");
+    match rollout["stage"].as_str() {
+        Some("shadow") => findings.push(good(format!("{version} answers in the shadow"))),
+        Some("canary") => {
+            let share = rollout["share"].as_f64().unwrap_or(0.0) * 100.0;
+            findings.push(good(format!(
+                "{version} answers for {share} % of the people"
+            )));
+        }
+        _ => {}
+    }
+    match found["drill"]["passed"].as_bool() {
+        Some(false) => findings.push(bad(format!(
+            "the last drill of {name} failed: a bad version would not be sent back (`tidemill drill rollback {name}` tries again)"
+        ))),
+        None if found["has_rules"] == true && found["champion"].is_string() => {
+            findings.push(good(format!(
+                "whether a bad version of {name} is sent back was not tried yet: `tidemill drill rollback {name}` does"
+            )));
+        }
+        _ => {}
+    }
+    Ok(findings)
 }
 
 fn model(status: &Value, seen: &Value) -> Finding {

@@ -13,6 +13,7 @@ mod import;
 mod keys;
 mod models;
 mod recommend;
+mod rollout;
 mod runs;
 mod serve;
 mod target_file;
@@ -22,7 +23,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use crate::cli::{BenchCommand, Cli, Command, DataArgs, RunsCommand};
+use crate::cli::{BenchCommand, Cli, Command, DataArgs, DrillCommand, RunsCommand};
 use crate::client::Client;
 use crate::config::Config;
 use crate::demo;
@@ -64,6 +65,10 @@ async fn ask(client: &Client, command: &Command, output: Output) -> Result<()> {
         Command::Models(args) => models::show(client, args.model.as_deref(), output).await,
         Command::Promote(args) => models::promote(client, args, output).await,
         Command::Rollback(args) => models::rollback(client, args, output).await,
+        Command::Rollout(args) => rollout::show(client, &args.model, output).await,
+        Command::Drill(DrillCommand::Rollback(args)) => {
+            rollout::drill(client, &args.model, output).await
+        }
         Command::Predict(args) => decisions::predict(client, args, output).await,
         Command::Recommend(args) => recommend::run(client, args, output).await,
         Command::Runs(command) => runs::run(client, command, output).await,
@@ -116,6 +121,7 @@ fn data_of(command: &Command) -> &DataArgs {
         Command::Decisions(args) => &args.data,
         Command::Promote(args) => &args.data,
         Command::Rollback(args) => &args.data,
+        Command::Rollout(args) | Command::Drill(DrillCommand::Rollback(args)) => &args.data,
         Command::Keys(
             KeysCommand::Create { data, .. }
             | KeysCommand::List(data)
