@@ -7,6 +7,9 @@
 
 mod alerts;
 mod consistency;
+mod data;
 mod datasets;
+#[path = "../../../monitor/tests/support/shop.rs"]
+mod real_shop;
 mod shop;
 mod value;
