@@ -403,13 +403,9 @@ impl Mixed {
         match value {
             Value::Null => self.number(1),
             Value::Bool(truth) => self.number(2 + u64::from(*truth)),
-            Value::Number(number) => {
-                self.number(number.as_f64().map_or(4, |number| number.to_bits()))
-            }
+            Value::Number(number) => self.number(number.as_f64().map_or(4, f64::to_bits)),
             Value::String(text) => self.bytes(text.as_bytes()),
-            Value::Array(values) => values
-                .iter()
-                .fold(self.number(5), |mixed, value| mixed.value(value)),
+            Value::Array(values) => values.iter().fold(self.number(5), Mixed::value),
             Value::Object(values) => values.iter().fold(self.number(6), |mixed, (name, value)| {
                 mixed.bytes(name.as_bytes()).value(value)
             }),

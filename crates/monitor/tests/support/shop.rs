@@ -10,6 +10,7 @@ use tidemill_core::{Event, Offset, Timestamp};
 use tidemill_store::LoggedEvent;
 
 /// A fault of the product, from a day on.
+#[allow(dead_code, reason = "not every user of this file plants all of them")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// None.
