@@ -211,7 +211,7 @@ impl ProjectLoop {
             last_at,
             today: self.data.day(today, name)?.count,
             yesterday: self.data.day(today - 1, name)?.count,
-            per_day: newest.iter().sum::<f64>() / newest.len().max(1) as f64,
+            per_day: (newest.iter().sum::<f64>() / newest.len().max(1) as f64).abs(), // no days make −0
             differences: 0,
             days,
             properties: properties
