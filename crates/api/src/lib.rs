@@ -19,6 +19,7 @@ mod alerts;
 mod answers;
 mod app;
 mod body;
+mod data;
 mod datasets;
 mod events;
 mod features;

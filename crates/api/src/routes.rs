@@ -17,8 +17,8 @@ use crate::events::TRACKING;
 use crate::gate::{self, Access, BodySize, Caller, Gate};
 use crate::problem::{ErrorCode, Problem};
 use crate::{
-    admin, alerts, answers, datasets, events, features, health, items, models, people, recommend,
-    rollouts,
+    admin, alerts, answers, data, datasets, events, features, health, items, models, people,
+    recommend, rollouts,
 };
 
 /// Under which route requests are counted that met none.
@@ -196,6 +196,7 @@ pub fn routes() -> Vec<Route> {
             ADMIN,
             alerts::silence,
         ),
+        Route::new(Method::GET, "/v1/data", READ, data::report),
         Route::new(Method::GET, "/v1/quarantine", READ, events::quarantine),
         Route::new(Method::GET, "/v1/keys", ADMIN, admin::keys),
         Route::new(Method::POST, "/v1/keys", ADMIN, admin::create),

@@ -1,6 +1,5 @@
 //! Looks for what is wrong with a project, and has it told.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +30,20 @@ const ROLLED_BACK_NEWS: Span = Span::from_days(7);
 /// How long a webhook may take.
 pub const DELIVERY: Duration = Duration::from_secs(10);
 
+/// How long a target that failed is left alone; twice as long each time that it fails again …
+const REST_FIRST: Span = Span::from_seconds(10);
+/// … up to this.
+const REST_MAX: Span = Span::from_seconds(900);
+
+/// A target that failed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Resting {
+    /// For how long it is left alone.
+    rest: Span,
+    /// Until when.
+    until: Timestamp,
+}
+
 /// Brings messages to webhooks.
 #[async_trait]
 pub trait Courier: Send + Sync {
@@ -51,8 +64,10 @@ impl ProjectLoop {
             AlertKind::RunFailed,
             AlertKind::VersionRolledBack,
         ];
+        checked.extend(AlertKind::OF_DATA);
         let mut findings = self.differing_features()?;
         findings.extend(self.stopped_events());
+        findings.extend(self.clone().differing_data(&findings).await?);
         let of_quality = {
             let mut last = self.quality_checked.lock();
             let is_due = last.is_none_or(|last| now.since(last) >= QUALITY_EVERY);
@@ -77,13 +92,14 @@ impl ProjectLoop {
         Ok(())
     }
 
-    /// Sends what is to be told, to each URL once and in order. What does not arrive somewhere is sent there again the next time.
+    /// Sends what is to be told, to each URL once and in order. What does not arrive somewhere is sent there again later: after ten seconds,
+    /// then twice as long each time, up to a quarter of an hour. Meanwhile the others are told.
     ///
     /// # Errors
     /// When the state store fails.
     pub async fn tell_alerts(&self, courier: &dyn Courier) -> Result<(), CycleError> {
         let targets = &self.project.alerts;
-        let mut failing: HashSet<&str> = HashSet::new();
+        let now = self.clock.now();
         for (place, mut waiting) in self.alerts.outbox()? {
             let json = serde_json::to_value(&waiting.message).unwrap_or_default();
             let text = json!({ "text": waiting.message.text() });
@@ -94,14 +110,12 @@ impl ProjectLoop {
                 if waiting.arrived.contains(url) {
                     continue;
                 }
-                let posted = match failing.contains(url.as_str()) {
-                    true => false, // what comes later waits behind it
-                    false => self.post(courier, url, body, &waiting.message).await,
-                };
-                if posted {
+                let resting = self.resting.lock().get(url).copied();
+                // what comes later waits behind what did not arrive
+                let rests = resting.is_some_and(|resting| now < resting.until);
+                if !rests && self.post(courier, url, body, &waiting.message).await {
                     waiting.arrived.push(url.clone());
                 } else {
-                    failing.insert(url);
                     is_everywhere = false;
                 }
             }
@@ -122,15 +136,27 @@ impl ProjectLoop {
         message: &AlertMessage,
     ) -> bool {
         let Err(error) = courier.post(url, body).await else {
+            self.resting.lock().remove(url);
             return true;
+        };
+        let rest = {
+            let mut resting = self.resting.lock();
+            let before = resting.get(url).map(|resting| resting.rest);
+            let longer = before.map(|rest| Span::from_micros(rest.micros().saturating_mul(2)));
+            let rest = longer.map_or(REST_FIRST, |rest| rest.min(REST_MAX));
+            let until = self.clock.now() + rest;
+            resting.insert(url.to_owned(), Resting { rest, until });
+            rest
         };
         // the rest of a URL is often a secret
         let host = url.split('/').nth(2).unwrap_or_default();
         let id = &message.alert.id;
+        let again_in = rest.seconds();
         tracing::warn!(
             host,
             id,
             error,
+            again_in,
             "an alert could not be sent; it is tried again"
         );
         false

@@ -1,5 +1,5 @@
-//! The consumer: every event of the log goes through the feature engine and the outcome joiner, once and in
-//! order.
+//! The consumer: every event of the log goes through the feature engine, the outcome joiner and the watch of the data, once and
+//! in order.
 
 use std::sync::Arc;
 
@@ -34,7 +34,9 @@ impl ProjectLoop {
         let mut feeding = self.feeding.lock();
         let engine = self.engine();
         let before = engine.applied();
-        let after = before.min(self.joiner.cursor().offset);
+        let after = before
+            .min(self.joiner.cursor().offset)
+            .min(self.data.applied());
         let events = self
             .stores
             .log
@@ -44,6 +46,7 @@ impl ProjectLoop {
             self.catalogue.apply(&logged.event);
         }
         self.join(&events)?;
+        self.data.apply(&events)?;
         self.applied.send_replace(engine.applied());
         feeding.uncommitted += events.len();
         if feeding.uncommitted >= self.options.commit_events {
@@ -102,6 +105,9 @@ impl ProjectLoop {
             self.engine().commit()?;
             feeding.uncommitted = 0;
         }
+        if !self.clock.is_virtual() {
+            self.data.commit_if_due(now)?;
+        }
         Ok(())
     }
 
@@ -113,7 +119,8 @@ impl ProjectLoop {
         let mut feeding = self.feeding.lock();
         let committed = self.engine().commit()?;
         feeding.uncommitted = 0;
+        let counted = self.data.commit()?;
         self.stores.state.flush()?;
-        Ok(committed)
+        Ok(committed.min(counted))
     }
 }

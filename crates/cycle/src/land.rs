@@ -94,7 +94,8 @@ impl ProjectLoop {
     fn forget_landed(&self, landed: Offset) -> Result<(), CycleError> {
         let done = landed
             .min(self.engine().applied())
-            .min(self.joiner.cursor().offset);
+            .min(self.joiner.cursor().offset)
+            .min(self.data.applied());
         let up_to = Offset(done.0.saturating_sub(self.options.log_keep_events));
         if up_to == Offset::ZERO {
             return Ok(());

@@ -1,6 +1,6 @@
 //! One project at work: its stores, its engine, its models, and where each part of the loop stands.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -12,14 +12,14 @@ use tidemill_core::{Clock, ModelName, Offset, Span, Timestamp};
 use tidemill_features::{Engine, EngineOptions, FeatureError, FeatureSet, Rebuild, suggest};
 use tidemill_monitor::ListQuality;
 use tidemill_monitor::quality::LiveQuality;
-use tidemill_monitor::{AlertBook, Metrics, MonitorError, OutcomeJoiner};
+use tidemill_monitor::{AlertBook, DataWatch, Metrics, MonitorError, OutcomeJoiner};
 use tidemill_serve::recommend::{Catalogue, Rulebook};
 use tidemill_serve::{Answerer, DecisionLog, PackageError, Registry};
 use tidemill_store::{LoggedEvent, StoreError, Stores};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use crate::alerting::Courier;
+use crate::alerting::{Courier, Resting};
 use crate::background::take_what_is_left;
 use crate::recommend::Shown;
 use crate::rollout::Rollouts;
@@ -159,6 +159,8 @@ pub struct ProjectLoop {
     pub decisions: Arc<DecisionLog>,
     /// Joins outcomes.
     pub joiner: Arc<OutcomeJoiner>,
+    /// What arrives, day by day.
+    pub data: Arc<DataWatch>,
     /// What is wrong, or was.
     pub alerts: AlertBook,
     /// The process's metrics.
@@ -179,6 +181,10 @@ pub struct ProjectLoop {
     pending: Mutex<Option<FeatureSet>>,
     /// When live quality was last looked at for alerts.
     pub(crate) quality_checked: Mutex<Option<Timestamp>>,
+    /// Webhooks that failed, by URL: not more than the project file names.
+    pub(crate) resting: Mutex<HashMap<String, Resting>>,
+    /// When the running day was last looked at.
+    pub(crate) running_day_checked: Mutex<Option<Timestamp>>,
     /// The live quality that was last shown, by model.
     pub(crate) recent: Mutex<BTreeMap<ModelName, LiveQuality>>,
     /// The same of models that recommend.
@@ -237,7 +243,9 @@ impl ProjectLoop {
         let applied = watch::Sender::new(engine.load().applied());
         let training = training_pool(options.training_threads)?;
         let alerts = AlertBook::new(project.name.clone(), stores.state.clone());
+        let data = DataWatch::open(project.name.clone(), stores.state.clone())?;
         let project_loop = Arc::new(Self {
+            data: Arc::new(data),
             alerts,
             project,
             stores,
@@ -258,6 +266,8 @@ impl ProjectLoop {
             rollouts,
             pending: Mutex::new(pending),
             quality_checked: Mutex::default(),
+            resting: Mutex::default(),
+            running_day_checked: Mutex::default(),
             recent: Mutex::default(),
             recent_lists: Mutex::default(),
         });

@@ -37,9 +37,31 @@ pub enum AlertKind {
     QualityFell,
     /// A version that took over did not keep to a guardrail and was sent back.
     VersionRolledBack,
+    /// Many more or fewer events than usual came on a day.
+    VolumeChanged,
+    /// An event is told twice.
+    EventDoubled,
+    /// A property is absent or null much more often than before.
+    PropertyMissing,
+    /// The values of a property are not what they were: another unit, other names, another type.
+    ValuesChanged,
+    /// The values of a property have changed slowly, over a month.
+    DataDrifted,
+    /// What came is not what the project file expects.
+    ExpectationBroken,
 }
 
 impl AlertKind {
+    /// Those that the watch of the data finds; it also finds events that stopped.
+    pub const OF_DATA: [Self; 6] = [
+        Self::VolumeChanged,
+        Self::EventDoubled,
+        Self::PropertyMissing,
+        Self::ValuesChanged,
+        Self::DataDrifted,
+        Self::ExpectationBroken,
+    ];
+
     /// As it is written.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -48,6 +70,12 @@ impl AlertKind {
             Self::RunFailed => "run_failed",
             Self::QualityFell => "quality_fell",
             Self::VersionRolledBack => "version_rolled_back",
+            Self::VolumeChanged => "volume_changed",
+            Self::EventDoubled => "event_doubled",
+            Self::PropertyMissing => "property_missing",
+            Self::ValuesChanged => "values_changed",
+            Self::DataDrifted => "data_drifted",
+            Self::ExpectationBroken => "expectation_broken",
         }
     }
 }

@@ -2,16 +2,19 @@
 //! watch.
 //!
 //! [`OutcomeJoiner`] joins decisions with the events that follow them, with the same target code that labels
-//! training rows. [`quality`] turns joined outcomes into live quality. [`Metrics`] is what `/metrics` shows. This
+//! training rows. [`quality`] turns joined outcomes into live quality. [`DataWatch`] keeps what arrives day by day and says what
+//! differs. [`Metrics`] is what `/metrics` shows. This
 //! crate is *not* where anything is decided about versions: that is the cycle.
 
 pub mod alerts;
+pub mod data;
 pub mod list_quality;
 pub mod metrics;
 pub mod outcomes;
 pub mod quality;
 
 pub use alerts::AlertBook;
+pub use data::DataWatch;
 pub use list_quality::{ListQuality, list_quality};
 pub use metrics::Metrics;
 pub use outcomes::{MonitorError, OutcomeJoiner};

@@ -110,6 +110,11 @@ pub enum Command {
         after_help = "Examples:\n  tidemill alerts\n  tidemill alerts --silence event_stopped:Order --for 2d"
     )]
     Alerts(AlertsArgs),
+    /// Show what arrives: how much, how complete, with which values, and what of it is not as before.
+    #[command(
+        after_help = "Examples:\n  tidemill data\n  tidemill data \"Order Completed\" --project shop.toml"
+    )]
+    Data(EventArgs),
     /// Say what keeps a project from giving good answers.
     Doctor(DataArgs),
     /// Measure learners on fixed splits of public data.
@@ -192,6 +197,16 @@ pub struct DemoArgs {
     /// Replay only the first days.
     #[arg(long, value_name = "DAYS")]
     pub days: Option<u32>,
+}
+
+/// Arguments of `data`.
+#[derive(Debug, Args)]
+pub struct EventArgs {
+    /// Show this event day by day, with its properties.
+    pub event: Option<String>,
+    /// Where the project is.
+    #[command(flatten)]
+    pub data: DataArgs,
 }
 
 /// Arguments of `init`.

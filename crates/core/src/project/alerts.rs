@@ -3,12 +3,14 @@
 use super::reader::{Entry, Table};
 
 /// Where alerts are sent.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct AlertTargets {
     /// URLs that get each message as JSON.
     pub webhooks: Vec<String>,
     /// URLs that get each message as Slack's incoming webhooks take it: `{"text": …}`.
     pub slack: Vec<String>,
+    /// The share of days on which something false may be said of the data, above 0 and at most 0.5; a default where absent.
+    pub false_alarms: Option<f64>,
 }
 
 pub(super) fn read_alerts(mut table: Table<'_, '_>) -> AlertTargets {
@@ -23,9 +25,22 @@ pub(super) fn read_alerts(mut table: Table<'_, '_>) -> AlertTargets {
     let targets = AlertTargets {
         webhooks: urls("webhooks"),
         slack: urls("slack"),
+        false_alarms: table
+            .get("false_alarms")
+            .and_then(|entry| read_rate(&entry)),
     };
     table.finish();
     targets
+}
+
+fn read_rate(entry: &Entry<'_, '_>) -> Option<f64> {
+    let rate = entry.number()?;
+    if rate > 0.0 && rate <= 0.5 {
+        return Some(rate);
+    }
+    let hint = "a share of the days, like 0.01 for one in a hundred".to_owned();
+    entry.problem(format!("{rate} is not above 0 and at most 0.5"), Some(hint));
+    None
 }
 
 fn read_url(entry: &Entry<'_, '_>) -> Option<String> {
@@ -60,5 +75,12 @@ mod tests {
             "{refused}"
         );
         assert!(read("mail = \"x\"").is_err());
+        let rate = |text| read(text).map(|project| project.alerts.false_alarms);
+        assert_eq!(rate("false_alarms = 0.05").unwrap(), Some(0.05));
+        assert!(
+            rate("false_alarms = 0.6")
+                .unwrap_err()
+                .contains("at most 0.5")
+        );
     }
 }

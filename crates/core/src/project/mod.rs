@@ -5,6 +5,7 @@
 //! reports its problems in the same form ([`Problem`]).
 
 mod alerts;
+mod expectations;
 mod features;
 mod operation;
 mod parse;
@@ -23,6 +24,7 @@ use crate::id::{ModelName, ProjectName};
 use crate::time::Span;
 
 pub use alerts::AlertTargets;
+pub use expectations::Expectations;
 pub use operation::{Operation, ValueUse};
 pub use problem::{Problem, ProjectError, did_you_mean};
 pub use recommend::{FrequencyCap, RecommendModel};
@@ -46,6 +48,8 @@ pub struct Project {
     pub items: Option<ItemDeclaration>,
     /// The properties of declared events, by event name and property name.
     pub events: BTreeMap<String, BTreeMap<String, PropertyRule>>,
+    /// What is expected of what arrives, by event name: it wins over what is learnt.
+    pub expectations: BTreeMap<String, Expectations>,
     /// Files to import, by source name.
     pub sources: BTreeMap<String, Source>,
     /// Declared features, in the order of the file. Empty means: suggest from the events that were seen.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use toml::de::DeTable;
 
 use super::alerts::read_alerts;
+use super::expectations::read_expectations;
 use super::features::{Declared, read_features};
 use super::problem::{Problem, ProjectError, did_you_mean};
 use super::reader::{Entry, Source as Text, Table};
@@ -103,6 +104,10 @@ fn read_project(source: &Text<'_>, mut root: Table<'_, '_>, text: &str) -> Optio
     let events = named(root.get("events"), |_, entry| {
         read_event(&entry.table()?.closed())
     });
+    let expectations = named(root.get("events"), |_, entry| {
+        let expect = entry.table()?.get("expect")?;
+        read_expectations(expect.table()?)
+    });
     let sources = named(root.get("sources"), |_, entry| read_source(entry.table()?));
     let features = root
         .get("features")
@@ -129,6 +134,7 @@ fn read_project(source: &Text<'_>, mut root: Table<'_, '_>, text: &str) -> Optio
         forget_after,
         items,
         events,
+        expectations,
         sources,
         features,
         models,
@@ -197,6 +203,7 @@ struct EventTable<'s, 't>(Option<Entry<'s, 't>>);
 impl<'s, 't> Table<'s, 't> {
     fn closed(mut self) -> EventTable<'s, 't> {
         let properties = self.get("properties");
+        self.get("expect"); // it is read on its own
         self.finish();
         EventTable(properties)
     }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use serde_json::Value;
-use tidemill_core::Clock;
+use tidemill_core::{Clock, Span};
 use tidemill_cycle::Courier;
 use tidemill_monitor::alerts::{AlertKind, Finding};
 
@@ -16,12 +16,15 @@ use crate::shop::{SHOP, Shop};
 struct Noted {
     brought: Mutex<Vec<(String, String)>>,
     away: Mutex<HashSet<String>>,
+    /// How often one that was not at home was tried.
+    in_vain: Mutex<usize>,
 }
 
 #[async_trait]
 impl Courier for Noted {
     async fn post(&self, url: &str, body: &Value) -> Result<(), String> {
         if self.away.lock().contains(url) {
+            *self.in_vain.lock() += 1;
             return Err("nobody is at home".to_owned());
         }
         let told = body["subject"]
@@ -64,7 +67,20 @@ async fn a_webhook_that_is_down_keeps_nobody_else_from_being_told_once() {
     assert!(of(SLACK).is_empty());
     assert_eq!(alerts.outbox().unwrap().len(), 2);
 
+    // the one that is down is left alone, for longer each time
+    assert_eq!(*courier.in_vain.lock(), 1);
+    for minute in 1..=120 {
+        shop.clock.advance_to(now + Span::from_seconds(60 * minute));
+        shop.project.tell_alerts(&courier).await.unwrap();
+    }
+    assert_eq!(
+        *courier.in_vain.lock(),
+        14,
+        "after 1, 2, 3, 5, 8, 14 and 25 minutes, then every 15"
+    );
+
     courier.away.lock().clear();
+    shop.clock.advance_to(now + Span::from_days(1));
     shop.project.tell_alerts(&courier).await.unwrap();
     assert_eq!(
         of(HOOK),

@@ -7,7 +7,10 @@
 
 mod alerts;
 mod consistency;
+mod data;
 mod datasets;
+#[path = "../../../monitor/tests/support/shop.rs"]
+mod real_shop;
 mod rollout;
 mod shop;
 mod value;

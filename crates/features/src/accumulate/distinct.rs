@@ -70,7 +70,21 @@ impl Distinct {
         self.insert(hash(value));
     }
 
-    fn insert(&mut self, hash: u64) {
+    /// None yet.
+    pub fn none() -> Self {
+        Self::Few(Vec::new())
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> f64 {
+        match self {
+            Self::Few(hashes) => hashes.len() as f64,
+            Self::Many(registers) => registers.estimate(),
+        }
+    }
+
+    /// Adds a value by its hash, all of whose bits must be spread evenly.
+    pub fn insert(&mut self, hash: u64) {
         match self {
             Self::Many(registers) => registers.insert(hash),
             Self::Few(hashes) => {
@@ -98,7 +112,8 @@ impl Distinct {
         }
     }
 
-    pub(super) fn encode(&self, writer: &mut Writer) {
+    /// Appends its bytes.
+    pub fn encode(&self, writer: &mut Writer) {
         match self {
             Self::Few(hashes) => {
                 writer.unsigned(hashes.len() as u64);
@@ -111,7 +126,11 @@ impl Distinct {
         }
     }
 
-    pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+    /// Reads what [`encode`](Self::encode) wrote.
+    ///
+    /// # Errors
+    /// When it did not.
+    pub fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let count = reader.count()?;
         if count == DISTINCT_EXACT_BELOW {
             return Registers::decode(reader).map(Self::Many);

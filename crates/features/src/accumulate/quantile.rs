@@ -104,7 +104,17 @@ impl Sketch {
         }
     }
 
-    pub(super) fn encode(&self, writer: &mut Writer) {
+    /// Each number that it stands for and how many there are of it, ascending: the numbers themselves while they are few, those that
+    /// stand for their bins after.
+    pub fn weighted(&self) -> Vec<(f64, u64)> {
+        match self {
+            Self::Few(numbers) => numbers.iter().map(|&number| (number, 1)).collect(),
+            Self::Many(bins) => bins.weighted().collect(),
+        }
+    }
+
+    /// Appends its bytes.
+    pub fn encode(&self, writer: &mut Writer) {
         match self {
             Self::Few(numbers) => {
                 writer.unsigned(numbers.len() as u64);
@@ -117,15 +127,23 @@ impl Sketch {
         }
     }
 
-    pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let count = reader.count()?;
-        if count == QUANTILE_EXACT_BELOW {
+    /// Reads what [`encode`](Self::encode) wrote.
+    ///
+    /// # Errors
+    /// When it did not.
+    pub fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        // not a count of what follows: equal numbers are one bin, which takes fewer bytes
+        let count = reader.unsigned()?;
+        if count == QUANTILE_EXACT_BELOW as u64 {
             return Bins::decode(reader).map(|bins| Self::Many(Box::new(bins)));
+        }
+        if !(1..QUANTILE_EXACT_BELOW as u64).contains(&count) {
+            return Err(DecodeError("a count of numbers is out of range"));
         }
         let numbers = (0..count)
             .map(|_| reader.float())
             .collect::<Result<Vec<_>, _>>()?;
-        if !(1..QUANTILE_EXACT_BELOW).contains(&count) || !numbers.is_sorted() {
+        if !numbers.is_sorted() {
             return Err(DecodeError("numbers are not in order"));
         }
         Ok(Self::Few(numbers))
@@ -194,6 +212,12 @@ impl Bins {
         self.keep_bound();
     }
 
+    /// What stands for each bin, and how many numbers are in it.
+    fn weighted(&self) -> impl Iterator<Item = (f64, u64)> {
+        let of = |&(bin, count): &(i32, u64)| (number(bin, self.shift), count);
+        self.counts.iter().map(of)
+    }
+
     fn encode(&self, writer: &mut Writer) {
         writer.byte(self.shift);
         writer.unsigned(self.counts.len() as u64);
@@ -258,8 +282,7 @@ impl Pool {
         let mut weighted: Vec<(f64, u64)> =
             self.numbers.iter().map(|&number| (number, 1)).collect();
         if let Some(bins) = &self.bins {
-            let of = |&(bin, count): &(i32, u64)| (number(bin, bins.shift), count);
-            weighted.extend(bins.counts.iter().map(of));
+            weighted.extend(bins.weighted());
         }
         weighted.sort_by(|a, b| a.0.total_cmp(&b.0));
         let total = weighted
@@ -315,6 +338,19 @@ mod tests {
         let (low, high) = (sorted[rank.floor() as usize], sorted[rank.ceil() as usize]);
         let between = low * (1.0 - rank.fract()) + high * rank.fract();
         (between, low.abs().max(high.abs()))
+    }
+
+    #[test]
+    fn equal_numbers_are_read_back_at_the_end_of_the_bytes() {
+        for count in [1, 15, 16, 1_000] {
+            let before = sketch(&vec![2.5; count]);
+            let mut writer = Writer::default();
+            before.encode(&mut writer);
+            let bytes = writer.finish();
+            let mut reader = Reader::new(&bytes);
+            assert_eq!(Sketch::decode(&mut reader), Ok(before), "{count}");
+            reader.end().unwrap();
+        }
     }
 
     /// How far what stands for a bin is from what is in it, as a share of that.

@@ -2,6 +2,7 @@
 
 mod alerts;
 mod bench;
+mod data;
 mod dataset;
 mod dataset_text;
 mod decisions;
@@ -75,6 +76,7 @@ async fn ask(client: &Client, command: &Command, output: Output) -> Result<()> {
         Command::Erase(args) => erase::run(client, args, output).await,
         Command::Value(args) => value::run(client, args, output).await,
         Command::Alerts(args) => alerts::run(client, args, output).await,
+        Command::Data(args) => data::run(client, args, output).await,
         Command::Decisions(args) => decisions::show(client, args, output).await,
         Command::Keys(command) => keys::run(client, command, output).await,
         Command::Doctor(_) => doctor::run(client, output).await,
@@ -118,6 +120,7 @@ fn data_of(command: &Command) -> &DataArgs {
         Command::Erase(args) => &args.data,
         Command::Value(args) => &args.data,
         Command::Alerts(args) => &args.data,
+        Command::Data(args) => &args.data,
         Command::Decisions(args) => &args.data,
         Command::Promote(args) => &args.data,
         Command::Rollback(args) => &args.data,

@@ -1,0 +1,280 @@
+//! What is measured of each day: one number per property and question, with its unit and its sampling error.
+
+use serde::{Deserialize, Serialize};
+
+use super::sketch::{EventDay, PropertyDay, ValueType};
+
+/// Fewer values than this on a day say nothing about their distribution.
+pub const VALUES_MIN: u64 = 10;
+/// The name under which the share of events without a user id is watched.
+pub const USER_ID: &str = "user_id";
+
+/// A question about a day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Statistic {
+    /// How many events: ln(1 + count).
+    Volume,
+    /// How many events beside all others of the day: ln(1 + count) − ln(1 + others). It tells a day on which one kind of event is missing
+    /// from a day on which the shop is closed.
+    Proportion,
+    /// The share of events that say what another one has said: the same person, minute and properties.
+    Repeats,
+    /// The share of events without a value of the property.
+    Missing,
+    /// The share of its values that are numbers.
+    Numeric,
+    /// The share of its numbers that are above zero.
+    Positive,
+    /// Where its numbers lie: the mean of ln |v| of those other than zero.
+    Location,
+    /// How widely they are spread: the standard deviation of ln |v|.
+    Spread,
+    /// The share of its values that were never seen before.
+    NewValues,
+    /// The share that values used to have of which there are none.
+    VanishedValues,
+    /// `Location` of the last week less that of the four weeks before.
+    LocationShift,
+    /// `Missing` of the last week less that of the four weeks before.
+    MissingShift,
+    /// Half the sum of the differences between the shares of values in the last week and in the four weeks before (total variation).
+    MixShift,
+}
+
+/// Questions whose largest surprise of a day is compared with the largest ones of past days.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Family {
+    /// How much comes.
+    Volume,
+    /// How much comes beside the others.
+    Proportion,
+    /// What comes twice.
+    Repeats,
+    /// What is there.
+    Presence,
+    /// What numbers are like.
+    Numbers,
+    /// Which values there are.
+    Values,
+    /// What changes slowly.
+    Shift,
+}
+
+impl Family {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Volume,
+        Self::Proportion,
+        Self::Repeats,
+        Self::Presence,
+        Self::Numbers,
+        Self::Values,
+        Self::Shift,
+    ];
+}
+
+/// Which direction of a change is a fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Direction {
+    Up,
+    Both,
+}
+
+impl Statistic {
+    /// All of them; the place in this list is what is stored.
+    pub const ALL: [Self; 13] = [
+        Self::Volume,
+        Self::Proportion,
+        Self::Repeats,
+        Self::Missing,
+        Self::Numeric,
+        Self::Positive,
+        Self::Location,
+        Self::Spread,
+        Self::NewValues,
+        Self::VanishedValues,
+        Self::LocationShift,
+        Self::MissingShift,
+        Self::MixShift,
+    ];
+
+    /// With which others it is calibrated.
+    pub fn family(self) -> Family {
+        match self {
+            Self::Volume => Family::Volume,
+            Self::Proportion => Family::Proportion,
+            Self::Repeats => Family::Repeats,
+            Self::Missing | Self::Numeric => Family::Presence,
+            Self::Positive | Self::Location | Self::Spread => Family::Numbers,
+            Self::NewValues | Self::VanishedValues => Family::Values,
+            Self::LocationShift | Self::MissingShift | Self::MixShift => Family::Shift,
+        }
+    }
+
+    /// What its numbers are.
+    pub fn unit(self) -> &'static str {
+        match self {
+            Self::Volume => "events a day",
+            Self::Proportion => "events for each other one",
+            Self::Location => "typical value",
+            Self::Spread => "spread of ln |value|",
+            Self::LocationShift => "times as large in the last week",
+            Self::MixShift => "share of values that moved",
+            Self::MissingShift => "share, the last week less the four before",
+            _ => "share",
+        }
+    }
+
+    pub(super) fn direction(self) -> Direction {
+        match self {
+            Self::Repeats | Self::Missing | Self::NewValues | Self::VanishedValues => Direction::Up,
+            Self::MixShift | Self::MissingShift => Direction::Up,
+            _ => Direction::Both,
+        }
+    }
+
+    /// Smaller changes than this are never told, however surprising they are.
+    pub(super) fn effect_min(self) -> f64 {
+        match self {
+            // by a third, or to two thirds
+            Self::Volume | Self::Proportion => 0.3,
+            Self::Repeats => 0.05,
+            Self::Missing | Self::Numeric | Self::Positive | Self::MissingShift => 0.02,
+            // by 10 %
+            Self::Location | Self::LocationShift => 0.1,
+            Self::Spread => 0.15,
+            Self::NewValues | Self::VanishedValues | Self::MixShift => 0.03,
+        }
+    }
+
+    /// As people read it: counts, typical values and factors instead of logarithms.
+    pub fn shown(self, value: f64) -> f64 {
+        match self {
+            Self::Volume => value.exp_m1(),
+            Self::Location | Self::LocationShift | Self::Proportion => value.exp(),
+            _ => value,
+        }
+    }
+}
+
+/// What a day says about one question.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Measure {
+    /// The number.
+    pub value: f64,
+    /// On how many events or values it stands.
+    pub weight: f64,
+    /// How far it may be off by chance: its standard error.
+    pub noise: f64,
+}
+
+impl Measure {
+    /// A share of `of`.
+    pub(super) fn share(count: f64, of: f64) -> Self {
+        let value = (count / of).clamp(0.0, 1.0);
+        Self {
+            value,
+            weight: of,
+            noise: (value * (1.0 - value) / of).sqrt() + 1.0 / of,
+        }
+    }
+}
+
+/// How many events there were.
+pub(super) fn volume(count: u64) -> Measure {
+    let count = count as f64;
+    Measure {
+        value: count.ln_1p(),
+        weight: count,
+        noise: volume_noise(count),
+    }
+}
+
+/// How many events there were beside others; `None` where too few others came.
+pub(super) fn proportion(count: u64, others: u64) -> Option<Measure> {
+    let beside = volume(others).value;
+    (others >= VALUES_MIN).then(|| Measure {
+        value: volume(count).value - beside,
+        ..volume(count)
+    })
+}
+
+/// How far ln(1 + count) may be off by chance, of counts around this one.
+pub(super) fn volume_noise(count: f64) -> f64 {
+    1.0 / (count + 1.0).sqrt()
+}
+
+/// Everything about a day that needs no other day to be measured: by property (the empty name for the event itself) and question.
+pub(super) fn of_day(day: &EventDay) -> Vec<(String, Statistic, Measure)> {
+    let mut measures = Vec::new();
+    if day.count < VALUES_MIN {
+        return measures;
+    }
+    let count = day.count as f64;
+    let contents = day.contents.count();
+    let mut repeats = Measure::share(count - contents, count);
+    if day.count > 127 {
+        repeats.noise += 0.0325 * (contents / count).min(1.0); // the sketch's own error
+    }
+    measures.push((String::new(), Statistic::Repeats, repeats));
+    let without = Measure::share((day.count - day.with_user) as f64, count);
+    measures.push((USER_ID.to_owned(), Statistic::Missing, without));
+    for (name, property) in &day.properties {
+        let absent = day.count.saturating_sub(property.present()) as f64;
+        let mut push = |statistic, measure| measures.push((name.clone(), statistic, measure));
+        push(Statistic::Missing, Measure::share(absent, count));
+        of_values(property, &mut push);
+    }
+    measures
+}
+
+fn of_values(property: &PropertyDay, push: &mut impl FnMut(Statistic, Measure)) {
+    let present = property.present();
+    if present < VALUES_MIN {
+        return;
+    }
+    let numbers = property.types[ValueType::Number as usize];
+    let numeric = Measure::share(numbers as f64, present as f64);
+    push(Statistic::Numeric, numeric);
+    let Some(known) = &property.numbers else {
+        return;
+    };
+    if numbers < VALUES_MIN {
+        return;
+    }
+    let weighted = known.sketch.weighted();
+    let total: u64 = weighted.iter().map(|(_, count)| count).sum();
+    let above = weighted.iter().filter(|(number, _)| *number > 0.0);
+    let positive: u64 = above.map(|(_, count)| count).sum();
+    push(
+        Statistic::Positive,
+        Measure::share(positive as f64, total as f64),
+    );
+    let logs = || {
+        let other = weighted.iter().filter(|(number, _)| *number != 0.0);
+        other.map(|(number, count)| (number.abs().ln(), *count as f64))
+    };
+    let weight: f64 = logs().map(|(_, count)| count).sum();
+    if weight < VALUES_MIN as f64 {
+        return;
+    }
+    let mean = logs().map(|(log, count)| log * count).sum::<f64>() / weight;
+    let squares: f64 = logs()
+        .map(|(log, count)| (log - mean).powi(2) * count)
+        .sum();
+    let spread = (squares / weight).sqrt();
+    let location = Measure {
+        value: mean,
+        weight,
+        noise: spread / weight.sqrt() + 0.01,
+    };
+    push(Statistic::Location, location);
+    let spread = Measure {
+        value: spread,
+        weight,
+        noise: spread / (2.0 * weight).sqrt() + 0.02,
+    };
+    push(Statistic::Spread, spread);
+}
