@@ -1,6 +1,6 @@
 //! What is known of the items and the people beside what was taken, as it was when it is asked for.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -8,20 +8,17 @@ use tidemill_core::feature::{FeatureColumn, FeatureTable, FeatureValue, Unit};
 use tidemill_core::project::{ItemDeclaration, PropertyType};
 use tidemill_core::{FeatureType, Item, Timestamp};
 use tidemill_features::ModelFeatures;
-use tidemill_features::dataset::{InteractionLog, Served, items_at, read_again};
+use tidemill_features::dataset::{InteractionLog, ItemsById, Served, items_at, read_again};
 use tidemill_learn::recommend::{Background, Description, Holdout};
 use tidemill_store::EventTable;
 
 use super::divide::Divided;
 use crate::project_loop::{CycleError, ProjectLoop};
 
-/// The items of a moment by their ids.
-type Catalogue = HashMap<Arc<str>, Arc<Item>>;
-
 /// The items at two moments: when what is held back begins, and when what is examined does.
 pub(super) struct Catalogues {
-    then: Catalogue,
-    now: Catalogue,
+    then: ItemsById,
+    now: ItemsById,
 }
 
 impl Catalogues {
@@ -39,7 +36,7 @@ impl Catalogues {
 
     /// The items that were there and that nobody ever took, in the order of their ids.
     pub(super) fn never_taken(&self, log: &InteractionLog) -> Vec<Arc<str>> {
-        let taken: std::collections::HashSet<&str> = log.items.iter().map(AsRef::as_ref).collect();
+        let taken: HashSet<&str> = log.items.iter().map(AsRef::as_ref).collect();
         let others = self.now.keys().filter(|id| !taken.contains(id.as_ref()));
         let mut others: Vec<Arc<str>> = others.cloned().collect();
         others.sort_unstable();
@@ -62,7 +59,7 @@ impl Catalogues {
 }
 
 /// The declared attributes that are numbers or short texts out of many. Instants are left out: a date means something else a month later.
-fn attributes(declared: &ItemDeclaration, ids: &[Arc<str>], catalogue: &Catalogue) -> FeatureTable {
+fn attributes(declared: &ItemDeclaration, ids: &[Arc<str>], catalogue: &ItemsById) -> FeatureTable {
     let usable = declared.attributes.iter().filter_map(|(name, rule)| {
         let feature_type = match rule.property_type {
             PropertyType::Float | PropertyType::Int | PropertyType::Bool => FeatureType::Number,
@@ -107,7 +104,7 @@ fn attribute(value: Option<&Value>, feature_type: FeatureType) -> FeatureValue {
 }
 
 /// A value without spaces is an attribute, told apart from the same word in a text.
-fn described(ids: &[Arc<str>], catalogue: &Catalogue) -> Vec<Description> {
+fn described(ids: &[Arc<str>], catalogue: &ItemsById) -> Vec<Description> {
     let of = |item: &Arc<Item>| {
         let mut description = Description::default();
         for (name, value) in &item.attributes {

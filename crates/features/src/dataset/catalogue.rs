@@ -14,6 +14,9 @@ use crate::value;
 /// The events that change items.
 const CHANGING: &[EventKind] = &[EventKind::ItemChanged, EventKind::ItemDeleted];
 
+/// The items of a moment by their ids.
+pub type ItemsById = HashMap<Arc<str>, Arc<Item>>;
+
 /// The items with their attributes as they were when the log had come to each of these places, in their order; a place sees all events
 /// up to and including it. Places must not fall.
 ///
@@ -22,10 +25,10 @@ const CHANGING: &[EventKind] = &[EventKind::ItemChanged, EventKind::ItemDeleted]
 pub fn items_at(
     events: &dyn EventTable,
     places: &[Offset],
-) -> Result<Vec<HashMap<Arc<str>, Arc<Item>>>, FeatureError> {
+) -> Result<Vec<ItemsById>, FeatureError> {
     let (id, attributes) = (property("id")?, property("attributes")?);
     let columns = EventColumns::of([&id]);
-    let mut items: HashMap<Arc<str>, Arc<Item>> = HashMap::new();
+    let mut items = ItemsById::new();
     let mut found = Vec::with_capacity(places.len());
     'events: for rows in events.scan(columns, Some(CHANGING)) {
         let rows = rows.map_err(FeatureError::Events)?;

@@ -48,7 +48,7 @@ use crate::{FeatureError, FeatureSet, ModelFeatures};
 pub use again::{Served, read_again};
 pub use amounts::AmountLog;
 use asked::Asked;
-pub use catalogue::items_at;
+pub use catalogue::{ItemsById, items_at};
 use counts::Counts;
 pub use drift::{DRIFT_ROWS_MAX, DatasetDiff, DriftRows, FeatureDrift, Pair};
 pub use export::{Export, ExportFormat};
