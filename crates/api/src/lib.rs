@@ -31,6 +31,7 @@ mod models;
 mod page;
 mod people;
 mod problem;
+mod proofs;
 mod recommend;
 mod rollouts;
 mod routes;

@@ -18,7 +18,7 @@ use crate::gate::{self, Access, BodySize, Caller, Gate};
 use crate::problem::{ErrorCode, Problem};
 use crate::{
     admin, alerts, answers, data, datasets, events, features, health, items, models, people,
-    recommend, rollouts,
+    proofs, recommend, rollouts,
 };
 
 /// Under which route requests are counted that met none.
@@ -135,6 +135,30 @@ pub fn routes() -> Vec<Route> {
             models::version,
         ),
         Route::new(Method::GET, "/v1/models/{model}/value", READ, models::value),
+        Route::new(
+            Method::GET,
+            "/v1/models/{model}/staleness",
+            READ,
+            proofs::staleness,
+        ),
+        Route::new(
+            Method::POST,
+            "/v1/models/{model}/staleness",
+            ADMIN,
+            proofs::measure_staleness,
+        ),
+        Route::new(
+            Method::GET,
+            "/v1/models/{model}/scorecard",
+            READ,
+            proofs::scorecard,
+        ),
+        Route::new(
+            Method::POST,
+            "/v1/models/{model}/scorecard",
+            ADMIN,
+            proofs::record,
+        ),
         Route::new(
             Method::GET,
             "/v1/models/{model}/rollout",

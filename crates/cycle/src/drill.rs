@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tidemill_core::clock::Stopwatch;
 use tidemill_core::event::PersonKey;
-use tidemill_core::{ModelName, Timestamp};
+use tidemill_core::{ModelName, Span, Timestamp};
 use tidemill_learn::calibration::Calibrator;
 use tidemill_serve::registry::Slot;
 use tidemill_serve::{Challenger, Champion};
@@ -21,6 +21,8 @@ use crate::rollout::guard::breach;
 const DRILLS: &str = "rollout_drills";
 /// A bad version must be sent back within so many questions.
 pub const QUESTIONS_MAX: usize = 1_000;
+/// How often it is drilled where nothing is said in the project file.
+const DRILL_EVERY: Span = Span::from_days(84);
 /// How many of the newest decisions are looked through for people to ask about.
 const DECISIONS_LOOKED_AT: usize = 1_000;
 
@@ -116,7 +118,7 @@ impl ProjectLoop {
         Ok(drill)
     }
 
-    /// Drills the models whose project file asks for it and whose last drill is long enough ago.
+    /// Drills the models whose last drill is long enough ago: as long as their rollout says, or a quarter of a year.
     ///
     /// # Errors
     /// When a store fails.
@@ -124,9 +126,10 @@ impl ProjectLoop {
         for slot in self.registry.slots() {
             let model = &slot.model.name;
             let every = slot.model.rollout.as_ref().and_then(|rules| rules.drill);
-            let Some(every) = every.filter(|_| slot.champion().is_some()) else {
+            let every = every.unwrap_or(DRILL_EVERY);
+            if slot.champion().is_none() {
                 continue;
-            };
+            }
             let last = self.last_drill(model)?;
             let is_due = last.is_none_or(|last| self.clock.now().since(last.at) >= every);
             if is_due && !self.asked_about(model)?.is_empty() {
@@ -153,7 +156,7 @@ impl ProjectLoop {
     }
 
     /// People whom a model was asked about lately and answered by a version.
-    fn asked_about(&self, model: &ModelName) -> Result<Vec<PersonKey>, CycleError> {
+    pub(crate) fn asked_about(&self, model: &ModelName) -> Result<Vec<PersonKey>, CycleError> {
         let newest = self.decisions.newest(None, DECISIONS_LOOKED_AT)?;
         let answered = newest.into_iter().map(|decision| decision.value);
         let answered = answered.filter(|one| one.model == *model && one.version.is_some());

@@ -10,6 +10,7 @@
 
 pub mod alerting;
 pub mod background;
+pub mod checkup;
 pub mod consistency;
 pub mod consume;
 mod data;
@@ -26,15 +27,19 @@ pub mod promote;
 pub mod quality;
 pub mod recommend;
 pub mod register;
+pub mod rehearsal;
 pub mod rollout;
 pub mod run;
 pub mod schedule;
+pub mod scorecard;
 pub mod service;
+pub mod staleness;
 mod value;
 pub mod version;
 
 pub use alerting::{Courier, DELIVERY};
 pub use background::Background;
+pub use checkup::{Checkup, Promise};
 pub use consistency::ConsistencyReport;
 pub use data::{DataReport, EventReport};
 pub use datasets::{BuiltDataset, KeptDataset};
@@ -43,6 +48,9 @@ pub use erase::ErasedPerson;
 pub use feature_report::FeatureReport;
 pub use project_loop::{CycleError, LoopOptions, ProjectLoop};
 pub use quality::ModelStatus;
+pub use rehearsal::Rehearsal;
 pub use rollout::RolloutStatus;
+pub use scorecard::{ByHand, Scorecard};
 pub use service::spawn;
+pub use staleness::Staleness;
 pub use value::{ValueMonth, ValueReport};

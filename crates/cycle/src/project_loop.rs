@@ -307,7 +307,9 @@ impl ProjectLoop {
         self.advance_rollouts().await?;
         self.drill_due().await?;
         self.land(false).await?;
-        self.run_due().await
+        let runs = self.run_due().await?;
+        self.check_up_due().await?;
+        Ok(runs)
     }
 
     /// How far the parts of the loop are, for `/metrics`.

@@ -120,6 +120,9 @@ async fn drill(project_loop: Arc<ProjectLoop>, mut stop: watch::Receiver<bool>) 
         if let Err(error) = project_loop.drill_due().await {
             failed(&project_loop, "drill a rollback", &error);
         }
+        if let Err(error) = project_loop.check_up_due().await {
+            failed(&project_loop, "look the models over", &error);
+        }
     }
 }
 

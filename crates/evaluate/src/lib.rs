@@ -30,6 +30,7 @@ pub mod report;
 mod rows;
 pub mod slices;
 pub mod split;
+pub mod staleness;
 
 pub use agreement::Agreement;
 pub use bootstrap::{Bootstrap, Difference, Estimate};

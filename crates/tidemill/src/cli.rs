@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use tidemill_core::Timestamp;
 
 /// The whole production machine-learning loop in one binary: events in, answers out, and it learns from what
 /// comes back.
@@ -105,6 +106,19 @@ pub enum Command {
     /// Show what a model has earned, month by month, beside its holdout.
     #[command(after_help = "Example:\n  tidemill value for_you --project shop.toml")]
     Value(ModelArgs),
+    /// Score a model by 28 tests of readiness, each with its evidence and its age; or record a test that a person did.
+    #[command(
+        after_help = "Examples:\n  tidemill scorecard\n  tidemill scorecard will_return --project shop.toml\n  tidemill scorecard will_return --record model1 --by \"the data team\" --note \"reviewed in the weekly minutes\"\n\nAn automatic test counts 1, one that was done by hand and written down 0.5, evidence that is too old 0. The score is the smallest of the four sums."
+    )]
+    Scorecard(ScorecardArgs),
+    /// Replay the project's own history on a virtual clock, in a copy: what would the loop have done?
+    #[command(
+        after_help = "Examples:\n  tidemill backtest --project shop.toml --out report.html\n  tidemill backtest --from 2026-01-01 --model will_return --json\n  tidemill backtest --project other-features.toml     the same history with another project file\n\nThe original is only read. While a server has it open, what has not landed yet is left out."
+    )]
+    Backtest(BacktestArgs),
+    /// Measure how much the versions of a model lose when they are a day, a week, a month old.
+    #[command(after_help = "Example:\n  tidemill staleness will_return --project shop.toml")]
+    Staleness(StalenessArgs),
     /// Show what is wrong, or silence an alert.
     #[command(
         after_help = "Examples:\n  tidemill alerts\n  tidemill alerts --silence event_stopped:Order --for 2d"
@@ -381,6 +395,79 @@ pub enum DatasetCommand {
 pub struct ModelArgs {
     /// The model.
     pub model: String,
+    /// Where the data are.
+    #[command(flatten)]
+    pub data: DataArgs,
+}
+
+/// Arguments of `backtest`.
+#[derive(Debug, Args)]
+pub struct BacktestArgs {
+    /// The loop begins to work here; what happened before is only known.
+    #[arg(long, value_name = "TIME")]
+    pub from: Option<Timestamp>,
+    /// The replay ends before this.
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<Timestamp>,
+    /// Only this model; may be repeated.
+    #[arg(long, value_name = "MODEL")]
+    pub model: Vec<String>,
+    /// Write a report with charts to this HTML file.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Overwrite that file.
+    #[arg(long)]
+    pub force: bool,
+    /// Replay in this folder, which must be empty, and keep it; in a temporary one where absent.
+    #[arg(long, value_name = "DIR")]
+    pub copy: Option<PathBuf>,
+    /// Assumed for what it would have been worth: the share of the answers that are acted on.
+    #[arg(long, value_name = "SHARE", default_value = "0.1", value_parser = crate::backtest::share)]
+    pub acted_on: f64,
+    /// Assumed: the share of the right ones among them that acting changes.
+    #[arg(long, value_name = "SHARE", default_value = "0.05", value_parser = crate::backtest::share)]
+    pub effect: f64,
+    /// Assumed: what one changed case is worth. Amounts are worth themselves.
+    #[arg(long, value_name = "AMOUNT", default_value = "1", value_parser = crate::backtest::amount)]
+    pub worth: f64,
+    /// The share of the answers whose features are read again from the lake.
+    #[arg(long, value_name = "SHARE", default_value = "0.1", value_parser = crate::backtest::share)]
+    pub consistency_share: f64,
+    /// Where the history is.
+    #[command(flatten)]
+    pub data: DataArgs,
+}
+
+/// Arguments of `scorecard`.
+#[derive(Debug, Args)]
+pub struct ScorecardArgs {
+    /// The model; all of them in a line each where absent.
+    pub model: Option<String>,
+    /// Record that this test was done.
+    #[arg(long, value_name = "TEST", requires_all = ["model", "by", "note"])]
+    pub record: Option<String>,
+    /// Who did it.
+    #[arg(long, value_name = "NAME")]
+    pub by: Option<String>,
+    /// What was done, and where that is written down.
+    #[arg(long, value_name = "TEXT")]
+    pub note: Option<String>,
+    /// When; now where absent.
+    #[arg(long, value_name = "TIME")]
+    pub date: Option<Timestamp>,
+    /// Where the data are.
+    #[command(flatten)]
+    pub data: DataArgs,
+}
+
+/// Arguments of `staleness`.
+#[derive(Debug, Args)]
+pub struct StalenessArgs {
+    /// The model.
+    pub model: String,
+    /// Show what was last measured instead of measuring.
+    #[arg(long)]
+    pub last: bool,
     /// Where the data are.
     #[command(flatten)]
     pub data: DataArgs,

@@ -263,7 +263,8 @@ pub fn read_project(path: &Path) -> Result<Project> {
         .with_context(|| format!("the project file {} has problems", path.display()))
 }
 
-async fn find_project(stores: &tidemill_store::Stores, args: &DataArgs) -> Result<Project> {
+/// The project that is meant: of a file, by its name, or the only one.
+pub async fn find_project(stores: &tidemill_store::Stores, args: &DataArgs) -> Result<Project> {
     let name = match &args.project {
         Some(text) if Path::new(text).is_file() => return read_project(Path::new(text)),
         Some(text) => text

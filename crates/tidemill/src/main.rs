@@ -1,5 +1,6 @@
 //! The binary: command line, configuration, composition.
 
+mod backtest;
 mod cli;
 mod client;
 mod commands;
@@ -9,6 +10,7 @@ mod demo;
 mod memory;
 mod node;
 mod output;
+mod replay;
 mod server_file;
 mod serving;
 

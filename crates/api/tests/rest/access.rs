@@ -82,6 +82,9 @@ fn body(route: &Route) -> &'static str {
         "/v1/predict/{model}/batch" => r#"{"entities": [{"user": "u1"}]}"#,
         "/v1/keys" => r#"{"scope": "write"}"#,
         "/v1/models/{model}/promote" => r#"{"version": 1}"#,
+        "/v1/models/{model}/scorecard" => {
+            r#"{"test": "model1", "by": "the team", "note": "in the minutes"}"#
+        }
         "/v1/alerts/{id}/silence" => r#"{"for": "1h"}"#,
         _ => "{}",
     }

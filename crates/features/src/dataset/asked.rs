@@ -1,7 +1,7 @@
 //! What is asked for, compiled: the models of one pass, the features that they read together, and what is needed of each event.
 
 use tidemill_core::event::Field;
-use tidemill_core::project::{Observe, PredictModel, Problem, ProjectError};
+use tidemill_core::project::PredictModel;
 use tidemill_core::{FeatureType, Timestamp};
 use tidemill_store::EventColumns;
 
@@ -179,24 +179,7 @@ impl AskedModel {
         if request.features.set().hash() != set.hash() {
             return Err(FeatureError::OtherSet);
         }
-        let condition = match &request.model.observe {
-            Observe::Event {
-                event,
-                condition: Some(text),
-            } => {
-                let events = std::slice::from_ref(event);
-                let compiled = EventCondition::compile(&text.text, events, set.declared());
-                Some(compiled.map_err(|fault| ProjectError {
-                    problems: vec![Problem {
-                        line: text.line,
-                        place: format!("models.{}.observe", request.model.name),
-                        message: fault.message,
-                        hint: fault.hint,
-                    }],
-                })?)
-            }
-            _ => None,
-        };
+        let condition = set.occasion(request.model)?;
         Ok(Self {
             model: request.model.clone(),
             features: request.features.clone(),

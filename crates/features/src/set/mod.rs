@@ -206,6 +206,14 @@ impl FeatureSet {
         select::select(self, model)
     }
 
+    /// Which of the events that a model is observed at are occasions to ask; all of them where it says nothing.
+    ///
+    /// # Errors
+    /// A condition that does not compile, with its line.
+    pub fn occasion(&self, model: &PredictModel) -> Result<Option<EventCondition>, ProjectError> {
+        select::occasion(self, model)
+    }
+
     /// The features of people that a model reads which recommends, in the order of the columns; where it names none, all of the user's.
     ///
     /// # Errors

@@ -436,22 +436,34 @@ pub(super) fn select(
         true => (0..set.columns().len()).collect(),
         false => matching(set, &model.features, &place, &mut problems),
     };
-    if let Observe::Event {
-        event,
-        condition: Some(condition),
-    } = &model.observe
-        && let Err(fault) =
-            EventCondition::compile(&condition.text, std::slice::from_ref(event), set.declared())
-    {
-        problems.push(Problem {
-            line: condition.line,
-            place: format!("models.{}.observe", model.name),
-            message: fault.message,
-            hint: fault.hint,
-        });
+    if let Err(error) = occasion(set, model) {
+        problems.extend(error.problems);
     }
     ProjectError::check(problems)?;
     Ok(ModelFeatures::new(set, &selected))
+}
+
+/// Which of the events that a model is observed at are occasions; all of them where it says nothing.
+pub(super) fn occasion(
+    set: &FeatureSet,
+    model: &PredictModel,
+) -> Result<Option<EventCondition>, ProjectError> {
+    let Observe::Event {
+        event,
+        condition: Some(text),
+    } = &model.observe
+    else {
+        return Ok(None);
+    };
+    let compiled = EventCondition::compile(&text.text, std::slice::from_ref(event), set.declared());
+    compiled.map(Some).map_err(|fault| ProjectError {
+        problems: vec![Problem {
+            line: text.line,
+            place: format!("models.{}.observe", model.name),
+            message: fault.message,
+            hint: fault.hint,
+        }],
+    })
 }
 
 pub(super) fn select_columns<S: AsRef<str>>(

@@ -16,7 +16,9 @@ mod models;
 mod recommend;
 mod rollout;
 mod runs;
+mod scorecard;
 mod serve;
+mod staleness;
 mod target_file;
 mod value;
 
@@ -24,6 +26,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
+use crate::backtest;
 use crate::cli::{BenchCommand, Cli, Command, DataArgs, DrillCommand, RunsCommand};
 use crate::client::Client;
 use crate::config::Config;
@@ -35,6 +38,7 @@ pub async fn run(cli: &Cli) -> Result<()> {
     let output = Output::new(cli.json);
     match &cli.command {
         Command::Demo(args) => demo::run(cli, args).await,
+        Command::Backtest(args) => backtest::run(cli, args, output).await,
         Command::Init(args) => files::init(args, output),
         Command::Check(args) => files::check(&args.project, output),
         Command::Config => files::config(&configure(cli, None, None)?, output),
@@ -75,12 +79,15 @@ async fn ask(client: &Client, command: &Command, output: Output) -> Result<()> {
         Command::Runs(command) => runs::run(client, command, output).await,
         Command::Erase(args) => erase::run(client, args, output).await,
         Command::Value(args) => value::run(client, args, output).await,
+        Command::Scorecard(args) => scorecard::run(client, args, output).await,
+        Command::Staleness(args) => staleness::run(client, args, output).await,
         Command::Alerts(args) => alerts::run(client, args, output).await,
         Command::Data(args) => data::run(client, args, output).await,
         Command::Decisions(args) => decisions::show(client, args, output).await,
         Command::Keys(command) => keys::run(client, command, output).await,
         Command::Doctor(_) => doctor::run(client, output).await,
         Command::Demo(_)
+        | Command::Backtest(_)
         | Command::Init(_)
         | Command::Check(_)
         | Command::Serve(_)
@@ -119,6 +126,8 @@ fn data_of(command: &Command) -> &DataArgs {
         ) => data,
         Command::Erase(args) => &args.data,
         Command::Value(args) => &args.data,
+        Command::Scorecard(args) => &args.data,
+        Command::Staleness(args) => &args.data,
         Command::Alerts(args) => &args.data,
         Command::Data(args) => &args.data,
         Command::Decisions(args) => &args.data,
@@ -132,6 +141,7 @@ fn data_of(command: &Command) -> &DataArgs {
         ) => data,
         Command::Doctor(data) => data,
         Command::Demo(_)
+        | Command::Backtest(_)
         | Command::Init(_)
         | Command::Check(_)
         | Command::Serve(_)

@@ -21,6 +21,7 @@ use crate::cli::{Cli, DemoArgs};
 use crate::config::Config;
 use crate::node::Node;
 use crate::output::Output;
+use crate::replay::Driver;
 use crate::serving;
 use replay::Replay;
 use timeline::Timeline;
@@ -58,7 +59,8 @@ pub async fn run(cli: &Cli, args: &DemoArgs) -> Result<()> {
         .clone();
 
     let mut timeline = Timeline::new(Output::new(cli.json), models.clone(), start);
-    let mut replay = Replay::new(&node, &name, project_loop.clone(), clock.clone(), models)?;
+    let driver = Driver::new(&node, &name, clock.clone())?;
+    let mut replay = Replay::new(driver, models);
     let end = args
         .days
         .map(|days| start + Span::from_days(i64::from(days)));

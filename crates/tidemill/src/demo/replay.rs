@@ -1,28 +1,18 @@
 //! Drives the shop's year through the real handlers.
 
-use std::sync::Arc;
-
 use anyhow::{Context, Result, bail};
-use axum::body::Body;
-use axum::http::{Method, Request, header};
-use serde_json::{Value, json};
-use tidemill_core::clock::VirtualClock;
-use tidemill_core::{Clock, ModelName, ProjectName, Span, Timestamp};
-use tidemill_cycle::ProjectLoop;
-use tower::ServiceExt;
+use axum::http::Method;
+use serde_json::json;
+use tidemill_core::{ModelName, Timestamp};
 
 use super::shop::Visit;
 use super::timeline::Timeline;
-use crate::node::Node;
+use crate::replay::Driver;
 
-/// An in-process client of the handlers that live traffic meets.
+/// Sends the shop's year to the handlers that live traffic meets.
 pub struct Replay {
-    router: axum::Router,
-    key: String,
-    project_loop: Arc<ProjectLoop>,
-    clock: Arc<VirtualClock>,
+    driver: Driver,
     models: Vec<ModelName>,
-    today: Timestamp,
     last: LastAnswer,
 }
 
@@ -35,7 +25,6 @@ pub struct LastAnswer {
     pub decision: String,
 }
 
-const DAY: Span = Span::from_days(1);
 /// The model that is asked for products.
 pub const FOR_YOU: &str = "for_you";
 /// How many of them.
@@ -61,23 +50,13 @@ fn basket(visit: &Visit) -> Vec<&str> {
 }
 
 impl Replay {
-    /// A client with the project's local key.
-    pub fn new(
-        node: &Node,
-        project: &ProjectName,
-        project_loop: Arc<ProjectLoop>,
-        clock: Arc<VirtualClock>,
-        models: Vec<ModelName>,
-    ) -> Result<Self> {
-        Ok(Self {
-            router: tidemill_api::router(node.app.clone()),
-            key: node.local_key(project)?,
-            project_loop,
-            today: clock.now(),
-            clock,
+    /// Sends it to a project that is driven.
+    pub fn new(driver: Driver, models: Vec<ModelName>) -> Self {
+        Self {
+            driver,
             models,
             last: LastAnswer::default(),
-        })
+        }
     }
 
     /// Moves the clock on day by day; each morning the loop does what is due.
@@ -86,31 +65,26 @@ impl Replay {
         time: Timestamp,
         timeline: &mut Timeline,
     ) -> Result<()> {
-        while self.today + DAY <= time {
-            self.today = self.today + DAY;
-            self.clock.advance_to(self.today);
-            let runs = self.project_loop.tick().await?;
-            timeline.morning(self.today, &self.project_loop).await?;
-            timeline.runs(self.today, &runs)?;
-        }
-        self.clock.advance_to(time);
-        Ok(())
+        self.driver.pass_time_until(time, timeline).await
     }
 
     /// One invoice: new products, the events, and after an order the questions about the customer.
     pub async fn visit(&mut self, visit: &Visit, timeline: &mut Timeline) -> Result<()> {
         if !visit.new_items.is_empty() {
             let body = json!({ "items": visit.new_items });
-            self.send(Method::PUT, "/v1/items", &body).await?;
+            self.driver.send(Method::PUT, "/v1/items", &body).await?;
         }
         let asked = self.ask_for_items(visit).await?;
         let sent = visit.batch["batch"].as_array().map_or(0, Vec::len) as u64;
-        let receipt = self.send(Method::POST, "/v1/batch", &visit.batch).await?;
+        let receipt = self
+            .driver
+            .send(Method::POST, "/v1/batch", &visit.batch)
+            .await?;
         let count = |name: &str| receipt[name].as_u64().unwrap_or(0);
         if count("accepted") + count("duplicates") + count("quarantined") != sent {
             bail!("{sent} events were sent and this was answered: {receipt}");
         }
-        self.project_loop.catch_up().await?;
+        self.driver.project_loop.catch_up().await?;
         timeline.visited(
             visit,
             count("accepted"),
@@ -123,6 +97,7 @@ impl Replay {
             for place in 0..self.models.len() {
                 let path = format!("/v1/predict/{}", self.models[place]);
                 let answer = self
+                    .driver
                     .send(Method::POST, &path, &json!({ "user": user }))
                     .await?;
                 let decision = answer["decision_id"]
@@ -147,9 +122,13 @@ impl Replay {
         };
         let body = json!({ "user": user, "limit": SHOWN });
         let path = format!("/v1/recommend/{FOR_YOU}");
-        let answer = self.send(Method::POST, &path, &body).await?;
+        let answer = self.driver.send(Method::POST, &path, &body).await?;
         let items = answer["items"].as_array().into_iter().flatten();
-        let popular = self.project_loop.recommender(&FOR_YOU.parse()?)?.popular();
+        let popular = self
+            .driver
+            .project_loop
+            .recommender(&FOR_YOU.parse()?)?
+            .popular();
         Ok(Some(Asked {
             by_version: answer["version"].is_string(),
             shown: items
@@ -165,34 +144,11 @@ impl Replay {
 
     /// The day after the last visit.
     pub async fn finish(&mut self, timeline: &mut Timeline) -> Result<()> {
-        let end = self.today + DAY;
-        self.pass_time_until(end, timeline).await
+        self.driver.finish(timeline).await
     }
 
     /// The last customer who was asked about.
     pub fn last_answer(&self) -> LastAnswer {
         self.last.clone()
-    }
-
-    async fn send(&self, method: Method, path: &str, body: &Value) -> Result<Value> {
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(header::AUTHORIZATION, format!("Bearer {}", self.key))
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(Body::from(body.to_string()))?;
-        let response = match self.router.clone().oneshot(request).await {
-            Ok(response) => response,
-            Err(never) => match never {},
-        };
-        let status = response.status();
-        let bytes = axum::body::to_bytes(response.into_body(), 1 << 20).await?;
-        if !status.is_success() {
-            bail!(
-                "{path} answered {status}: {}",
-                String::from_utf8_lossy(&bytes)
-            );
-        }
-        Ok(serde_json::from_slice(&bytes)?)
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal;
+use std::sync::Arc;
 
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -21,6 +22,7 @@ use super::replay::{Asked, FOR_YOU, LastAnswer};
 use super::shop::{LINE_COUNT, Visit};
 use crate::memory;
 use crate::output::{Output, thousands};
+use crate::replay::Watcher;
 
 /// What happened in a month.
 #[derive(Debug, Default)]
@@ -138,16 +140,6 @@ impl Timeline {
         baskets.ordered_of_popular += popular;
     }
 
-    /// On the first of a month: what came in last month, and the live quality of months whose outcomes are all known now.
-    pub async fn morning(&mut self, today: Timestamp, project_loop: &ProjectLoop) -> Result<()> {
-        if today.month_start(0) == self.month_start {
-            return Ok(());
-        }
-        self.tell_month();
-        self.month_start = today.month_start(0);
-        self.tell_live(today, project_loop).await
-    }
-
     fn tell_month(&mut self) {
         let month = std::mem::take(&mut self.month);
         let name = &self.month_start.date()[..7];
@@ -233,7 +225,7 @@ impl Timeline {
     }
 
     /// What was trained, and what became of it.
-    pub fn runs(&self, today: Timestamp, runs: &[Run]) -> Result<()> {
+    fn runs(&self, today: Timestamp, runs: &[Run]) -> Result<()> {
         for run in runs {
             self.json(&json!({ "type": "run", "date": today.date(), "run": run }));
             let version = run.version.map_or_else(
@@ -395,6 +387,22 @@ impl Timeline {
 
     fn json(&self, value: &Value) {
         self.bar.suspend(|| self.output.json_line(value));
+    }
+}
+
+impl Watcher for Timeline {
+    /// On the first of a month: what came in last month, and the live quality of months whose outcomes are all known now.
+    async fn morning(&mut self, today: Timestamp, project_loop: &Arc<ProjectLoop>) -> Result<()> {
+        if today.month_start(0) == self.month_start {
+            return Ok(());
+        }
+        self.tell_month();
+        self.month_start = today.month_start(0);
+        self.tell_live(today, project_loop).await
+    }
+
+    async fn trained(&mut self, today: Timestamp, runs: &[Run]) -> Result<()> {
+        self.runs(today, runs)
     }
 }
 
