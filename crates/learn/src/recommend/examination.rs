@@ -10,7 +10,7 @@ use super::choice::Choice;
 use super::holdout::{Case, ShownList};
 use super::interactions::Interactions;
 use super::query::Source;
-use super::ranker::{FittedRanker, Learning, RankerRecord};
+use super::ranker::{FittedRanker, Known, Learning, RankerRecord};
 use super::recommender::{
     DENSE_ITEMS_MAX, Recommendations, Recommender, Record, SourceRecord, fit_each,
 };
@@ -139,9 +139,10 @@ impl Examination<'_> {
         let Some(ranker) = &self.recommender.ranker else {
             return (None, None);
         };
-        let mut record = ranker.measure(learning);
+        let known = Known::new(learning);
+        let mut record = ranker.measure(learning, &known);
         let fitted = match record.kept {
-            true => Some(ranker.fit(learning, data, &mut record)),
+            true => Some(ranker.fit(learning, known, data, &mut record)),
             false => None,
         };
         (fitted, Some(record))
