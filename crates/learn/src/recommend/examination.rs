@@ -248,7 +248,7 @@ impl Examination<'_> {
         let half = choices.len() / 2;
         let (one, other) = choices.split_at(half);
         let blend = &self.recommender.blend;
-        let both = [(one, other), (other, one)].map(|(fit, measure)| {
+        let measured = |fit, measure: &[Choice]| {
             let weights = blend.fit_overall(fit, kept);
             let values: Vec<f64> = measure
                 .par_iter()
@@ -259,8 +259,9 @@ impl Examination<'_> {
                 })
                 .collect();
             values.iter().sum::<f64>()
-        });
-        both.iter().sum::<f64>() / self.cases.len().max(1) as f64
+        };
+        let (first, second) = rayon::join(|| measured(one, other), || measured(other, one));
+        (first + second) / self.cases.len().max(1) as f64
     }
 }
 

@@ -166,7 +166,9 @@ impl Ranker {
         let (mut best, mut best_step) = (blend.clone(), 0);
         let trees = self.trees.trees_max / STEPS;
         for step in 1..=STEPS {
-            halves.iter_mut().for_each(|half| half.growing.grow(trees));
+            halves
+                .par_iter_mut()
+                .for_each(|half| half.growing.grow(trees));
             let ranked = worths(&halves);
             if mean(&ranked) > mean(&best) {
                 (best, best_step) = (ranked, step);
