@@ -108,9 +108,9 @@ pub const SETTINGS: &[Setting] = &[
     Setting {
         name: "training_threads",
         default: "auto",
-        help: "threads of training; auto is half of the cores",
+        help: "threads of training; auto is half of the cores, all is every one",
         check: |text| {
-            if text == "auto" {
+            if text == "auto" || text == "all" {
                 Ok(())
             } else {
                 positive(text)

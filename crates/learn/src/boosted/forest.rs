@@ -103,12 +103,6 @@ impl Forest {
         })
     }
 
-    /// What each tree adds for an encoded row, in their order.
-    pub(crate) fn terms(&self, row: &[f64]) -> impl Iterator<Item = f64> {
-        let roots = self.roots.iter();
-        roots.map(|&root| self.nodes[self.leaf(root, row)].value)
-    }
-
     pub(crate) fn roots(&self) -> &[u32] {
         &self.roots
     }

@@ -10,7 +10,7 @@ use super::choice::Choice;
 use super::holdout::{Case, ShownList};
 use super::interactions::Interactions;
 use super::query::Source;
-use super::ranker::{FittedRanker, Learning, RankerRecord};
+use super::ranker::{FittedRanker, Known, Learning, RankerRecord};
 use super::recommender::{
     DENSE_ITEMS_MAX, Recommendations, Recommender, Record, SourceRecord, fit_each,
 };
@@ -139,9 +139,10 @@ impl Examination<'_> {
         let Some(ranker) = &self.recommender.ranker else {
             return (None, None);
         };
-        let mut record = ranker.measure(learning);
+        let known = Known::new(learning);
+        let mut record = ranker.measure(learning, &known);
         let fitted = match record.kept {
-            true => Some(ranker.fit(learning, data, &mut record)),
+            true => Some(ranker.fit(learning, known, data, &mut record)),
             false => None,
         };
         (fitted, Some(record))
@@ -247,7 +248,7 @@ impl Examination<'_> {
         let half = choices.len() / 2;
         let (one, other) = choices.split_at(half);
         let blend = &self.recommender.blend;
-        let both = [(one, other), (other, one)].map(|(fit, measure)| {
+        let measured = |fit, measure: &[Choice]| {
             let weights = blend.fit_overall(fit, kept);
             let values: Vec<f64> = measure
                 .par_iter()
@@ -258,8 +259,9 @@ impl Examination<'_> {
                 })
                 .collect();
             values.iter().sum::<f64>()
-        });
-        both.iter().sum::<f64>() / self.cases.len().max(1) as f64
+        };
+        let (first, second) = rayon::join(|| measured(one, other), || measured(other, one));
+        (first + second) / self.cases.len().max(1) as f64
     }
 }
 

@@ -26,8 +26,13 @@ use crate::serving;
 use replay::Replay;
 use timeline::Timeline;
 
-/// Settings that suit a year in a minute; flags of the user win over them.
-const SETTINGS: [(&str, &str); 2] = [("landing_age", "14d"), ("decisions_keep", "1000000")];
+/// Settings that suit a year in a minute; flags of the user win over them. While a model is trained the virtual clock stands still and
+/// nobody asks, so training has all cores.
+const SETTINGS: [(&str, &str); 3] = [
+    ("landing_age", "14d"),
+    ("decisions_keep", "1000000"),
+    ("training_threads", "all"),
+];
 /// How often the virtual clock is moved on by real time after the replay.
 const FOLLOW: Duration = Duration::from_millis(200);
 

@@ -1,8 +1,8 @@
 //! Growing trees that order lists.
 
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::bins::{Bins, Histogram, Sums, Table};
 use crate::boosted::{Forest, Node};
 
 /// Gradient boosting for lists. The loss is the cross-entropy between what was taken of a list and a softmax over it (the top-one form of
@@ -23,7 +23,7 @@ pub struct ListTrees {
     pub ridge: f64,
     /// The least curvature on each side of a split, in lists.
     pub curvature_min: f64,
-    /// Quantile bins of a column, at most 255; what is missing has one more.
+    /// Quantile bins of a column, at most 254; what is missing has one more.
     pub bins: usize,
 }
 
@@ -43,8 +43,10 @@ impl Default for ListTrees {
 /// Lists of items as rows, one list after the other.
 #[derive(Default)]
 pub(super) struct Lists {
-    /// The columns; NaN is missing.
-    pub(super) columns: Vec<Vec<f64>>,
+    /// How many values a row has.
+    pub(super) width: usize,
+    /// The rows; NaN is missing.
+    pub(super) rows: Vec<f64>,
     /// How many rows each list has.
     pub(super) lengths: Vec<usize>,
     /// What was taken: sums to 1 over a list.
@@ -53,117 +55,46 @@ pub(super) struct Lists {
     pub(super) odds: Vec<f64>,
 }
 
+/// Rows that are corrected by trees that are not grown from them.
+#[derive(Default)]
+pub(super) struct Watched {
+    table: Table,
+    /// Their log-odds with the trees so far.
+    pub(super) odds: Vec<f64>,
+}
+
+impl Watched {
+    /// Appends rows.
+    pub(super) fn append(&mut self, table: &Table, odds: &[f64]) {
+        self.table.append(table);
+        self.odds.extend_from_slice(odds);
+    }
+}
+
+/// Trees that grow one after the other.
+pub(super) struct Growing<'a> {
+    parameters: &'a ListTrees,
+    lists: &'a Lists,
+    pub(super) bins: Bins,
+    table: Table,
+    /// The log-odds with the trees so far.
+    odds: Vec<f64>,
+    slopes: Vec<(f64, f64)>,
+    pub(super) watched: Watched,
+    forest: Forest,
+}
+
 impl ListTrees {
     /// Grows so many trees.
     pub(super) fn fit(&self, lists: &Lists, trees: usize) -> Forest {
-        let columns: Vec<Binned> = lists
-            .columns
-            .par_iter()
-            .map(|column| Binned::new(column, self.bins))
-            .collect();
-        let rows = lists.targets.len();
-        let mut growing = Growing {
-            parameters: self,
-            columns: &columns,
-            raw: lists.odds.clone(),
-            slopes: vec![(0.0, 0.0); rows],
-            forest: Forest::new(0.0),
-        };
-        for _ in 0..trees {
-            slopes(lists, &growing.raw, &mut growing.slopes);
-            growing.forest.start_tree();
-            let all = (0..rows as u32).collect();
-            let before = growing.forest.nodes();
-            growing.grow(all, 0);
-            if growing.forest.nodes() == before + 1 {
-                break; // not even one split is worth it, and will not be
-            }
-        }
-        let weights = vec![1.0; rows];
+        let mut growing = Growing::new(self, lists);
+        growing.grow(trees);
         let Growing { mut forest, .. } = growing;
-        forest.count_covers(rows, &weights, |row, encoded| {
-            encoded.extend(lists.columns.iter().map(|column| column[row]));
+        let rows = lists.targets.len();
+        forest.count_covers(rows, &vec![1.0; rows], |row, encoded| {
+            encoded.extend(&lists.rows[row * lists.width..(row + 1) * lists.width]);
         });
         forest
-    }
-}
-
-/// The first and second derivative of the loss by each row's log-odds.
-fn slopes(lists: &Lists, raw: &[f64], slopes: &mut [(f64, f64)]) {
-    let mut start = 0;
-    for length in &lists.lengths {
-        let rows = start..start + length;
-        start = rows.end;
-        let odds = &raw[rows.clone()];
-        let largest = odds.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let total: f64 = odds.iter().map(|odd| (odd - largest).exp()).sum();
-        for row in rows {
-            let probability = (raw[row] - largest).exp() / total;
-            slopes[row] = (
-                probability - lists.targets[row],
-                probability * (1.0 - probability),
-            );
-        }
-    }
-}
-
-/// A column by its bins: 0 for what is missing, and above it the number of edges that a value reaches, plus 1.
-struct Binned {
-    edges: Vec<f64>,
-    bins: Vec<u8>,
-}
-
-impl Binned {
-    fn new(column: &[f64], bins: usize) -> Self {
-        let mut sorted: Vec<f64> = column.iter().copied().filter(|v| !v.is_nan()).collect();
-        sorted.sort_unstable_by(f64::total_cmp);
-        let bins = bins.clamp(2, 254);
-        let places = (1..bins).map(|bin| sorted.len() * bin / bins);
-        let mut edges: Vec<f64> = places
-            .filter_map(|place| sorted.get(place))
-            .copied()
-            .collect();
-        edges.dedup();
-        // an edge at the smallest value has nothing to its left
-        edges.retain(|edge| sorted.first().is_some_and(|first| edge > first));
-        let bin = |value: &f64| match value.is_nan() {
-            true => 0,
-            false => 1 + edges.partition_point(|edge| edge <= value) as u8,
-        };
-        let bins = column.iter().map(bin).collect();
-        Self { edges, bins }
-    }
-}
-
-/// Sums of first and second derivatives.
-#[derive(Debug, Clone, Copy, Default)]
-struct Sums {
-    slope: f64,
-    curvature: f64,
-}
-
-impl Sums {
-    fn add(&mut self, (slope, curvature): (f64, f64)) {
-        self.slope += slope;
-        self.curvature += curvature;
-    }
-
-    fn plus(self, other: Self) -> Self {
-        Self {
-            slope: self.slope + other.slope,
-            curvature: self.curvature + other.curvature,
-        }
-    }
-
-    fn less(self, other: Self) -> Self {
-        Self {
-            slope: self.slope - other.slope,
-            curvature: self.curvature - other.curvature,
-        }
-    }
-
-    fn gain(self, ridge: f64) -> f64 {
-        self.slope * self.slope / (self.curvature + ridge)
     }
 }
 
@@ -174,108 +105,198 @@ struct Split {
     column: usize,
     /// Rows in bins up to this one go left.
     bin: u8,
-    edge: f64,
     missing_left: bool,
 }
 
-struct Growing<'a> {
-    parameters: &'a ListTrees,
-    columns: &'a [Binned],
-    /// The log-odds with the trees so far.
-    raw: Vec<f64>,
-    slopes: Vec<(f64, f64)>,
-    forest: Forest,
+impl Split {
+    fn goes_left(self, table: &Table, row: u32) -> bool {
+        match table.bin(row, self.column) {
+            0 => self.missing_left,
+            bin => bin <= self.bin,
+        }
+    }
 }
 
-impl Growing<'_> {
-    /// Appends the node of some rows and all below it; the recursion is `depth` deep.
-    fn grow(&mut self, rows: Vec<u32>, depth: usize) -> usize {
+/// The rows of a node; those that are watched have no part in where it splits.
+struct Rows {
+    learnt: Vec<u32>,
+    watched: Vec<u32>,
+}
+
+impl<'a> Growing<'a> {
+    pub(super) fn new(parameters: &'a ListTrees, lists: &'a Lists) -> Self {
+        let bins = Bins::new(&lists.rows, lists.width, parameters.bins);
+        Self {
+            parameters,
+            lists,
+            table: bins.table(&lists.rows),
+            bins,
+            odds: lists.odds.clone(),
+            slopes: vec![(0.0, 0.0); lists.targets.len()],
+            watched: Watched::default(),
+            forest: Forest::new(0.0),
+        }
+    }
+
+    /// Grows so many trees more; fewer where not even one split is worth it.
+    pub(super) fn grow(&mut self, trees: usize) {
+        for _ in 0..trees {
+            self.find_slopes();
+            self.forest.start_tree();
+            let rows = Rows {
+                learnt: (0..self.odds.len() as u32).collect(),
+                watched: (0..self.watched.odds.len() as u32).collect(),
+            };
+            let histogram = self.histogram(&rows.learnt);
+            let before = self.forest.nodes();
+            self.grow_node(rows, Some(histogram), 0);
+            if self.forest.nodes() == before + 1 {
+                break;
+            }
+        }
+    }
+
+    /// The first and second derivative of the loss by each row's log-odds.
+    fn find_slopes(&mut self) {
+        let mut start = 0;
+        for length in &self.lists.lengths {
+            let rows = start..start + length;
+            start = rows.end;
+            let odds = &self.odds[rows.clone()];
+            let largest = odds.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let total: f64 = odds.iter().map(|odd| (odd - largest).exp()).sum();
+            for row in rows {
+                let probability = (self.odds[row] - largest).exp() / total;
+                self.slopes[row] = (
+                    probability - self.lists.targets[row],
+                    probability * (1.0 - probability),
+                );
+            }
+        }
+    }
+
+    fn histogram(&self, rows: &[u32]) -> Histogram {
+        self.bins.histogram(&self.table, rows, &self.slopes)
+    }
+
+    /// Appends the node of some rows and all below it; the recursion is `depth` deep. At the greatest depth there is no histogram.
+    fn grow_node(&mut self, rows: Rows, histogram: Option<Histogram>, depth: usize) -> usize {
         let mut all = Sums::default();
-        rows.iter()
-            .for_each(|row| all.add(self.slopes[*row as usize]));
-        let split = match depth < self.parameters.depth {
-            true => self.best_split(&rows, all),
-            false => None,
+        let slopes = rows.learnt.iter().map(|row| self.slopes[*row as usize]);
+        slopes.for_each(|slope| all.add(slope));
+        let best = histogram
+            .as_ref()
+            .and_then(|histogram| self.best_split(histogram, all));
+        let (Some(split), Some(histogram)) = (best, histogram) else {
+            return self.push_leaf(&rows, all);
         };
-        let Some(split) = split else {
-            let value = -self.parameters.learning_rate * all.slope
-                / (all.curvature + self.parameters.ridge);
-            rows.iter().for_each(|row| self.raw[*row as usize] += value);
-            return self.forest.push(Node::leaf(value));
+        let place = self.forest.push(Node::split(
+            self.bins.place(split.column) as u16,
+            self.bins.edge(split.column, split.bin),
+            split.missing_left,
+        ));
+        let goes_left = |row: &u32| split.goes_left(&self.table, *row);
+        let (left, right) = rows.learnt.into_iter().partition(goes_left);
+        let goes_left = |row: &u32| split.goes_left(&self.watched.table, *row);
+        let (watched_left, watched_right) = rows.watched.into_iter().partition(goes_left);
+        let [left, right] = [(left, watched_left), (right, watched_right)]
+            .map(|(learnt, watched)| Rows { learnt, watched });
+        let (of_left, of_right) = match depth + 1 < self.parameters.depth {
+            true => {
+                let (of_left, of_right) = self.halves(histogram, &left.learnt, &right.learnt);
+                (Some(of_left), Some(of_right))
+            }
+            false => (None, None),
         };
-        let bins = &self.columns[split.column].bins;
-        let goes_left = |row: &u32| match bins[*row as usize] {
-            0 => split.missing_left,
-            bin => bin <= split.bin,
-        };
-        let (left, right): (Vec<u32>, Vec<u32>) = rows.into_iter().partition(goes_left);
-        let node = Node::split(split.column as u16, split.edge, split.missing_left);
-        let place = self.forest.push(node);
-        self.grow(left, depth + 1);
-        let right = self.grow(right, depth + 1);
+        self.grow_node(left, of_left, depth + 1);
+        let right = self.grow_node(right, of_right, depth + 1);
         self.forest.set_right(place, right);
         place
     }
 
-    fn best_split(&self, rows: &[u32], all: Sums) -> Option<Split> {
-        let splits: Vec<Option<Split>> = (0..self.columns.len())
-            .into_par_iter()
-            .map(|column| self.best_of_column(column, rows, all))
-            .collect();
+    /// The histograms of two halves: the rows of the smaller are summed, those of the other are the rest.
+    fn halves(&self, all: Histogram, left: &[u32], right: &[u32]) -> (Histogram, Histogram) {
+        if left.len() <= right.len() {
+            let left = self.histogram(left);
+            let right = all.without(&left);
+            (left, right)
+        } else {
+            let right = self.histogram(right);
+            let left = all.without(&right);
+            (left, right)
+        }
+    }
+
+    fn push_leaf(&mut self, rows: &Rows, all: Sums) -> usize {
+        let ListTrees {
+            learning_rate,
+            ridge,
+            ..
+        } = *self.parameters;
+        let value = -learning_rate * all.slope / (all.curvature + ridge);
+        for row in &rows.learnt {
+            self.odds[*row as usize] += value;
+        }
+        for row in &rows.watched {
+            self.watched.odds[*row as usize] += value;
+        }
+        self.forest.push(Node::leaf(value))
+    }
+
+    fn best_split(&self, histogram: &Histogram, all: Sums) -> Option<Split> {
+        let splits = self.bins.each(histogram, |column, missing, bins| {
+            best_of_column(self.parameters, column, (missing, bins), all)
+        });
         let found = splits.into_iter().flatten();
         // of equal ones the first column
         found.reduce(|best, other| if other.gain > best.gain { other } else { best })
     }
+}
 
-    fn best_of_column(&self, column: usize, rows: &[u32], all: Sums) -> Option<Split> {
-        let Binned { edges, bins } = &self.columns[column];
-        if edges.is_empty() && !bins.contains(&0) {
-            return None;
-        }
-        let mut sums = vec![Sums::default(); edges.len() + 2];
-        for row in rows {
-            let row = *row as usize;
-            sums[usize::from(bins[row])].add(self.slopes[row]);
-        }
-        let ListTrees {
-            ridge,
-            curvature_min,
-            ..
-        } = *self.parameters;
-        let missing = sums[0];
-        let sides: &[bool] = if missing.curvature > 0.0 {
-            &[true, false]
-        } else {
-            &[false]
-        };
-        let mut best: Option<Split> = None;
-        let mut left = Sums::default();
-        for (place, edge) in edges.iter().enumerate() {
-            left = left.plus(sums[place + 1]);
-            for &missing_left in sides {
-                let left = if missing_left {
-                    left.plus(missing)
-                } else {
-                    left
-                };
-                let right = all.less(left);
-                if left.curvature < curvature_min || right.curvature < curvature_min {
-                    continue;
-                }
-                let gain = left.gain(ridge) + right.gain(ridge) - all.gain(ridge);
-                if gain > GAIN_MIN && best.is_none_or(|best| gain > best.gain) {
-                    best = Some(Split {
-                        gain,
-                        column,
-                        bin: place as u8 + 1,
-                        edge: *edge,
-                        missing_left,
-                    });
-                }
+fn best_of_column(
+    parameters: &ListTrees,
+    column: usize,
+    (missing, bins): (Sums, &[Sums]),
+    all: Sums,
+) -> Option<Split> {
+    let ListTrees {
+        ridge,
+        curvature_min,
+        ..
+    } = *parameters;
+    // what a subtraction leaves of nothing is not quite nothing
+    let some_missing = missing.curvature > 1e-9 * all.curvature;
+    let sides: &[bool] = if some_missing {
+        &[true, false]
+    } else {
+        &[false]
+    };
+    let mut best: Option<Split> = None;
+    let mut left = Sums::default();
+    for (place, bin) in bins.iter().enumerate().take(bins.len() - 1) {
+        left = left.plus(*bin);
+        for &missing_left in sides {
+            let left = if missing_left {
+                left.plus(missing)
+            } else {
+                left
+            };
+            let right = all.less(left);
+            if left.curvature < curvature_min || right.curvature < curvature_min {
+                continue;
+            }
+            let gain = left.gain(ridge) + right.gain(ridge) - all.gain(ridge);
+            if gain > GAIN_MIN && best.is_none_or(|best| gain > best.gain) {
+                best = Some(Split {
+                    gain,
+                    column,
+                    bin: place as u8 + 1,
+                    missing_left,
+                });
             }
         }
-        best
     }
+    best
 }
 
 /// A split must lower the loss by this much, in lists.
@@ -289,7 +310,7 @@ mod tests {
     /// it is not missing.
     fn lists(count: usize) -> Lists {
         let mut lists = Lists {
-            columns: vec![Vec::new(); 3],
+            width: 3,
             ..Lists::default()
         };
         for list in 0..count {
@@ -299,9 +320,8 @@ mod tests {
             let most = hidden.iter().copied().fold(0.0, f64::max);
             for (row, value) in hidden.iter().enumerate() {
                 let shown = if list % 2 == 0 { f64::NAN } else { *value };
-                lists.columns[0].push(*value);
-                lists.columns[1].push(((list * 13 + row * 7) % 11) as f64);
-                lists.columns[2].push(shown);
+                let noise = ((list * 13 + row * 7) % 11) as f64;
+                lists.rows.extend([*value, noise, shown]);
                 lists.targets.push(f64::from(u8::from(*value == most)));
                 lists.odds.push(0.0);
             }
@@ -315,10 +335,7 @@ mod tests {
         let lists = lists(300);
         let forest = ListTrees::default().fit(&lists, 40);
         let first = |list: usize| {
-            let score = |row: usize| {
-                let row: Vec<f64> = lists.columns.iter().map(|column| column[row]).collect();
-                forest.raw(&row)
-            };
+            let score = |row: usize| forest.raw(&lists.rows[row * 3..row * 3 + 3]);
             let rows = list * 10..list * 10 + 10;
             rows.max_by(|one, other| score(*one).total_cmp(&score(*other)))
         };
@@ -332,7 +349,7 @@ mod tests {
     #[test]
     fn nothing_to_learn_gives_no_trees_with_splits() {
         let mut lists = lists(50);
-        lists.columns.iter_mut().for_each(|column| column.fill(1.0));
+        lists.rows.fill(1.0);
         let forest = ListTrees::default().fit(&lists, 40);
         assert_eq!((forest.trees(), forest.nodes()), (1, 1));
         assert_eq!(

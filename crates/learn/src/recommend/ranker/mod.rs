@@ -1,10 +1,12 @@
 //! The order of the best candidates, learnt from more than what was taken.
 
+mod bins;
 mod facts;
 mod grow;
 mod rows;
 
 use std::collections::HashSet;
+use std::ops::Range;
 
 use rand::SeedableRng;
 use rand::seq::index::sample;
@@ -13,9 +15,10 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use tidemill_core::feature::{FeatureColumn, FeatureValue};
 
+use self::bins::Table;
 use self::facts::ItemFacts;
 pub use self::grow::ListTrees;
-use self::grow::Lists;
+use self::grow::{Growing, Lists};
 use self::rows::{Rows, names};
 use super::ItemIndex;
 use super::background::Background;
@@ -131,111 +134,82 @@ impl<'a> Learning<'a> {
 
 /// In so many steps it is found out how many trees are best.
 const STEPS: usize = 12;
+/// So many steps without a better one, and no more trees are tried.
+const STEPS_PATIENT: usize = 3;
 /// The most columns that a record names.
 const COLUMNS_NAMED: usize = 12;
 
 impl Ranker {
     /// Measures what it is worth: learnt from one half of the lists and measured on the other, both ways; with as many trees as are
     /// best there.
-    pub(super) fn measure(&self, learning: &Learning<'_>) -> RankerRecord {
+    pub(super) fn measure(&self, learning: &Learning<'_>, known: &Known) -> RankerRecord {
         let half = learning.choices.len() / 2;
         let (one, other) = learning.choices.split_at(half);
-        let known = Known::new(learning);
-        let steps = self.trees.trees_max / STEPS;
-        let mut worths: Vec<Vec<f64>> = Vec::new();
-        for (fit, measure) in [(one, other), (other, one)] {
+        let lists = [(one, other), (other, one)].map(|(fit, measure)| {
             let weights = learning.blend.fit_overall(fit, learning.kept);
             let shown = learning.shown_to_others(measure);
-            let from = (fit, &shown[..], &weights);
-            let forest = self.forest(learning, &known, from, self.trees.trees_max);
-            worths.par_extend(measure.par_iter().map(|choice| {
-                let odds = weights.odds(choice, learning.kept);
-                self.worths(learning, &known, (choice, odds), (&forest, steps))
-            }));
-        }
+            (
+                self.lists(learning, known, (fit, &shown), &weights),
+                measure,
+                weights,
+            )
+        });
+        let mut halves = lists.each_ref().map(|(lists, measure, weights)| {
+            Half::new(self, (learning, known), lists, (measure, weights))
+        });
         // a case without a candidate that was taken is worth 0 in any order
         let cases = learning.cases.len().max(1) as f64;
-        let mean = |step: usize| worths.iter().map(|worths| worths[step]).sum::<f64>() / cases;
-        let means: Vec<f64> = (0..=STEPS).map(mean).collect();
-        let better = |best: usize, step: usize| {
-            if means[step] > means[best] {
-                step
-            } else {
-                best
+        let worths =
+            |halves: &[Half<'_>; 2]| -> Vec<f64> { halves.iter().flat_map(Half::worths).collect() };
+        let mean = |worths: &[f64]| worths.iter().sum::<f64>() / cases;
+        let blend = worths(&halves);
+        let (mut best, mut best_step) = (blend.clone(), 0);
+        let trees = self.trees.trees_max / STEPS;
+        for step in 1..=STEPS {
+            halves
+                .par_iter_mut()
+                .for_each(|half| half.growing.grow(trees));
+            let ranked = worths(&halves);
+            if mean(&ranked) > mean(&best) {
+                (best, best_step) = (ranked, step);
+            } else if step >= best_step + STEPS_PATIENT {
+                break;
             }
-        };
-        let best = (0..=STEPS).fold(0, better);
-        let gain = means[best] - means[0];
-        let differences = worths.iter().map(|worths| worths[best] - worths[0]);
+        }
+        let gain = mean(&best) - mean(&blend);
+        let differences = best
+            .iter()
+            .zip(&blend)
+            .map(|(ranked, blend)| ranked - blend);
         let squares = differences
             .map(|difference| difference * difference)
             .sum::<f64>()
             / cases;
         let standard_error = ((squares - gain * gain).max(0.0) / cases).sqrt();
         RankerRecord {
-            lists: worths.len(),
+            lists: best.len(),
             shown: learning.shown.len(),
-            trees: best * steps,
-            blend: means[0],
-            ranked: means[best],
+            trees: best_step * trees,
+            blend: mean(&blend),
+            ranked: mean(&best),
             standard_error,
-            kept: gain > 2.0 * standard_error && gain >= self.worth_min * means[0],
+            kept: gain > 2.0 * standard_error && gain >= self.worth_min * mean(&blend),
             columns: Vec::new(),
         }
-    }
-
-    /// NDCG of a choice in the order of the odds, and with the corrections of the first trees, step by step.
-    fn worths(
-        &self,
-        learning: &Learning<'_>,
-        known: &Known,
-        (choice, odds): (&Choice, Vec<f64>),
-        (forest, steps): (&Forest, usize),
-    ) -> Vec<f64> {
-        let best = best_places(&odds, self.candidates);
-        let person = known.person(learning, choice.case());
-        let query = learning.case(choice).query();
-        let rows = Rows::new(&known.facts, &query, &person);
-        let mut ordered: Vec<f64> = best.iter().map(|place| odds[*place]).collect();
-        let mut row = Vec::new();
-        let terms: Vec<Vec<f64>> = best
-            .iter()
-            .map(|place| {
-                row.clear();
-                let said = choice.said(*place, learning.kept);
-                rows.push(choice.item(*place), said, odds[*place], f64::NAN, &mut row);
-                forest.terms(&row).collect()
-            })
-            .collect();
-        let worth = |ordered: &[f64]| {
-            let hit = |place: usize| choice.taken().contains(&best[place]);
-            ndcg(
-                best_places(ordered, DEPTH).into_iter(),
-                hit,
-                choice.targets(),
-            )
-        };
-        let mut worths = vec![worth(&ordered)];
-        for step in 0..STEPS {
-            for (odd, terms) in ordered.iter_mut().zip(&terms) {
-                *odd += terms.iter().skip(step * steps).take(steps).sum::<f64>();
-            }
-            worths.push(worth(&ordered));
-        }
-        worths
     }
 
     /// Learns from all lists, to answer from what is known now: `data` with the background's items as they are now.
     pub(super) fn fit(
         &self,
         learning: &Learning<'_>,
+        known: Known,
         data: &Interactions,
         record: &mut RankerRecord,
     ) -> FittedRanker {
-        let known = Known::new(learning);
         let shown: Vec<&Choice> = learning.shown.iter().collect();
-        let from = (learning.choices, &shown[..], learning.weights);
-        let forest = self.forest(learning, &known, from, record.trees);
+        let from = (learning.choices, &shown[..]);
+        let lists = self.lists(learning, &known, from, learning.weights);
+        let forest = self.trees.fit(&lists, record.trees);
         record.columns = columns_by_splits(&forest, &known.names(learning));
         let items = &learning.background.items;
         FittedRanker {
@@ -246,13 +220,14 @@ impl Ranker {
         }
     }
 
-    fn forest(
+    /// The lists to learn from, of those that were held back and those that were shown.
+    fn lists(
         &self,
         learning: &Learning<'_>,
         known: &Known,
-        (choices, shown, weights): (&[Choice], &[&Choice], &BlendWeights),
-        trees: usize,
-    ) -> Forest {
+        (choices, shown): (&[Choice], &[&Choice]),
+        weights: &BlendWeights,
+    ) -> Lists {
         let step = |lists: usize| lists.div_ceil(self.lists_max).max(1);
         let chosen = choices.iter().step_by(step(choices.len()));
         let shown = shown.iter().copied().step_by(step(shown.len()));
@@ -261,9 +236,7 @@ impl Ranker {
             .par_iter()
             .map(|choice| self.list(learning, known, choice, weights))
             .collect();
-        let width = known.names(learning).len();
-        let lists = gather(lists.into_iter().flatten(), width);
-        self.trees.fit(&lists, trees)
+        gather(lists.into_iter().flatten(), known.width(learning))
     }
 
     /// The rows of one list: what was taken of its best candidates, and some of the others.
@@ -284,22 +257,15 @@ impl Ranker {
         let mut random = ChaCha8Rng::seed_from_u64(learning.seed ^ choice.case() as u64);
         let drawn = sample(&mut random, others.len(), self.negatives.min(others.len()));
         let share = 1.0 / taken.len() as f64;
+        let chosen = drawn.into_iter().map(|draw| others[draw]);
+        let chosen: Vec<usize> = taken.iter().copied().chain(chosen).collect();
         let mut list = List::default();
-        let person = known.person(learning, choice.case());
-        let rows = Rows::new(&known.facts, &learning.case(choice).query(), &person);
-        let chosen = taken.iter().map(|place| (*place, share));
-        for (place, target) in chosen.chain(drawn.into_iter().map(|draw| (others[draw], 0.0))) {
-            let (said, position) = (choice.said(place, learning.kept), choice.position(place));
-            rows.push(
-                choice.item(place),
-                said,
-                odds[place],
-                position,
-                &mut list.rows,
-            );
-            list.targets.push(target);
-            list.odds.push(odds[place]);
-        }
+        known.push_rows(learning, choice, (&chosen, &odds), &mut list.rows);
+        let is_taken = |row: usize| row < taken.len();
+        list.targets = (0..chosen.len())
+            .map(|row| if is_taken(row) { share } else { 0.0 })
+            .collect();
+        list.odds = chosen.iter().map(|place| odds[*place]).collect();
         Some(list)
     }
 }
@@ -343,14 +309,14 @@ impl FittedRanker {
 }
 
 /// What is known when the cases begin.
-struct Known {
+pub(super) struct Known {
     attributes: Encoder,
     facts: ItemFacts,
     persons: Encoder,
 }
 
 impl Known {
-    fn new(learning: &Learning<'_>) -> Self {
+    pub(super) fn new(learning: &Learning<'_>) -> Self {
         let background = learning.background;
         let attributes = ItemFacts::encoder(&background.items_then);
         let persons = &background.persons;
@@ -368,6 +334,27 @@ impl Known {
             true => encoded(&self.persons, &persons.row(case)),
             false => encoded(&self.persons, &[]),
         }
+    }
+
+    /// Appends the rows of some candidates.
+    fn push_rows(
+        &self,
+        learning: &Learning<'_>,
+        choice: &Choice,
+        (places, odds): (&[usize], &[f64]),
+        out: &mut Vec<f64>,
+    ) {
+        let person = self.person(learning, choice.case());
+        let rows = Rows::new(&self.facts, &learning.case(choice).query(), &person);
+        for place in places {
+            let (item, said) = (choice.item(*place), choice.said(*place, learning.kept));
+            rows.push(item, said, odds[*place], choice.position(*place), out);
+        }
+    }
+
+    /// How many values a row has.
+    fn width(&self, learning: &Learning<'_>) -> usize {
+        self.names(learning).len()
     }
 
     fn names(&self, learning: &Learning<'_>) -> Vec<String> {
@@ -401,25 +388,86 @@ struct List {
     odds: Vec<f64>,
 }
 
-/// All lists, by column.
+/// All lists, one after the other.
 fn gather(lists: impl Iterator<Item = List>, width: usize) -> Lists {
     let mut all = Lists {
-        columns: vec![Vec::new(); width],
-        lengths: Vec::new(),
-        targets: Vec::new(),
-        odds: Vec::new(),
+        width,
+        ..Lists::default()
     };
     for list in lists {
-        for row in list.rows.chunks_exact(width) {
-            for (column, value) in all.columns.iter_mut().zip(row) {
-                column.push(*value);
-            }
-        }
+        all.rows.extend(list.rows);
         all.lengths.push(list.targets.len());
         all.targets.extend(list.targets);
         all.odds.extend(list.odds);
     }
     all
+}
+
+/// Trees that grow from one half of the lists, and the lists of the other half, in the order that the trees give them.
+struct Half<'a> {
+    growing: Growing<'a>,
+    measured: Vec<Measured>,
+}
+
+/// A list on which trees are measured.
+struct Measured {
+    /// Its rows among those that are watched.
+    rows: Range<usize>,
+    taken: HashSet<usize>,
+    targets: usize,
+}
+
+impl<'a> Half<'a> {
+    fn new(
+        ranker: &'a Ranker,
+        (learning, known): (&Learning<'_>, &Known),
+        lists: &'a Lists,
+        (measure, weights): (&[Choice], &BlendWeights),
+    ) -> Self {
+        let mut growing = Growing::new(&ranker.trees, lists);
+        let rows: Vec<(Table, Vec<f64>, Measured)> = measure
+            .par_iter()
+            .map(|choice| {
+                let odds = weights.odds(choice, learning.kept);
+                let best = best_places(&odds, ranker.candidates);
+                let mut rows = Vec::new();
+                known.push_rows(learning, choice, (&best, &odds), &mut rows);
+                let taken = |(_, place): &(usize, &usize)| choice.taken().contains(place);
+                let measured = Measured {
+                    rows: 0..best.len(),
+                    taken: best
+                        .iter()
+                        .enumerate()
+                        .filter(taken)
+                        .map(|(row, _)| row)
+                        .collect(),
+                    targets: choice.targets(),
+                };
+                let odds = best.iter().map(|place| odds[*place]).collect();
+                (growing.bins.table(&rows), odds, measured)
+            })
+            .collect();
+        let mut measured = Vec::with_capacity(rows.len());
+        for (table, odds, mut list) in rows {
+            let start = growing.watched.odds.len();
+            growing.watched.append(&table, &odds);
+            list.rows = start..start + odds.len();
+            measured.push(list);
+        }
+        Self { growing, measured }
+    }
+
+    /// NDCG of each list with the trees so far.
+    fn worths(&self) -> Vec<f64> {
+        let lists = self.measured.par_iter();
+        lists
+            .map(|list| {
+                let odds = &self.growing.watched.odds[list.rows.clone()];
+                let best = best_places(odds, DEPTH).into_iter();
+                ndcg(best, |row| list.taken.contains(&row), list.targets)
+            })
+            .collect()
+    }
 }
 
 /// The places of the best odds, best first; of equal ones the first.
