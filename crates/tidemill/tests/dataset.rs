@@ -4,18 +4,15 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::fs::File;
 use std::path::Path;
-use std::time::Duration;
 
 use datafusion::arrow::array::AsArray;
 use datafusion::arrow::datatypes::Float64Type;
 use datafusion::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Value, json};
-use tidemill_core::clock::SystemClock;
-use tidemill_core::{Clock, Span};
 
+use support::past::{in_rhythm, shop};
 use support::{Scope, Server};
 
 const PROJECT: &str = r#"
@@ -28,58 +25,7 @@ observe  = { event = "Order Completed" }
 target   = { event = "Order Completed", within = "30d" }
 retrain  = { every = "365d" }
 training = { budget = 0.2 }
-
-[sources.orders]
-event = "Order Completed"
-map   = { user_id = "customer", timestamp = "ordered_at", message_id = "order", "properties.total" = "total", "properties.channel" = "channel" }
 "#;
-
-const CUSTOMERS: i64 = 120;
-const DAYS: i64 = 240;
-
-/// Orders of customers, each in a rhythm of their own.
-fn history() -> (String, u64) {
-    let begin = SystemClock.now() - Span::from_days(DAYS);
-    let mut csv = "order,customer,ordered_at,total,channel\n".to_owned();
-    let mut orders = 0;
-    for day in 0..DAYS {
-        for customer in 0..CUSTOMERS {
-            let rhythm = if customer % 3 == 0 {
-                11
-            } else {
-                41 + customer % 17
-            };
-            if (day + customer * 7) % rhythm == 0 {
-                let time = begin + Span::from_seconds(day * 86_400 + customer * 60);
-                let channel = ["search", "letter", "street"][(customer % 3) as usize];
-                let total = 10 + (day * customer) % 90;
-                writeln!(csv, "o{orders},c{customer},{time},{total},{channel}")
-                    .expect("a string grows");
-                orders += 1;
-            }
-        }
-    }
-    (csv, orders)
-}
-
-/// A shop with a past, and no server.
-fn shop() -> (Server, u64) {
-    let mut server = Server::start(PROJECT, &[]);
-    assert!(server.stop(Duration::from_secs(20)).success());
-    let (csv, orders) = history();
-    std::fs::write(server.folder().join("orders.csv"), csv).expect("the history");
-    let import = [
-        "import",
-        "orders.csv",
-        "--source",
-        "orders",
-        "--project",
-        "project.toml",
-    ];
-    let imported = json_of(&server, &import);
-    assert_eq!(imported["accepted"].as_u64(), Some(orders), "{imported}");
-    (server, orders)
-}
 
 fn with_data<'a>(arguments: &[&'a str], data: &'a str) -> Vec<&'a str> {
     [arguments, &["--data", data]].concat()
@@ -146,7 +92,7 @@ fn same_sums(a: &BTreeMap<String, (u64, f64)>, b: &BTreeMap<String, (u64, f64)>)
 
 #[test]
 fn a_dataset_is_built_shown_and_written_to_files() {
-    let (mut server, orders) = shop();
+    let (mut server, orders) = shop(PROJECT, in_rhythm());
     let none = server.refused(&["dataset", "explain", "will_return"]);
     assert!(none.contains("has no dataset yet"), "{none}");
     let none = server.refused(&["dataset", "show", "will_return"]);
@@ -264,7 +210,7 @@ fn a_dataset_is_built_shown_and_written_to_files() {
 
 #[test]
 fn datasets_are_compared_and_features_are_judged() {
-    let (mut server, _) = shop();
+    let (mut server, _) = shop(PROJECT, in_rhythm());
     let trained = json_of(&server, &["train", "will_return"]);
     assert!(trained["runs"][0]["version"].is_string(), "{trained:#}");
     let list = text_of(&server, &["dataset", "show", "will_return"]);
