@@ -202,6 +202,7 @@ impl Answerer {
         decision.latency_us = stopwatch.micros();
         self.decisions.append(decision).map_err(ServeError::Log)?;
         answered.note();
+        answered.report_failure();
         self.offer(&answered, person);
         let decision = answered.decision;
         let answering = Answering {
@@ -388,8 +389,6 @@ impl Answered {
                 false
             }
             Err(failure) => {
-                let model = &self.decision.model;
-                tracing::error!(%model, version = version.number, error = %failure, "the version that takes over failed: the champion answers");
                 trial.failure = Some(failure);
                 false
             }
@@ -445,6 +444,16 @@ impl Answered {
         decision.version = Some(version.number);
         decision.answer = version.package.answer(scores);
         self.by = Some(version);
+    }
+
+    /// Logs that the version that takes over failed; a drill plants one that does, and that is no news.
+    fn report_failure(&self) {
+        if let Some(trial) = &self.trial
+            && let Some(failure) = &trial.failure
+        {
+            let (model, version) = (&self.decision.model, trial.challenger.version.number);
+            tracing::error!(%model, version, error = %failure, "the version that takes over failed: the champion answers");
+        }
     }
 
     /// Notes how it went for the version that takes over.
