@@ -89,10 +89,10 @@ impl ProjectLoop {
         if let Err(error) = self.measure_staleness(model).await {
             note("staleness", &error);
         }
-        if !self.is_recommender(model) {
-            if let Err(error) = self.rehearse(model).await {
-                note("rehearsal", &error);
-            }
+        if !self.is_recommender(model)
+            && let Err(error) = self.rehearse(model).await
+        {
+            note("rehearsal", &error);
         }
         let promises = match self.promises(model).await {
             Ok(promises) => promises,

@@ -47,10 +47,10 @@ pub fn html(record: &Record) -> String {
     for model in &record.models {
         page.push_str(&of_model(model));
     }
-    let _ = write!(
+    let _ = writeln!(
         page,
         "<p class=\"note\">{} values of features were read again from the lake, as a training would see them: {} differ from what was served. \
-         The replay took {:.0} s. Intervals are 95 %.</p></body></html>\n",
+         The replay took {:.0} s. Intervals are 95 %.</p></body></html>",
         thousands(record.values_compared),
         thousands(record.values_that_differ),
         record.seconds
@@ -122,9 +122,9 @@ fn of_model(model: &OfModel) -> String {
         escaped(model.model.as_str()),
         escaped(question)
     );
-    let _ = write!(
+    let _ = writeln!(
         page,
-        "<h3>Quality over time ({}, {better})</h3>\n",
+        "<h3>Quality over time ({}, {better})</h3>",
         escaped(&model.metric)
     );
     page.push_str(&quality(model));
