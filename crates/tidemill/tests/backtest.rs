@@ -77,7 +77,9 @@ fn a_past_goes_through_the_loop_and_the_original_stays_as_it_is() {
     let mut after = BTreeMap::new();
     files(&server.data(), &mut after);
     assert!(before.keys().eq(after.keys()), "no file comes or goes");
-    for (path, bytes) in &before {
+    // the lock names the process that held it last, and the copy is made under it
+    let data = before.iter().filter(|(path, _)| !path.ends_with("LOCK"));
+    for (path, bytes) in data {
         assert!(after[path] == *bytes, "{} is only read", path.display());
     }
 
