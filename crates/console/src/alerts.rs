@@ -26,7 +26,7 @@ pub(crate) async fn list(visit: Visit) -> Result<Response, Problem> {
         .collect();
     let open = if open.is_empty() {
         html!(
-            "<div class=\"empty\"><h3>{}</h3><p>It is looked every few seconds: events that stop or change, features that differ between training and serving, live quality that falls, runs that fail, versions that are sent back.</p></div>",
+            "<div class=\"empty\"><p><strong>{}</strong></p><p>It is looked every few seconds: events that stop or change, features that differ between training and serving, live quality that falls, runs that fail, versions that are sent back.</p></div>",
             state(Tone::Good, "nothing is wrong")
         )
     } else {
@@ -77,7 +77,7 @@ fn one(visit: &Visit, alert: &Alert) -> Html {
         ),
     });
     html!(
-        "<article class=\"alert\"><h3>{kind} {subject}</h3><p>{cause}</p><p><strong>What to do:</strong> {next}</p><p class=\"quiet\">Since {since} · last found {found}</p>{silenced}{silence}</article>",
+        "<article class=\"alert\"><p><strong>{kind} {subject}</strong></p><p>{cause}</p><p><strong>What to do:</strong> {next}</p><p class=\"quiet\">Since {since} · last found {found}</p>{silenced}{silence}</article>",
         kind = state(Tone::Bad, &alert.kind.as_str().replace('_', " ")),
         subject = alert.subject,
         cause = alert.cause,

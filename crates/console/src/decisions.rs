@@ -59,7 +59,7 @@ pub(crate) async fn list(visit: Visit, Query(query): Query<Form>) -> Result<Resp
         last_shown = Some(decision.sequence);
     }
     let empty = html!(
-        "<h3>No such decision</h3><p>A decision is one answer to your app, with everything that was known when it was given. Ask <code>POST /v1/predict/MODEL</code> or <code>/v1/recommend/MODEL</code> for one.</p>"
+        "<p><strong>No such decision</strong></p><p>A decision is one answer to your app, with everything that was known when it was given. Ask <code>POST /v1/predict/MODEL</code> or <code>/v1/recommend/MODEL</code> for one.</p>"
     );
     let more = last_shown.filter(|_| read.len() >= limit).map(|last| {
         html!(

@@ -122,7 +122,7 @@ pub(crate) async fn list(visit: Visit) -> Result<Response, Problem> {
         ]);
     }
     let empty = html!(
-        "<h3>No events yet</h3><p><a href=\"{}\">Connect your app</a>: a page with lines to copy that turns green when the first event is there.</p>",
+        "<p><strong>No events yet</strong></p><p><a href=\"{}\">Connect your app</a>: a page with lines to copy that turns green when the first event is there.</p>",
         visit.path("/events/connect")
     );
     let body = html!(
@@ -285,7 +285,7 @@ pub(crate) async fn newest(visit: Visit, Query(query): Query<Form>) -> Result<Re
     }
     let body = html!(
         "<form class=\"filters\" method=\"get\" role=\"search\"><label>Name contains<input name=\"name\" value=\"{}\"></label><label>Person<input name=\"who\" value=\"{}\"></label><button class=\"button\">Filter</button></form>{}",
-        name, who, table.or(&html!("<h3>No such event among the newest {}</h3><p>Older ones are on the pages of the people.</p>", count(LOOKED_AT as u64)))
+        name, who, table.or(&html!("<p><strong>No such event among the newest {}</strong></p><p>Older ones are on the pages of the people.</p>", count(LOOKED_AT as u64)))
     );
     page(&visit, "Newest events", "/events/newest", &body)
 }
@@ -327,7 +327,7 @@ pub(crate) async fn quarantine(
     let body = html!(
         "<p class=\"about\">What was sent and cannot be an event keeps its bytes and a reason. Mend what sends it; a fixed event can be sent again with the same id.</p>{}{}",
         table.or(&html!(
-            "<h3>Nothing is in quarantine</h3><p>Everything that was sent could be read.</p>"
+            "<p><strong>Nothing is in quarantine</strong></p><p>Everything that was sent could be read.</p>"
         )),
         more
     );
@@ -394,7 +394,7 @@ pub(crate) async fn connect(visit: Visit, headers: HeaderMap) -> Result<Response
         ),
     ];
     let snippets = snippets.iter().map(|(name, code)| {
-        html!("<h3>{}</h3><div class=\"snippet\"><pre tabindex=\"0\"><code>{}</code></pre><button type=\"button\" class=\"button\" data-copy>Copy</button></div>", *name, code)
+        html!("<h2>{}</h2><div class=\"snippet\"><pre tabindex=\"0\"><code>{}</code></pre><button type=\"button\" class=\"button\" data-copy>Copy</button></div>", *name, code)
     });
     let body = html!(
         "{}<p>Make a key that may only send events, and put it in place of <code>WRITE_KEY</code>:</p><div class=\"snippet\"><pre tabindex=\"0\"><code>tidemill keys create --project {} --scope write</code></pre><button type=\"button\" class=\"button\" data-copy>Copy</button></div>{}",

@@ -73,7 +73,7 @@ fn table(report: &FeatureReport) -> Html {
             used(feature),
         ]);
     }
-    table.or(&html!("<h3>No features yet</h3><p>They are suggested from the events that arrive, or named under <code>[features]</code> in the project file.</p>"))
+    table.or(&html!("<p><strong>No features yet</strong></p><p>They are suggested from the events that arrive, or named under <code>[features]</code> in the project file.</p>"))
 }
 
 fn spread(feature: &ReportedFeature) -> Html {

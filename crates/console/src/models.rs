@@ -28,6 +28,7 @@ pub(crate) async fn list(visit: Visit) -> Result<Response, Problem> {
         "<div data-load=\"{}\" class=\"cards\"><p class=\"quiet\">Reading how the models do …</p></div>",
         visit.path("/parts/models")
     );
+    let body = part("How they do", &body);
     visit.page(&Page::new(Section::Models, "Models", body))
 }
 
@@ -42,7 +43,7 @@ pub(crate) async fn cards(visit: Visit) -> Result<Body<String>, Problem> {
         .collect();
     if names.is_empty() {
         let empty = html!(
-            "<div class=\"empty\"><h3>No models yet</h3><p>A model is a question about people or items. Name one under <code>[models.NAME]</code> in the project file; <code>tidemill init</code> writes an example.</p></div>"
+            "<div class=\"empty\"><p><strong>No models yet</strong></p><p>A model is a question about people or items. Name one under <code>[models.NAME]</code> in the project file; <code>tidemill init</code> writes an example.</p></div>"
         );
         return Ok(Body(empty.into_string()));
     }
@@ -297,7 +298,7 @@ fn version_table(visit: &Visit, status: &ModelStatus, versions: &[Version]) -> H
             time(version.created_at),
         ]);
     }
-    table.or(&html!("<h3>No version yet</h3><p>A run makes one as soon as there are enough certain outcomes to learn from. The runs below say what is missing.</p>"))
+    table.or(&html!("<p><strong>No version yet</strong></p><p>A run makes one as soon as there are enough certain outcomes to learn from. The runs below say what is missing.</p>"))
 }
 
 fn run_table(visit: &Visit, runs: &[Run]) -> Html {

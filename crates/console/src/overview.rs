@@ -1,5 +1,7 @@
 //! The overview: what needs attention, the loop as it turns, and the models.
 
+use std::collections::BTreeSet;
+
 use axum::response::Response;
 use tidemill_store::catalog::{Run, RunState};
 use tidemill_store::event_log::LogCounts;
@@ -90,9 +92,11 @@ fn attention(visit: &Visit, stages: &Stages, runs: &[Run]) -> Result<Html, Probl
         );
         add(Tone::Warning, "quarantine", &what);
     }
+    let mut told = BTreeSet::new();
     for run in runs
         .iter()
         .filter(|run| matches!(run.state, RunState::Refused | RunState::Failed))
+        .filter(|run| told.insert(&run.model))
         .take(4)
     {
         let (tone, word) = match run.state {
@@ -114,7 +118,7 @@ fn attention(visit: &Visit, stages: &Stages, runs: &[Run]) -> Result<Html, Probl
                 "<a href=\"{}\">{}</a> — {} {}",
                 path,
                 name,
-                run.summary,
+                headline(&run.summary),
                 time(run.started_at)
             ),
         );
@@ -130,6 +134,13 @@ fn attention(visit: &Visit, stages: &Stages, runs: &[Run]) -> Result<Html, Probl
         "Needs attention",
         &html!("<ul class=\"attention\">{}</ul>", lines),
     ))
+}
+
+/// What a summary says before it goes into detail.
+fn headline(summary: &str) -> &str {
+    summary
+        .split_once(": ")
+        .map_or(summary, |(headline, _)| headline)
 }
 
 struct Stage<'a> {

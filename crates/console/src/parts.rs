@@ -2,7 +2,7 @@
 
 use tidemill_core::Timestamp;
 use tidemill_core::decision::Fallback;
-use tidemill_core::feature::FeatureValue;
+use tidemill_core::feature::{FeatureValue, Unit};
 
 use crate::html::{Html, html};
 
@@ -29,6 +29,8 @@ pub(crate) fn number(value: f64) -> String {
         NOTHING.to_owned()
     } else if value == 0.0 {
         "0".to_owned()
+    } else if size < 0.000_000_5 {
+        "≈ 0".to_owned()
     } else if size >= 10_000.0 {
         let sign = if value < 0.0 { "−" } else { "" };
         format!("{sign}{}", count(size.round() as u64))
@@ -56,7 +58,8 @@ pub(crate) fn maybe(value: Option<f64>) -> String {
 
 /// A share as a percentage.
 pub(crate) fn percent(share: f64) -> String {
-    format!("{} %", number((share * 1_000.0).round() / 10.0))
+    let written = format!("{:.1} %", share * 100.0).replace('-', "−");
+    written.replace(".0 %", " %")
 }
 
 /// Low and high.
@@ -87,6 +90,16 @@ pub(crate) fn value(of: &FeatureValue) -> String {
         FeatureValue::Missing => NOTHING.to_owned(),
         FeatureValue::Number(number) => self::number(*number),
         FeatureValue::Category(text) => text.to_string(),
+    }
+}
+
+/// A feature's value as its unit has it.
+pub(crate) fn value_in(unit: Unit, of: &FeatureValue) -> String {
+    match (unit, of) {
+        (Unit::SecondsAgo, FeatureValue::Number(seconds)) => {
+            format!("{} days ago", number((seconds / 8_640.0).round() / 10.0))
+        }
+        _ => value(of),
     }
 }
 
@@ -241,6 +254,7 @@ mod tests {
             assert_eq!(number(value), written, "{value}");
         }
         assert_eq!(count(1_000), "1,000");
-        assert_eq!(percent(0.1234), "12.30 %");
+        assert_eq!(percent(0.1234), "12.3 %");
+        assert_eq!(percent(1.0), "100 %");
     }
 }

@@ -11,7 +11,7 @@ use crate::chart;
 use crate::html::{Html, html, url};
 use crate::layout::{Page, Section};
 use crate::models::section;
-use crate::parts::{Table, fallback, link, number, percent, text, time, value};
+use crate::parts::{Table, fallback, link, number, percent, text, time, value_in};
 use crate::problem::Problem;
 use crate::visit::{Form, Visit};
 
@@ -76,6 +76,28 @@ pub(crate) fn reason_list(reasons: &[Reason]) -> Html {
     table.show()
 }
 
+/// The same on a card.
+fn why(reasons: &[Reason]) -> Html {
+    let most = reasons
+        .iter()
+        .map(|reason| reason.contribution.abs())
+        .fold(1e-12, f64::max);
+    let lines = reasons.iter().map(|reason| {
+        let way = if reason.contribution < 0.0 {
+            "lowers it"
+        } else {
+            "raises it"
+        };
+        html!(
+            "<li><span>{} <span class=\"quiet\">{}</span></span>{}</li>",
+            reason.text,
+            way,
+            chart::meter(reason.contribution / most)
+        )
+    });
+    html!("<ul class=\"why\">{}</ul>", lines.collect::<Html>())
+}
+
 /// Where a person or an item is looked for.
 pub(crate) async fn search(visit: Visit, Query(query): Query<Form>) -> Result<Response, Problem> {
     let field = |name: &str| query.get(name).map_or("", |value| value.trim());
@@ -138,7 +160,7 @@ fn about(visit: &Visit, person: &PersonKey) -> Result<Html, Problem> {
     let row = engine.read_all(person, project.clock.now())?;
     if !row.known {
         return Ok(html!(
-            "<div class=\"empty\"><h3>Nothing is known of them</h3><p>No event of the project names this id. Ids are compared letter by letter; a visitor without a user id is looked for as such.</p></div>"
+            "<div class=\"empty\"><p><strong>Nothing is known of them</strong></p><p>No event of the project names this id. Ids are compared letter by letter; a visitor without a user id is looked for as such.</p></div>"
         ));
     }
     let mut features = Table::new("features", &["Feature", "Meaning", "Value now"]);
@@ -146,7 +168,7 @@ fn about(visit: &Visit, person: &PersonKey) -> Result<Html, Problem> {
         features.row([
             html!("<code>{}</code>", column.name),
             text(&column.label),
-            text(value(found)),
+            text(value_in(column.unit, found)),
         ]);
     }
     let mut timeline = Table::new("timeline", &["When", "Event", "With"]);
@@ -222,7 +244,7 @@ fn guesses(project: &ProjectLoop, person: &PersonKey) -> Result<Html, Problem> {
             said = said,
             model = slot.model.name.as_str(),
             by = by(version, decision.fallback),
-            reasons = reason_list(&reasons),
+            reasons = why(&reasons),
         ));
     }
     Ok(if all.is_empty() {

@@ -62,7 +62,7 @@ async fn users(visit: &Visit) -> Result<Html, Problem> {
     let sessions = console.catalog.sessions(console.clock.now()).await?;
     let mut table = Table::new(
         "users",
-        &["Name", "Role", "Password", "#Sessions", "Since", ""],
+        &["Name", "Role", "Password", "#Sessions", "Since", "Actions"],
     );
     for user in console.catalog.users().await? {
         let open = sessions
