@@ -209,7 +209,7 @@ fn explanation(visit: &Visit, explained: &Explanation) -> Result<Html, Problem> 
         Html::default()
     } else {
         html!(
-            "<pre>{}</pre>",
+            "<pre tabindex=\"0\">{}</pre>",
             serde_json::to_string_pretty(&decision.context).unwrap_or_default()
         )
     };
