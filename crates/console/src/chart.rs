@@ -35,7 +35,9 @@ impl Scale {
         if !low.is_finite() {
             (low, high) = (0.0, 1.0);
         }
-        if high - low < 1e-12 {
+        if with_zero && high - low < 1e-12 {
+            high = low + 1.0;
+        } else if high - low < 1e-12 {
             (low, high) = (low - 0.5, high + 0.5);
         }
         Self {

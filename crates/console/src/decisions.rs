@@ -249,16 +249,16 @@ fn outcome(explained: &Explanation) -> Html {
     let Some(outcome) = &explained.outcome else {
         return html!("<p class=\"quiet\">Not certain yet: the horizon has not passed.</p>");
     };
+    let came = match (explained.decision.answer.label.as_deref(), outcome.value) {
+        (Some("yes" | "no"), 1.0) => "yes".to_owned(),
+        (Some("yes" | "no"), _) => "no".to_owned(),
+        (_, value) => number(value),
+    };
     let mut all = html!(
         "{}{}",
         figure(
             "came of it",
-            &text(
-                outcome
-                    .class
-                    .clone()
-                    .unwrap_or_else(|| number(outcome.value))
-            ),
+            &text(outcome.class.clone().unwrap_or(came)),
             &html!("said: {}", number(outcome.score))
         ),
         figure(

@@ -143,7 +143,7 @@ pub(crate) async fn list(visit: Visit) -> Result<Response, Problem> {
         )),
         section(
             "Kinds",
-            "Counted by the day on which they happened (UTC).",
+            "Counted by the day on which they were received (UTC).",
             &table.or(&empty)
         ),
         section(

@@ -14,6 +14,7 @@ mod alerts;
 mod assets;
 mod attempts;
 mod chart;
+mod compare;
 mod console;
 mod decisions;
 mod events;
@@ -67,7 +68,7 @@ pub fn router(console: Arc<Console>) -> Router {
         .route("/models/{model}", get(models::page))
         .route("/models/{model}/train", post(models::train))
         .route("/models/{model}/rollback", post(models::rollback))
-        .route("/models/{model}/compare", get(version::compare))
+        .route("/models/{model}/compare", get(compare::page))
         .route("/models/{model}/versions/{number}", get(version::page))
         .route(
             "/models/{model}/versions/{number}/promote",

@@ -92,11 +92,11 @@ fn attention(visit: &Visit, stages: &Stages, runs: &[Run]) -> Result<Html, Probl
         );
         add(Tone::Warning, "quarantine", &what);
     }
+    // a refused version is news until the next run of its model
     let mut told = BTreeSet::new();
-    for run in runs
-        .iter()
+    let newest = runs.iter().filter(|run| told.insert(&run.model));
+    for run in newest
         .filter(|run| matches!(run.state, RunState::Refused | RunState::Failed))
-        .filter(|run| told.insert(&run.model))
         .take(4)
     {
         let (tone, word) = match run.state {

@@ -2,9 +2,8 @@
 
 use std::fmt::Write;
 
-use axum::extract::{Path, Query};
+use axum::extract::Path;
 use axum::response::Response;
-use serde::Deserialize;
 use tidemill_core::ModelName;
 use tidemill_cycle::examine::Examination;
 use tidemill_cycle::gain::FeatureGain;
@@ -19,8 +18,8 @@ use crate::html::{Html, html};
 use crate::layout::{Action, Page, Section, reason_field};
 use crate::models::section;
 use crate::parts::{
-    NOTHING, Table, Tone, count, figure, figures, interval, link, maybe, number, part_about, state,
-    text, time,
+    NOTHING, Table, Tone, count, figure, figures, interval, maybe, number, part_about, state, text,
+    time,
 };
 use crate::problem::Problem;
 use crate::recommender;
@@ -416,106 +415,4 @@ fn dataset(detail: &RunDetail) -> Html {
             &Html::default()
         ),
     ))
-}
-
-/// Which two.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Pair {
-    a: u32,
-    b: u32,
-}
-
-/// Two versions beside each other.
-pub(crate) async fn compare(
-    visit: Visit,
-    Path((_, model)): Path<(String, String)>,
-    Query(pair): Query<Pair>,
-) -> Result<Response, Problem> {
-    let name = visit.model(&model)?;
-    let (a, b) = (
-        visit.project.version(&name, pair.a).await?,
-        visit.project.version(&name, pair.b).await?,
-    );
-    let (left, right) = (columns_of(&a), columns_of(&b));
-    let mut table = Table::new("compared", &["What", "#A", "#B", "#Difference"]);
-    table.row([
-        text("version"),
-        link(
-            &visit.path(&format!("/models/{name}/versions/{}", a.number)),
-            &format!("@{}", a.number),
-        ),
-        link(
-            &visit.path(&format!("/models/{name}/versions/{}", b.number)),
-            &format!("@{}", b.number),
-        ),
-        Html::default(),
-    ]);
-    for (what, value) in &left {
-        let other = right
-            .iter()
-            .find(|(name, _)| name == what)
-            .and_then(|(_, value)| *value);
-        let difference = value.zip(other).map(|(a, b)| b - a);
-        table.row([
-            text(what),
-            text(maybe(*value)),
-            text(maybe(other)),
-            text(maybe(difference)),
-        ]);
-    }
-    let body = html!(
-        "<form class=\"filters\" method=\"get\"><label>A<input name=\"a\" type=\"number\" min=\"1\" value=\"{}\"></label><label>B<input name=\"b\" type=\"number\" min=\"1\" value=\"{}\"></label><button class=\"button\">Compare</button></form><p class=\"about\">Each version was examined on the newest rows of its time. The gate compares a challenger with the champion on the same rows: that is on each version's own page.</p>{}",
-        pair.a,
-        pair.b,
-        table.show()
-    );
-    visit.page(&Page {
-        section: Section::Models,
-        title: "Compare versions",
-        trail: &[
-            ("Models", visit.path("/models")),
-            (name.as_str(), visit.path(&format!("/models/{name}"))),
-        ],
-        actions: Html::default(),
-        body,
-    })
-}
-
-/// The numbers of a version by name.
-fn columns_of(version: &Version) -> Vec<(String, Option<f64>)> {
-    let detail: RunDetail = serde_json::from_value(version.detail.clone()).unwrap_or_default();
-    let Some(found) = &detail.examination else {
-        let detail: RecommendDetail =
-            serde_json::from_value(version.detail.clone()).unwrap_or_default();
-        return recommender::columns(&detail);
-    };
-    let mut all: Vec<(String, Option<f64>)> = found
-        .challenger
-        .metrics
-        .iter()
-        .map(|metric| (metric.metric.label().to_owned(), metric.value))
-        .collect();
-    all.push((
-        "examined rows".to_owned(),
-        Some(found.challenger.rows as f64),
-    ));
-    all.push((
-        "rows of the dataset".to_owned(),
-        detail.dataset.as_ref().map(|record| record.rows as f64),
-    ));
-    all.push((
-        "checks failed".to_owned(),
-        Some(
-            found
-                .verdict
-                .checks
-                .iter()
-                .filter(|check| !check.passed)
-                .count() as f64,
-        ),
-    ));
-    for gain in detail.gains.iter().take(10) {
-        all.push((format!("gain of {}", gain.name), Some(gain.gain)));
-    }
-    all
 }
