@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Redirect, Response};
 use serde::Serialize;
 use serde_json::{Value, json};
 use tidemill_core::ProjectName;
@@ -138,8 +138,14 @@ fn of_project(text: &str, project: &str) -> String {
         .collect()
 }
 
-/// What this is and where to look.
-pub(crate) async fn index() -> Json<Value> {
+/// What this is and where to look; a browser is sent to the pages for people.
+pub(crate) async fn index(headers: HeaderMap) -> Response {
+    let accepted = headers
+        .get(header::ACCEPT)
+        .and_then(|value| value.to_str().ok());
+    if accepted.is_some_and(|accepted| accepted.contains("text/html")) {
+        return Redirect::to("/console").into_response();
+    }
     let routes: Vec<Value> = routes()
         .iter()
         .filter(|route| route.method != axum::http::Method::OPTIONS)
@@ -153,6 +159,7 @@ pub(crate) async fn index() -> Json<Value> {
         "errors": "/errors/{code}",
         "routes": routes,
     }))
+    .into_response()
 }
 
 /// The page about an error.

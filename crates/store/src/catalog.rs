@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tidemill_core::{ModelName, ProjectName, RunId, Timestamp};
 
-use crate::{ArtifactHash, StoreError};
+use crate::{ArtifactHash, StoreError, Users};
 
 /// What a key may do. `Admin` includes `Read`; neither includes sending events from a browser by accident:
 /// `Write` is its own scope, and `Admin` includes it.
@@ -219,7 +219,7 @@ pub struct AuditEntry {
 /// Projects, keys, versions, runs and audit. Every method that changes something for a person takes the audit
 /// entry and records it in the same transaction.
 #[async_trait]
-pub trait Catalog: Send + Sync {
+pub trait Catalog: Users {
     /// Adds a project or notes that its file changed; returns whether the text is new.
     async fn put_project(
         &self,

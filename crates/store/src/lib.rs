@@ -27,6 +27,7 @@ pub mod local;
 pub mod memory;
 pub mod sqlite;
 pub mod state;
+pub mod users;
 
 pub use artifacts::{ArtifactHash, Artifacts};
 pub use catalog::Catalog;
@@ -36,6 +37,7 @@ pub use event_rows::{EventColumns, EventRow, EventRows, EventScan, EventTable, T
 pub use folder::DataFolder;
 pub use lake::Lake;
 pub use state::{StateBatch, StateStore};
+pub use users::Users;
 
 use std::sync::Arc;
 

@@ -103,6 +103,12 @@ pub enum Command {
     /// Make, list and revoke access keys.
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Who may use the console, and links that sign them in.
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  tidemill users add ada@example.com --role editor\n  tidemill users link ada@example.com"
+    )]
+    Users(UsersCommand),
     /// Show what a model has earned, month by month, beside its holdout.
     #[command(after_help = "Example:\n  tidemill value for_you --project shop.toml")]
     Value(ModelArgs),
@@ -672,6 +678,70 @@ pub struct RollbackArgs {
     /// Where the data are.
     #[command(flatten)]
     pub data: DataArgs,
+}
+
+/// Subcommands of `users`.
+#[derive(Debug, Subcommand)]
+pub enum UsersCommand {
+    /// Add a user and print a link that signs them in once.
+    Add {
+        /// What they are called: an address, a short name.
+        name: String,
+        /// What they may do: viewer, editor or admin.
+        #[arg(long, default_value = "viewer")]
+        role: tidemill_store::users::Role,
+        /// Where the data are.
+        #[command(flatten)]
+        data: FolderArgs,
+    },
+    /// List users.
+    List(FolderArgs),
+    /// Change what a user may do.
+    Role {
+        /// Who.
+        name: String,
+        /// viewer, editor or admin.
+        role: tidemill_store::users::Role,
+        /// Where the data are.
+        #[command(flatten)]
+        data: FolderArgs,
+    },
+    /// Print a link that signs a user in once, within a day.
+    Link {
+        /// Who.
+        name: String,
+        /// Where the data are.
+        #[command(flatten)]
+        data: FolderArgs,
+    },
+    /// Remove a user; their sessions end at once.
+    Remove {
+        /// Who.
+        name: String,
+        /// Where the data are.
+        #[command(flatten)]
+        data: FolderArgs,
+    },
+}
+
+impl UsersCommand {
+    /// Where the data are.
+    pub fn data(&self) -> Option<&std::path::Path> {
+        let (Self::Add { data, .. }
+        | Self::List(data)
+        | Self::Role { data, .. }
+        | Self::Link { data, .. }
+        | Self::Remove { data, .. }) = self;
+        data.data.as_deref()
+    }
+}
+
+/// A data folder.
+#[derive(Debug, Args)]
+pub struct FolderArgs {
+    /// The data folder.
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
 }
 
 /// Subcommands of `keys`.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,6 +11,8 @@ use anyhow::{Context, Result, bail};
 use rand::RngCore;
 use tidemill_api::{ApiOptions, App, KeyRing, create_key};
 use tidemill_collect::{Intake, Limits};
+use tidemill_console::Console;
+use tidemill_core::clock::SystemClock;
 use tidemill_core::project::Project;
 use tidemill_core::{Clock, ProjectName};
 use tidemill_cycle::{Background, LoopOptions, ProjectLoop};
@@ -21,11 +24,13 @@ use tidemill_store::local::LocalArtifacts;
 use tidemill_store::sqlite::SqliteCatalog;
 use tidemill_store::{DataFolder, Stores};
 
+use tokio::sync::watch;
+
 use crate::config::Config;
 use crate::courier::WebCourier;
 
 /// The actor in the audit log for what the command line does.
-const ACTOR: &str = "command line";
+pub const ACTOR: &str = "command line";
 
 /// A data folder that is open, with its projects at work.
 pub struct Node {
@@ -36,6 +41,8 @@ pub struct Node {
     /// The projects.
     pub loops: BTreeMap<ProjectName, Arc<ProjectLoop>>,
     folder: PathBuf,
+    /// The settings in force: name, value, origin.
+    settings: Vec<(String, String, String)>,
     /// Held as long as the loops that give it work.
     _background: Background,
 }
@@ -124,6 +131,7 @@ impl Node {
             stores,
             loops,
             folder: folder.to_owned(),
+            settings: settings(config),
             _background: background,
         };
         for name in node.loops.keys() {
@@ -135,6 +143,25 @@ impl Node {
     /// The key with which the command line of this machine's user talks to the project.
     pub fn local_key(&self, project: &ProjectName) -> Result<String> {
         read_local_key(&self.folder, project)
+    }
+
+    /// The pages of the console. People live in real time, also where a driver moves the projects' clock.
+    pub fn console(&self, stopping: watch::Receiver<bool>) -> Arc<Console> {
+        Console::new(
+            self.loops.values().cloned(),
+            self.stores.catalog.clone(),
+            Arc::new(SystemClock),
+            Box::new(random),
+            self.settings.clone(),
+            stopping,
+        )
+    }
+
+    /// Where nobody has signed in to the console yet: an address that signs the first user in, once.
+    pub async fn first_link(&self, address: SocketAddr) -> Result<Option<String>> {
+        let catalog = self.stores.catalog.as_ref();
+        let path = tidemill_console::first_link(catalog, &SystemClock, random(), "first start");
+        Ok(path.await?.map(|path| browser_url(address, &path)))
     }
 
     /// A new key; its secret is not stored.
@@ -166,6 +193,24 @@ impl Node {
         let path = local_key_path(&self.folder, project);
         write_private(&path, &secret).with_context(|| format!("write {}", path.display()))
     }
+}
+
+/// An address for a browser on this machine.
+pub fn browser_url(address: SocketAddr, path: &str) -> String {
+    // browsers take no address that means every one
+    match address.ip().is_unspecified() {
+        true => format!("http://localhost:{}{path}", address.port()),
+        false => format!("http://{address}{path}"),
+    }
+}
+
+fn settings(config: &Config) -> Vec<(String, String, String)> {
+    let effective = config.effective();
+    let lines = effective.map(|(setting, found)| {
+        let origin = format!("{:?}", found.origin).to_lowercase();
+        (setting.name.to_owned(), found.value.clone(), origin)
+    });
+    lines.collect()
 }
 
 /// Bytes from the operating system's generator.

@@ -44,8 +44,14 @@ pub async fn run(node: Node, listener: TcpListener, announced: Announced) -> Res
         node.app.watch_tasks(name, &spawned);
         tasks.extend(spawned);
     }
-    let router = tidemill_api::router(node.app.clone());
-    let asked_to_stop = announced.signals.asked_to_stop();
+    // pages that are followed live would keep their connections open
+    let (stop_pages, pages_stopping) = watch::channel(false);
+    let pages = tidemill_console::router(node.console(pages_stopping));
+    let router = tidemill_api::router(node.app.clone()).merge(pages);
+    let asked_to_stop = async move {
+        announced.signals.asked_to_stop().await;
+        stop_pages.send_replace(true);
+    };
     tidemill_api::serve(listener, router, ServerOptions::default(), asked_to_stop).await;
     stop.send_replace(true);
     for task in tasks {

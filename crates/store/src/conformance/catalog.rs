@@ -15,6 +15,7 @@ pub async fn check<C: Catalog>(open: impl AsyncFn(&str) -> C) {
     versions_count_from_one(&open("versions").await).await;
     champions_come_and_go(&open).await;
     rollouts_are_kept(&open).await;
+    super::users::check(&open).await;
 }
 
 fn at(seconds: i64) -> Timestamp {

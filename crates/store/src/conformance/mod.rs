@@ -23,3 +23,4 @@ pub mod event_log;
 pub mod lake;
 pub mod samples;
 pub mod state;
+pub mod users;

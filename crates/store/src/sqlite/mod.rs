@@ -3,7 +3,9 @@
 //! The SQL is kept to what PostgreSQL understands too, so that the catalog can move there with the same text.
 
 mod rows;
+mod users;
 
+use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -22,7 +24,7 @@ use crate::catalog::{AccessKey, AuditEntry, Rollout, Run, Version};
 use crate::{Catalog, DataFolder, StoreError};
 
 /// How the tables came to be what they are; a migration that was released is never changed.
-const MIGRATIONS: [(i64, &str, &str); 2] = [
+const MIGRATIONS: [(i64, &str, &str); 3] = [
     (
         1,
         "catalog",
@@ -33,6 +35,7 @@ const MIGRATIONS: [(i64, &str, &str); 2] = [
         "rollouts",
         include_str!("../../migrations/0002_rollouts.sql"),
     ),
+    (3, "users", include_str!("../../migrations/0003_users.sql")),
 ];
 
 /// How long a statement waits for another connection's transaction.
@@ -44,7 +47,8 @@ const CONNECTIONS_MAX: u32 = 4;
 #[derive(Debug)]
 pub struct SqliteCatalog {
     pool: SqlitePool,
-    _folder: DataFolder,
+    /// Absent where another process has the folder.
+    _folder: Option<DataFolder>,
 }
 
 impl SqliteCatalog {
@@ -54,18 +58,7 @@ impl SqliteCatalog {
     /// [`StoreError::Newer`] where a newer version wrote it, [`StoreError::Corrupt`], [`StoreError::Full`], and those
     /// of the file system.
     pub async fn open(folder: &DataFolder) -> Result<Self, StoreError> {
-        let options = SqliteConnectOptions::new()
-            .filename(folder.catalog())
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            .busy_timeout(BUSY_TIMEOUT);
-        let pool = SqlitePoolOptions::new()
-            .max_connections(CONNECTIONS_MAX)
-            .connect_with(options)
-            .await
-            .map_err(|e| failed("open the catalog", e))?;
+        let pool = connect(&folder.catalog(), true).await?;
         let migrations = MIGRATIONS
             .map(|(version, description, sql)| {
                 Migration::new(
@@ -91,7 +84,19 @@ impl SqliteCatalog {
             })?;
         Ok(Self {
             pool,
-            _folder: folder.clone(),
+            _folder: Some(folder.clone()),
+        })
+    }
+
+    /// Opens the catalog of a data folder beside the process that has the folder open. SQLite lets both write, one
+    /// after the other; the other one has brought the tables up to date.
+    ///
+    /// # Errors
+    /// When there is no catalog, and those of the file system.
+    pub async fn open_beside(file: &Path) -> Result<Self, StoreError> {
+        Ok(Self {
+            pool: connect(file, false).await?,
+            _folder: None,
         })
     }
 
@@ -107,6 +112,21 @@ impl SqliteCatalog {
             .await
             .map_err(|e| failed("write the catalog", e))
     }
+}
+
+async fn connect(file: &Path, create: bool) -> Result<SqlitePool, StoreError> {
+    let options = SqliteConnectOptions::new()
+        .filename(file)
+        .create_if_missing(create)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(BUSY_TIMEOUT);
+    SqlitePoolOptions::new()
+        .max_connections(CONNECTIONS_MAX)
+        .connect_with(options)
+        .await
+        .map_err(|e| failed("open the catalog", e))
 }
 
 async fn commit(transaction: Transaction<'static, Sqlite>) -> Result<(), StoreError> {

@@ -20,6 +20,7 @@ mod scorecard;
 mod serve;
 mod staleness;
 mod target_file;
+mod users;
 mod value;
 
 use std::path::Path;
@@ -46,6 +47,10 @@ pub async fn run(cli: &Cli) -> Result<()> {
         Command::Serve(args) => {
             let config = configure(cli, &[], args.data.as_deref(), args.listen.as_deref())?;
             serve::run(&config, args, output).await
+        }
+        Command::Users(command) => {
+            let config = configure(cli, &[], command.data(), None)?;
+            users::run(&config, command, output).await
         }
         Command::Import(args) => {
             import::run(
@@ -98,6 +103,7 @@ async fn ask(client: &Client, command: &Command, output: Output) -> Result<()> {
         | Command::Serve(_)
         | Command::Import(_)
         | Command::Bench(_)
+        | Command::Users(_)
         | Command::Config => Ok(()),
     }
 }
@@ -152,6 +158,7 @@ fn data_of(command: &Command) -> &DataArgs {
         | Command::Serve(_)
         | Command::Import(_)
         | Command::Bench(_)
+        | Command::Users(_)
         | Command::Config => NONE,
     }
 }

@@ -30,7 +30,9 @@ pub async fn run(config: &Config, args: &ServeArgs, output: Output) -> Result<()
     // the address first: a taken port is noticed before the data folder is touched
     let listener = serving::listen(config).await?;
     let node = Node::open(config, projects, Arc::new(SystemClock)).await?;
-    let address = listener.local_addr()?.to_string();
+    let address = listener.local_addr()?;
+    let console = node.first_link(address).await?;
+    let address = address.to_string();
     let announced = serving::announce(&config.data(), &listener)?;
     output.text(&format!(
         "serving {} from {}",
@@ -42,7 +44,11 @@ pub async fn run(config: &Config, args: &ServeArgs, output: Output) -> Result<()
         names[0],
         config.data().display()
     ));
+    match &console {
+        Some(link) => output.text(&format!("open the console, once, with this link: {link}")),
+        None => output.text(&format!("the console is at http://{address}/console")),
+    }
     output.text(&format!("listening on http://{address}"));
-    output.json_line(&json!({ "listening": address, "projects": names }));
+    output.json_line(&json!({ "listening": address, "projects": names, "console": console }));
     serving::run(node, listener, announced).await
 }

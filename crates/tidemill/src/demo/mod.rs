@@ -83,9 +83,11 @@ pub async fn run(cli: &Cli, args: &DemoArgs) -> Result<()> {
     };
     let key = node.new_key(&name, Scope::Read, clock.as_ref()).await?;
     let announced = serving::announce(&folder.path, &listener)?;
+    let address = listener.local_addr()?;
+    let console = node.first_link(address).await?;
     timeline.farewell(
-        &listener.local_addr()?.to_string(),
-        &key,
+        &address.to_string(),
+        (&key, console.as_deref()),
         &replay.last_answer(),
     );
     let following = tokio::spawn(follow(clock));

@@ -357,7 +357,7 @@ impl Timeline {
     }
 
     /// How to go on from here.
-    pub fn farewell(&self, address: &str, key: &str, last: &LastAnswer) {
+    pub fn farewell(&self, address: &str, (key, console): (&str, Option<&str>), last: &LastAnswer) {
         let curl = format!("curl -s -H 'Authorization: Bearer {key}'");
         let url = format!("http://{address}");
         self.text(&format!("\nlistening on {url}"));
@@ -377,8 +377,15 @@ impl Timeline {
         for line in &lines {
             self.text(&format!("  {line}"));
         }
+        if let Some(link) = console {
+            self.text(&format!(
+                "\nSee it all in the console, with this link, once:\n\n  {link}"
+            ));
+        }
         self.text("\nCtrl-C stops the server.");
-        self.json(&json!({ "type": "listening", "address": address, "curl": lines }));
+        self.json(
+            &json!({ "type": "listening", "address": address, "curl": lines, "console": console }),
+        );
     }
 
     fn text(&self, line: &str) {

@@ -1,0 +1,316 @@
+//! People and items: what they did, what is known, and what the models would say now.
+
+use axum::extract::{Path, Query};
+use axum::response::{IntoResponse, Redirect, Response};
+use tidemill_core::decision::Fallback;
+use tidemill_core::event::{Event, PersonKey};
+use tidemill_cycle::ProjectLoop;
+use tidemill_learn::{Reason, Task};
+
+use crate::chart;
+use crate::html::{Html, html, url};
+use crate::layout::{Page, Section};
+use crate::models::section;
+use crate::parts::{Table, fallback, link, number, percent, text, time, value_in};
+use crate::problem::Problem;
+use crate::visit::{Form, Visit};
+
+/// How many events of a person are shown.
+const EVENTS_SHOWN: usize = 100;
+/// How many items each model recommends.
+const RECOMMENDED: usize = 8;
+/// Among how many of the newest decisions people are suggested, and how many.
+const LOOKED_AT: usize = 300;
+const SUGGESTED: usize = 12;
+/// How many characters of a JSON object a line shows.
+const SHORT: usize = 160;
+
+/// The path of a person's page; `entity` is their key as decisions write it.
+pub(crate) fn person_path(visit: &Visit, entity: &str) -> String {
+    match PersonKey::written(entity) {
+        Some(person) if !person.is_user() => {
+            visit.path(&format!("/people/{}?anonymous=yes", url(person.id())))
+        }
+        Some(person) => visit.path(&format!("/people/{}", url(person.id()))),
+        None => visit.path(&format!("/people/{}", url(entity))),
+    }
+}
+
+/// An item with its name, if it has one.
+pub(crate) fn item_link(visit: &Visit, id: &str) -> Result<Html, Problem> {
+    let item = visit.project.engine().item(id)?;
+    let name = item.as_ref().and_then(|item| {
+        let mut named = ["name", "title", "description"].into_iter();
+        named.find_map(|attribute| item.attributes.get(attribute)?.as_str())
+    });
+    let path = visit.path(&format!("/items/{}", url(id)));
+    Ok(html!(
+        "{} <span class=\"quiet\">{}</span>",
+        link(&path, name.unwrap_or(id)),
+        if name.is_some() { id } else { "" }
+    ))
+}
+
+/// Why, in words, with how strongly each moved the answer.
+pub(crate) fn reason_list(reasons: &[Reason]) -> Html {
+    if reasons.is_empty() {
+        return Html::default();
+    }
+    let most = reasons
+        .iter()
+        .map(|reason| reason.contribution.abs())
+        .fold(1e-12, f64::max);
+    let mut table = Table::new(
+        "reasons",
+        &["Reason", "Feature", "#Moved it by", "How much"],
+    );
+    for reason in reasons {
+        let sign = if reason.contribution < 0.0 { "" } else { "+" };
+        table.row([
+            text(&reason.text),
+            html!("<code>{}</code>", reason.feature),
+            html!("{}{}", sign, number(reason.contribution)),
+            chart::meter(reason.contribution / most),
+        ]);
+    }
+    table.show()
+}
+
+/// The same on a card.
+fn why(reasons: &[Reason]) -> Html {
+    let most = reasons
+        .iter()
+        .map(|reason| reason.contribution.abs())
+        .fold(1e-12, f64::max);
+    let lines = reasons.iter().map(|reason| {
+        let way = if reason.contribution < 0.0 {
+            "lowers it"
+        } else {
+            "raises it"
+        };
+        html!(
+            "<li><span>{} <span class=\"quiet\">{}</span></span>{}</li>",
+            reason.text,
+            way,
+            chart::meter(reason.contribution / most)
+        )
+    });
+    html!("<ul class=\"why\">{}</ul>", lines.collect::<Html>())
+}
+
+/// Where a person or an item is looked for.
+pub(crate) async fn search(visit: Visit, Query(query): Query<Form>) -> Result<Response, Problem> {
+    let field = |name: &str| query.get(name).map_or("", |value| value.trim());
+    let id = field("id");
+    if !id.is_empty() {
+        let path = match field("what") {
+            "item" => format!("/items/{}", url(id)),
+            "anonymous" => format!("/people/{}?anonymous=yes", url(id)),
+            _ => format!("/people/{}", url(id)),
+        };
+        return Ok(Redirect::to(&visit.path(&path)).into_response());
+    }
+    let newest = visit.project.decisions.newest(None, LOOKED_AT)?;
+    let mut entities: Vec<String> = Vec::new();
+    for decision in newest {
+        if entities.len() < SUGGESTED && !entities.contains(&decision.value.entity) {
+            entities.push(decision.value.entity);
+        }
+    }
+    let mut table = Table::new("people answered about lately", &["Person"]);
+    for entity in &entities {
+        table.row([link(&person_path(&visit, entity), entity)]);
+    }
+    let body = html!(
+        "<form class=\"filters\" method=\"get\" role=\"search\"><label>Id<input name=\"id\" required autofocus></label><label>Of<select name=\"what\"><option value=\"person\">a person</option><option value=\"anonymous\">a visitor without a user id</option><option value=\"item\">an item</option></select></label><button class=\"button main\">Open</button></form>{}",
+        section("Answered about lately", "", &table.or(&html!("<p>Nobody yet. People are known by the id that your app sends as <code>userId</code>.</p>"))),
+    );
+    visit.page(&Page::new(Section::People, "People and items", body))
+}
+
+/// One person.
+pub(crate) async fn page(
+    visit: Visit,
+    Path((_, id)): Path<(String, String)>,
+    Query(query): Query<Form>,
+) -> Result<Response, Problem> {
+    let person = if query.contains_key("anonymous") {
+        PersonKey::anonymous(&id)
+    } else {
+        PersonKey::user(&id)
+    };
+    let (console, at_work) = (visit.console.clone(), visit.clone());
+    let work = async {
+        let read = tokio::task::spawn_blocking(move || about(&at_work, &person));
+        read.await.map_err(|_| Problem::busy())?
+    };
+    let body = console.heavy(work).await?;
+    visit.page(&Page {
+        section: Section::People,
+        title: &id,
+        trail: &[("People and items", visit.path("/people"))],
+        actions: Html::default(),
+        body,
+    })
+}
+
+fn about(visit: &Visit, person: &PersonKey) -> Result<Html, Problem> {
+    let project = &visit.project;
+    let engine = project.engine();
+    let row = engine.read_all(person, project.clock.now())?;
+    if !row.known {
+        return Ok(html!(
+            "<div class=\"empty\"><p><strong>Nothing is known of them</strong></p><p>No event of the project names this id. Ids are compared letter by letter; a visitor without a user id is looked for as such.</p></div>"
+        ));
+    }
+    let mut features = Table::new("features", &["Feature", "Meaning", "Value now"]);
+    for (column, found) in engine.set().columns().iter().zip(&row.values) {
+        features.row([
+            html!("<code>{}</code>", column.name),
+            text(&column.label),
+            text(value_in(column.unit, found)),
+        ]);
+    }
+    let mut timeline = Table::new("timeline", &["When", "Event", "With"]);
+    for logged in engine.timeline(person, EVENTS_SHOWN)? {
+        timeline.row([
+            time(logged.event.timestamp),
+            text(&logged.event.name),
+            said(&logged.event),
+        ]);
+    }
+    Ok(html!(
+        "<p class=\"quiet\">Known as <code>{who}</code>, after {offset} events of the project.</p>{guesses}{lists}{timeline}{features}",
+        who = row.person.as_str(),
+        offset = crate::parts::count(row.offset.0),
+        guesses = section(
+            "What the models would say now",
+            "A preview: it is not logged as a decision.",
+            &guesses(project, person)?
+        ),
+        lists = section(
+            "What would be recommended now",
+            "A preview too.",
+            &lists(visit, person)?
+        ),
+        timeline = section(
+            "What they did",
+            "The newest first.",
+            &timeline.or(&html!(
+                "<p>Their events are too long ago to be kept at hand.</p>"
+            ))
+        ),
+        features = section(
+            "What is known",
+            "Every feature at this moment.",
+            &features.show()
+        ),
+    ))
+}
+
+/// The properties of an event in a line.
+pub(crate) fn said(event: &Event) -> Html {
+    if event.properties.is_empty() {
+        return Html::default();
+    }
+    let all = serde_json::to_string(&event.properties).unwrap_or_default();
+    let short: String = all.chars().take(SHORT).collect();
+    let more = if short.len() < all.len() { "…" } else { "" };
+    html!("<code class=\"said\">{}{}</code>", short, more)
+}
+
+fn by(version: Option<String>, why: Option<Fallback>) -> Html {
+    match (version, why) {
+        (Some(version), _) => text(version),
+        (None, why) => text(why.map_or("fallback", fallback)),
+    }
+}
+
+fn guesses(project: &ProjectLoop, person: &PersonKey) -> Result<Html, Problem> {
+    let mut all = Html::default();
+    for slot in project.registry.slots() {
+        let (decision, reasons) = project.answerer.preview(slot, person)?;
+        let version = decision.version_id().map(|version| version.to_string());
+        let said = match (&decision.answer.label, &slot.task) {
+            (Some(label), Task::Multiclass { .. }) => {
+                format!("{label}, {}", percent(decision.answer.score))
+            }
+            (_, Task::Regression) => number(decision.answer.score),
+            _ => percent(decision.answer.score),
+        };
+        all.push(&html!(
+            "<article class=\"card\"><h3>{question}</h3><p class=\"big\">{said}</p><p class=\"quiet\">{model} · {by}</p>{reasons}</article>",
+            question = slot.model.question.clone().unwrap_or_else(|| slot.model.name.to_string()),
+            said = said,
+            model = slot.model.name.as_str(),
+            by = by(version, decision.fallback),
+            reasons = why(&reasons),
+        ));
+    }
+    Ok(if all.is_empty() {
+        all
+    } else {
+        html!("<div class=\"cards wide\">{}</div>", all)
+    })
+}
+
+fn lists(visit: &Visit, person: &PersonKey) -> Result<Html, Problem> {
+    let mut all = Html::default();
+    for slot in visit.project.registry.recommenders() {
+        let list = visit
+            .project
+            .answerer
+            .preview_list(slot, person, RECOMMENDED)?;
+        let mut table = Table::new("recommended", &["#Place", "Item", "#Score", "Why"]);
+        for (place, item) in list.items.iter().enumerate() {
+            table.row([
+                html!("{}", place + 1),
+                item_link(visit, &item.item)?,
+                text(number(item.score)),
+                html!("{}", item.reason),
+            ]);
+        }
+        all.push(&html!(
+            "<h3>{} <span class=\"quiet\">{}</span></h3>{}",
+            slot.model.name.as_str(),
+            by(
+                list.version.map(|version| version.to_string()),
+                list.fallback
+            ),
+            table.or(&html!("<p>Nothing to recommend.</p>"))
+        ));
+    }
+    Ok(all)
+}
+
+/// One item.
+pub(crate) async fn item(
+    visit: Visit,
+    Path((_, id)): Path<(String, String)>,
+) -> Result<Response, Problem> {
+    let item = visit.project.engine().item(&id)?;
+    let item = item.ok_or_else(|| Problem::not_found("The project has no item with this id."))?;
+    let mut table = Table::new("attributes", &["Attribute", "Value"]);
+    for (name, value) in &item.attributes {
+        let value = value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned);
+        table.row([text(name), text(value)]);
+    }
+    let body = html!(
+        "<p class=\"quiet\">Changed last {}.</p>{}",
+        time(item.updated_at),
+        section(
+            "What is known",
+            "",
+            &table.or(&html!("<p>No attributes were sent with it.</p>"))
+        ),
+    );
+    visit.page(&Page {
+        section: Section::People,
+        title: &item.id,
+        trail: &[("People and items", visit.path("/people"))],
+        actions: Html::default(),
+        body,
+    })
+}

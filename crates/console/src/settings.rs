@@ -1,0 +1,308 @@
+//! Settings: the viewer's password, users, keys, the audit log, and the settings that are in force.
+
+use axum::extract::Query;
+use axum::http::HeaderMap;
+use axum::http::header;
+use axum::response::{Redirect, Response};
+use tidemill_store::catalog::AuditEntry;
+use tidemill_store::users::{Role, User, check_user_name};
+
+use crate::console::new_link;
+use crate::html::{Html, html};
+use crate::layout::{Action, Page, Section, ask_first, token_field};
+use crate::models::section;
+use crate::parts::{Table, Tone, state, text, time};
+use crate::problem::Problem;
+use crate::secret;
+use crate::visit::{Act, Form, Visit};
+
+/// How many audit entries are shown.
+const AUDIT_SHOWN: u32 = 100;
+
+/// The page.
+pub(crate) async fn page(visit: Visit, Query(query): Query<Form>) -> Result<Response, Problem> {
+    let done = query.get("done").map(|_| {
+        html!(
+            "<p class=\"calm\" role=\"status\">{}</p>",
+            state(Tone::Good, "saved")
+        )
+    });
+    let for_admins = if visit.viewer.may(Role::Admin) {
+        html!("{}{}", users(&visit).await?, keys(&visit).await?)
+    } else {
+        html!(
+            "<p class=\"quiet\">Users, keys, the audit log and the settings in force are for the role admin.</p>"
+        )
+    };
+    let further = if visit.viewer.may(Role::Admin) {
+        html!("{}{}", audit(&visit).await?, in_force(&visit))
+    } else {
+        Html::default()
+    };
+    let body = html!("{}{}{}{}", done, password_form(&visit), for_admins, further);
+    visit.page(&Page::new(Section::Settings, "Settings", body))
+}
+
+fn password_form(visit: &Visit) -> Html {
+    let has = if visit.viewer.user.password.is_some() {
+        "You have a password."
+    } else {
+        "You have no password yet: only links sign you in."
+    };
+    let form = html!(
+        "<form method=\"post\" action=\"{}\" class=\"filters\">{}<label>New password<input type=\"password\" name=\"password\" minlength=\"10\" maxlength=\"256\" autocomplete=\"new-password\" required></label><button class=\"button\">Set password</button></form>",
+        visit.path("/settings/password"),
+        token_field(&visit.viewer),
+    );
+    section("You", has, &form)
+}
+
+async fn users(visit: &Visit) -> Result<Html, Problem> {
+    let (console, viewer) = (&visit.console, &visit.viewer);
+    let sessions = console.catalog.sessions(console.clock.now()).await?;
+    let mut table = Table::new(
+        "users",
+        &["Name", "Role", "Password", "#Sessions", "Since", "Actions"],
+    );
+    for user in console.catalog.users().await? {
+        let open = sessions
+            .iter()
+            .filter(|session| session.user == user.name)
+            .count();
+        let name = html!(
+            "<input type=\"hidden\" name=\"name\" value=\"{}\">",
+            user.name
+        );
+        let link = ask_first(
+            viewer,
+            &visit.path("/settings/users/link"),
+            &Action {
+                path: "",
+                button: "Link",
+                means: "Makes a link that signs this user in once, within a day. Give it to nobody else.",
+                fields: name.clone(),
+            },
+        );
+        let remove = if user.name == viewer.user.name {
+            Html::default()
+        } else {
+            ask_first(
+                viewer,
+                &visit.path("/settings/users/remove"),
+                &Action {
+                    path: "",
+                    button: "Remove",
+                    means: "Their sessions end at once. What they did stays in the audit log.",
+                    fields: name,
+                },
+            )
+        };
+        table.row([
+            text(&user.name),
+            text(user.role.as_str()),
+            text(if user.password.is_some() { "yes" } else { "no" }),
+            html!("{}", open),
+            time(user.created_at),
+            html!("<div class=\"actions\">{}{}</div>", link, remove),
+        ]);
+    }
+    let roles = Role::ALL.map(|role| html!("<option>{}</option>", role.as_str()));
+    let form = html!(
+        "<form method=\"post\" action=\"{}\" class=\"filters\">{}<label>Name<input name=\"name\" required maxlength=\"64\"></label><label>Role<select name=\"role\">{}</select></label><button class=\"button\">Add, or change the role</button></form>",
+        visit.path("/settings/users"),
+        token_field(viewer),
+        roles.into_iter().collect::<Html>(),
+    );
+    Ok(section(
+        "Users",
+        "A viewer looks. An editor also promotes, rolls back, trains and silences. An admin also decides who may.",
+        &html!("{}{}", table.show(), form),
+    ))
+}
+
+async fn keys(visit: &Visit) -> Result<Html, Problem> {
+    let mut table = Table::new("keys", &["Key", "Scope", "Made", "State"]);
+    for key in visit.console.catalog.keys().await? {
+        if key.project == visit.project.project.name {
+            let shown = if key.revoked_at.is_some() {
+                state(Tone::Quiet, "revoked")
+            } else {
+                state(Tone::Good, "valid")
+            };
+            table.row([
+                html!("<code>{}…</code>", key.id),
+                text(key.scope.to_string()),
+                time(key.created_at),
+                shown,
+            ]);
+        }
+    }
+    Ok(section(
+        "Keys of programs",
+        "Made and revoked with tidemill keys. Only hashes are stored.",
+        &table.or(&html!("<p>No keys yet.</p>")),
+    ))
+}
+
+async fn audit(visit: &Visit) -> Result<Html, Problem> {
+    let catalog = &visit.console.catalog;
+    let mut entries = catalog
+        .audit_log(&visit.project.project.name, AUDIT_SHOWN)
+        .await?;
+    entries.extend(catalog.server_audit_log(AUDIT_SHOWN).await?);
+    entries.sort_by_key(|entry| std::cmp::Reverse(entry.at));
+    let mut table = Table::new(
+        "audit log",
+        &["When", "Who", "What", "On what", "Why", "Project"],
+    );
+    for entry in entries.iter().take(AUDIT_SHOWN as usize) {
+        let project = entry
+            .project
+            .as_ref()
+            .map_or("server", |name| name.as_str());
+        table.row([
+            time(entry.at),
+            text(&entry.actor),
+            text(entry.action.replace('_', " ")),
+            text(&entry.subject),
+            text(&entry.reason),
+            text(project),
+        ]);
+    }
+    Ok(section(
+        "Audit log",
+        "Who changed what, when and why: of this project and of the server.",
+        &table.or(&html!("<p>Nothing was changed yet.</p>")),
+    ))
+}
+
+fn in_force(visit: &Visit) -> Html {
+    let mut table = Table::new("settings in force", &["Setting", "Value", "From"]);
+    for (name, value, from) in &visit.console.settings {
+        table.row([html!("<code>{}</code>", name), text(value), text(from)]);
+    }
+    let file = html!(
+        "<details class=\"numbers\"><summary>The project file</summary><pre tabindex=\"0\"><code>{}</code></pre></details>",
+        visit.project.project.text
+    );
+    section(
+        "Settings in force",
+        "",
+        &html!("{}{}", table.or(&html!("<p>The defaults.</p>")), file),
+    )
+}
+
+/// Sets the viewer's own password.
+pub(crate) async fn password(act: Act<Visit>) -> Result<Redirect, Problem> {
+    let (console, viewer) = (&act.who.console, &act.who.viewer);
+    let password = act.form.get("password").cloned().unwrap_or_default();
+    let random = (console.random)();
+    let _place = console
+        .passwords
+        .acquire()
+        .await
+        .map_err(|_| Problem::busy())?;
+    let hashed = tokio::task::spawn_blocking(move || secret::hash_password(&password, random));
+    let hashed = hashed
+        .await
+        .map_err(|_| Problem::busy())?
+        .map_err(Problem::bad)?;
+    let user = User {
+        password: Some(hashed),
+        ..viewer.user.clone()
+    };
+    let audit = console.entry(&viewer.actor(), "set_password", &user.name);
+    console.catalog.put_user(&user, audit).await?;
+    Ok(Redirect::to(&act.who.path("/settings?done=yes")))
+}
+
+/// Adds a user, or changes a role.
+pub(crate) async fn put_user(act: Act<Visit>) -> Result<Redirect, Problem> {
+    let (console, viewer) = (&act.who.console, &act.who.viewer);
+    viewer.check(Role::Admin)?;
+    let name = act.field("name");
+    check_user_name(name).map_err(Problem::bad)?;
+    let role: Role = act
+        .field("role")
+        .parse()
+        .map_err(|error: String| Problem::bad(error))?;
+    if name == viewer.user.name && role != Role::Admin {
+        return Err(Problem::refused(
+            "You cannot take the role admin from yourself: another admin can.",
+        ));
+    }
+    let known = console
+        .catalog
+        .users()
+        .await?
+        .into_iter()
+        .find(|user| user.name == name);
+    let action = if known.is_some() {
+        "set_role"
+    } else {
+        "add_user"
+    };
+    let user = known.unwrap_or_else(|| User {
+        name: name.to_owned(),
+        role,
+        password: None,
+        created_at: console.clock.now(),
+    });
+    let audit = AuditEntry {
+        reason: role.to_string(),
+        ..console.entry(&viewer.actor(), action, name)
+    };
+    console
+        .catalog
+        .put_user(&User { role, ..user }, audit)
+        .await?;
+    Ok(Redirect::to(&act.who.path("/settings?done=yes")))
+}
+
+/// Removes a user.
+pub(crate) async fn remove_user(act: Act<Visit>) -> Result<Redirect, Problem> {
+    let (console, viewer) = (&act.who.console, &act.who.viewer);
+    viewer.check(Role::Admin)?;
+    let name = act.field("name");
+    if name == viewer.user.name {
+        return Err(Problem::refused(
+            "You cannot remove yourself: another admin can.",
+        ));
+    }
+    let audit = console.entry(&viewer.actor(), "remove_user", name);
+    console.catalog.remove_user(name, audit).await?;
+    Ok(Redirect::to(&act.who.path("/settings?done=yes")))
+}
+
+/// Makes a link for a user and shows it, once.
+pub(crate) async fn link(headers: HeaderMap, act: Act<Visit>) -> Result<Response, Problem> {
+    let visit = &act.who;
+    visit.viewer.check(Role::Admin)?;
+    let console = &visit.console;
+    let name = act.field("name");
+    let path = new_link(
+        console.catalog.as_ref(),
+        console.clock.as_ref(),
+        (console.random)(),
+        name,
+        &visit.viewer.actor(),
+    )
+    .await?;
+    let origin = headers
+        .get(header::ORIGIN)
+        .and_then(|origin| origin.to_str().ok())
+        .unwrap_or_default();
+    let body = html!(
+        "<p>It signs <strong>{}</strong> in once, within a day, and is shown only now.</p><div class=\"snippet\"><pre tabindex=\"0\"><code>{}{}</code></pre><button type=\"button\" class=\"button\" data-copy>Copy</button></div>",
+        name,
+        origin,
+        path
+    );
+    visit.page(&Page {
+        section: Section::Settings,
+        title: "Link for a user",
+        trail: &[("Settings", visit.path("/settings"))],
+        actions: Html::default(),
+        body,
+    })
+}

@@ -1,0 +1,139 @@
+//! What every catalog has to do for [`Users`](crate::users::Users).
+
+use tidemill_core::Timestamp;
+
+use super::samples::NOON;
+use crate::catalog::AuditEntry;
+use crate::users::{Pass, Role, User};
+use crate::{Catalog, StoreError};
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_micros(NOON.micros() + seconds * 1_000_000)
+}
+
+fn entry(action: &str) -> AuditEntry {
+    AuditEntry {
+        at: at(0),
+        project: None,
+        actor: "command line".to_owned(),
+        action: action.to_owned(),
+        subject: "ada".to_owned(),
+        reason: String::new(),
+    }
+}
+
+fn user(name: &str, role: Role) -> User {
+    User {
+        name: name.to_owned(),
+        role,
+        password: None,
+        created_at: at(0),
+    }
+}
+
+fn pass(hash: &str, user: &str, until: i64) -> Pass {
+    Pass {
+        hash: hash.to_owned(),
+        user: user.to_owned(),
+        created_at: at(0),
+        expires_at: at(until),
+    }
+}
+
+/// Users, links and sessions are kept, hold once or for their time, and go with their user.
+pub async fn check<C: Catalog>(open: &impl AsyncFn(&str) -> C) {
+    let catalog = open("users").await;
+    let ada = user("ada", Role::Viewer);
+    catalog
+        .put_user(&ada, entry("add_user"))
+        .await
+        .expect("add");
+    let ada = User {
+        password: Some("$argon2id$…".to_owned()),
+        ..user("ada", Role::Admin)
+    };
+    catalog
+        .put_user(&ada, entry("set_role"))
+        .await
+        .expect("set");
+    drop(catalog);
+    let catalog = open("users").await;
+    let all = catalog.users().await.expect("users");
+    assert_eq!(all, std::slice::from_ref(&ada));
+    links_sign_in_once(&catalog, &ada).await;
+    sessions_hold_for_their_time(&catalog, &ada).await;
+
+    let audit = catalog.server_audit_log(10).await.expect("audit");
+    let actions: Vec<&str> = audit.iter().map(|entry| entry.action.as_str()).collect();
+    assert_eq!(actions, ["sign_in", "add_link", "set_role", "add_user"]);
+    catalog
+        .remove_user("ada", entry("remove_user"))
+        .await
+        .expect("remove");
+    assert_eq!(catalog.session("s2", at(1)).await.expect("session"), None);
+    let gone = catalog.remove_user("ada", entry("remove_user")).await;
+    assert!(matches!(gone, Err(StoreError::NotFound(_))), "{gone:?}");
+}
+
+async fn links_sign_in_once(catalog: &impl Catalog, ada: &User) {
+    let link = pass("l1", "ada", 60);
+    catalog
+        .add_link(&link, entry("add_link"))
+        .await
+        .expect("link");
+    let nobody = catalog
+        .add_link(&pass("l2", "bob", 60), entry("add_link"))
+        .await;
+    assert!(matches!(nobody, Err(StoreError::NotFound(_))), "{nobody:?}");
+    assert_eq!(
+        catalog.link("l1", at(60)).await.expect("link"),
+        None,
+        "it is over"
+    );
+    assert_eq!(
+        catalog.link("l1", at(59)).await.expect("link").as_ref(),
+        Some(ada)
+    );
+    assert_eq!(
+        catalog
+            .take_link("l1", at(59))
+            .await
+            .expect("take")
+            .as_ref(),
+        Some(ada)
+    );
+    assert_eq!(
+        catalog.take_link("l1", at(59)).await.expect("take"),
+        None,
+        "once"
+    );
+}
+
+async fn sessions_hold_for_their_time(catalog: &impl Catalog, ada: &User) {
+    let session = pass("s1", "ada", 60);
+    catalog
+        .add_session(&session, entry("sign_in"))
+        .await
+        .expect("session");
+    assert_eq!(
+        catalog.session("s1", at(60)).await.expect("session"),
+        None,
+        "it is over"
+    );
+    assert_eq!(
+        catalog
+            .session("s1", at(59))
+            .await
+            .expect("session")
+            .as_ref(),
+        Some(ada)
+    );
+    assert_eq!(catalog.sessions(at(1)).await.expect("sessions"), [session]);
+    catalog.end_session("s1").await.expect("end");
+    assert_eq!(catalog.session("s1", at(1)).await.expect("session"), None);
+    let nobody = catalog
+        .add_session(&pass("s2", "bob", 60), entry("sign_in"))
+        .await;
+    assert!(matches!(nobody, Err(StoreError::NotFound(_))), "{nobody:?}");
+    catalog.end_sessions("ada").await.expect("end all");
+}

@@ -1,0 +1,235 @@
+//! The console in a real browser: Debian's Chromium, driven by Playwright (`tests/console/test.js`), against the real
+//! binary with a trained model, and with texts in every field that would run if they were taken for HTML.
+//!
+//! `scripts/install-test-tools` installs Playwright and axe; where these or Chromium are absent the test says so and
+//! passes, unless `TIDEMILL_REQUIRE_ALL` is set.
+
+mod support;
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use support::{Scope, Server, skip};
+
+/// A text that sets a variable which the test looks for, should it ever run.
+const EVIL: &str =
+    r#""'><img src=x onerror="window.ranByAccident=1"><script>window.ranByAccident=1</script>"#;
+
+/// How such texts begin and end; put together they make a hundred.
+const OPENINGS: [&str; 10] = [
+    "",
+    "\"",
+    "'",
+    "\">",
+    "'>",
+    "-->",
+    "</td>",
+    "</textarea>",
+    "</title>",
+    "]]>",
+];
+const PAYLOADS: [&str; 10] = [
+    "<script>window.ranByAccident=1</script>",
+    "<img src=x onerror=window.ranByAccident=1>",
+    "<svg onload=window.ranByAccident=1>",
+    "<details open ontoggle=window.ranByAccident=1>",
+    "<input autofocus onfocus=window.ranByAccident=1>",
+    "<iframe srcdoc='<script>parent.ranByAccident=1</script>'></iframe>",
+    "<a href='javascript:window.ranByAccident=1'>x</a>",
+    "<body onload=window.ranByAccident=1>",
+    " onmouseover=window.ranByAccident=1 autofocus onfocus=window.ranByAccident=1 ",
+    "<style>@import 'http://evil.example/x.css'</style>",
+];
+
+const PROJECT: &str = r#"
+[project]
+name = "shop"
+
+[items]
+id = "properties.product"
+attributes = { name = "string?", note = "string?" }
+
+[[features.user]]
+name      = "orders"
+label     = "orders <script>window.ranByAccident=1</script>"
+aggregate = "count"
+event     = "Order Completed"
+windows   = ["30d"]
+
+[[features.user]]
+name      = "channel"
+aggregate = "last"
+type      = "category"
+value     = "properties.channel"
+
+[models.will_return]
+kind     = "predict"
+question = "<img src=x onerror=window.ranByAccident=1> Will they order again?"
+observe  = { event = "Order Completed" }
+target   = { event = "Order Completed", within = "30d" }
+training = { budget = 0.1 }
+
+[sources.orders]
+event = "Order Completed"
+map   = { user_id = "customer", timestamp = "ordered_at", message_id = "order", "properties.total" = "total" }
+"#;
+
+#[test]
+fn people_use_the_console_in_a_browser() {
+    let packages = tools().join("console/node_modules");
+    if !packages.join("playwright-core/package.json").exists() {
+        return skip("playwright-core is not installed (run scripts/install-test-tools)");
+    }
+    let chromium =
+        std::env::var_os("TIDEMILL_CHROMIUM").map_or("/usr/bin/chromium".into(), PathBuf::from);
+    if !chromium.exists() {
+        return skip("there is no chromium (apt-get install chromium)");
+    }
+    let mut server = Server::start(PROJECT, &[]);
+    fill(&mut server);
+    let link = link(&server, "admin");
+    let told = json!({
+        "url": server.url(), "project": "shop", "links": { "admin": link },
+        "person": EVIL, "item": EVIL, "model": "will_return", "event": EVIL,
+    });
+    let output = Command::new("node")
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/console/test.js"))
+        .arg(told.to_string())
+        .env("NODE_PATH", packages)
+        .env("NO_PROXY", "127.0.0.1")
+        .output()
+        .expect("node runs");
+    let said = String::from_utf8_lossy(&output.stdout);
+    println!("{said}");
+    assert!(
+        output.status.success(),
+        "{said}{}{}",
+        String::from_utf8_lossy(&output.stderr),
+        server.log()
+    );
+}
+
+#[test]
+fn users_are_managed_beside_a_running_server() {
+    let server = Server::start(PROJECT, &[]);
+    let data = server.data().to_string_lossy().into_owned();
+    let users = |arguments: &[&str]| {
+        let all = [&["users"], arguments, &["--data", &data]].concat();
+        String::from_utf8_lossy(&server.run(&all).stdout).into_owned()
+    };
+    let added = users(&["add", "ada@example.com", "--role", "editor"]);
+    assert!(
+        added.starts_with(&format!("{}/console/sign-in?link=", server.url())),
+        "{added}"
+    );
+    users(&["role", "ada@example.com", "viewer"]);
+    let listed = users(&["list"]);
+    assert!(
+        listed.contains("ada@example.com") && listed.contains("viewer"),
+        "{listed}"
+    );
+    users(&["remove", "ada@example.com"]);
+    assert!(!users(&["list"]).contains("ada@example.com"));
+    let again = server.refused(&["users", "link", "ada@example.com"]);
+    assert!(
+        again.contains("there is no user 'ada@example.com'"),
+        "{again}"
+    );
+}
+
+/// A link for a user, as an operator gets one beside the running server.
+fn link(server: &Server, user: &str) -> String {
+    let data = server.data().to_string_lossy().into_owned();
+    let output = server.run(&["users", "link", user, "--json", "--data", &data]);
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    answer["link"].as_str().expect("a link").to_owned()
+}
+
+/// A history to learn from, and texts in every field that is shown.
+fn fill(server: &mut Server) {
+    let mut csv = "customer,ordered_at,order,total\n".to_owned();
+    for customer in 0..40 {
+        for order in 0..12 {
+            let day = order * 25 + customer % 20;
+            let (month, day) = (1 + day / 28 % 12, 1 + day % 28);
+            let _ = writeln!(
+                csv,
+                "c{customer},2025-{month:02}-{day:02}T10:00:00Z,o{customer}-{order},{}",
+                5 + order
+            );
+        }
+    }
+    std::fs::write(server.folder().join("orders.csv"), csv).expect("the history");
+    let project = server.project_file().to_string_lossy().into_owned();
+    let data = server.data().to_string_lossy().into_owned();
+    server.stop(Duration::from_secs(30));
+    server.run(&[
+        "import",
+        "orders.csv",
+        "--project",
+        &project,
+        "--source",
+        "orders",
+        "--data",
+        &data,
+    ]);
+    server.restart();
+    let (write, read, admin) = (
+        server.key(Scope::Write),
+        server.key(Scope::Read),
+        server.key(Scope::Admin),
+    );
+    let (status, answer) = server.post(
+        "/v1/models/will_return/train?wait=true",
+        &admin,
+        &Value::Null,
+    );
+    assert_eq!(status, 200, "{answer}");
+
+    let items = json!({ "items": [{ "id": EVIL, "attributes": { "name": EVIL, "note": EVIL } }] });
+    let (status, answer) = server.put("/v1/items", &admin, &items);
+    assert_eq!(status, 200, "{answer}");
+    let texts = OPENINGS
+        .iter()
+        .flat_map(|opening| PAYLOADS.map(|payload| format!("{opening}{payload}")));
+    let texts: Vec<String> = texts.chain([EVIL.to_owned()]).collect();
+    assert_eq!(texts.len(), 101);
+    for text in &texts {
+        // one kind of event is told apart, so that the others' names fill the stream
+        let body =
+            json!({ "userId": text, "event": text, "properties": { text: text, "channel": text } });
+        let (status, answer) = server.post("/v1/track", &write, &body);
+        assert_eq!((status, &answer["accepted"]), (200, &json!(1)), "{answer}");
+    }
+    let order = json!({ "userId": EVIL, "event": "Order Completed", "properties": { "total": 1, "channel": EVIL } });
+    server.post("/v1/track", &write, &order);
+    server.post(
+        "/v1/track",
+        &write,
+        &json!({ "userId": EVIL, "event": "", "properties": { "x": EVIL } }),
+    );
+    for user in [EVIL, "c1"] {
+        let (status, answer) = server.post(
+            "/v1/predict/will_return",
+            &read,
+            &json!({ "user": user, "context": { EVIL: EVIL } }),
+        );
+        assert_eq!(status, 200, "{answer}");
+    }
+}
+
+/// The folder into which `scripts/install-test-tools` installs.
+fn tools() -> PathBuf {
+    if let Some(folder) = std::env::var_os("TIDEMILL_TOOLS") {
+        return PathBuf::from(folder);
+    }
+    let cache = std::env::var_os("XDG_CACHE_HOME")
+        .filter(|folder| !folder.is_empty())
+        .map(PathBuf::from)
+        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
+    cache.unwrap_or_default().join("tidemill/tools")
+}

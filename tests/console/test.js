@@ -1,0 +1,214 @@
+// Walks through the console as people do, in a real browser: node test.js CONFIG, a JSON object with the server's url,
+// the project, a link for each role, and the texts that must stay text. Prints one line per step; ends with 1 on the first fault.
+"use strict";
+
+const assert = require("node:assert/strict");
+const { launch, open, settled, signIn } = require("./browser.js");
+
+const axe = require.resolve("axe-core/axe.min.js");
+
+async function step(name, work) {
+  const begun = Date.now();
+  await work();
+  console.log(`ok ${name} (${Date.now() - begun} ms)`);
+}
+
+async function accessible(page, rules) {
+  // the policy of the page allows no script of others, so it comes in by the debugger's door
+  const source = require("node:fs").readFileSync(axe, "utf8");
+  await page.evaluate(source);
+  const all = { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] };
+  const asked = rules ? { runOnly: { type: "rule", values: rules } } : all;
+  const found = await page.evaluate((options) => window.axe.run(document, options), asked);
+  const faults = found.violations.map((one) => `${one.id}: ${one.help}: ${one.nodes.map((node) => node.html).slice(0, 3).join(" | ")}`);
+  assert.deepEqual(faults, [], page.url());
+}
+
+async function visit(page, path) {
+  const answer = await page.goto(path);
+  assert.equal(answer.status(), 200, path);
+  await settled(page);
+  await assertCalm(page);
+}
+
+async function assertCalm(page) {
+  assert.equal(await page.evaluate(() => window.ranByAccident), undefined, `a script ran on ${page.url()}`);
+  const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+  assert.ok(wide <= 0, `${page.url()} is ${wide} px too wide`);
+}
+
+async function main() {
+  const { url, project, links, person, item, model, event } = JSON.parse(process.argv[2]);
+  const base = `${url}/console/p/${project}`;
+  const browser = await launch();
+  const { page, seen, context } = await open(browser);
+  const e = encodeURIComponent;
+  const paths = ["", "/models", `/models/${model}`, "/decisions", "/people", `/people/${e(person)}`, `/items/${e(item)}`,
+    "/events", `/events/kinds/${e(event)}`, "/events/newest", "/events/quarantine", "/events/connect", "/alerts", "/value",
+    "/features", "/settings"];
+
+  await step("nobody sees a page before signing in", async () => {
+    for (const path of ["", "/settings", "/live", "/parts/models"]) {
+      await page.goto(base + path);
+      assert.match(page.url(), /\/console\/sign-in$/);
+    }
+    await accessible(page);
+  });
+  await step("a link signs in once, and the root leads to the console", async () => {
+    await signIn(page, links.admin);
+    await page.goto(url);
+    await page.waitForURL("**/console/p/**");
+    const cookie = (await context.cookies()).find((one) => one.name === "__Host-tidemill");
+    assert.ok(cookie.httpOnly && cookie.secure && cookie.sameSite === "Lax" && cookie.path === "/", JSON.stringify(cookie));
+    const second = await open(browser);
+    await second.page.goto(links.admin);
+    await second.page.getByText("used already or is too old").waitFor();
+    await second.context.close();
+  });
+  for (const size of ["wide", "narrow"]) {
+    await step(`every page, ${size}: it answers, fits, is accessible in light and dark, and runs nothing of others`, async () => {
+      await page.setViewportSize(size === "wide" ? { width: 1440, height: 900 } : { width: 360, height: 740 });
+      const faults = [];
+      const note = (work) => work.catch((fault) => faults.push(`${fault.message}: ${JSON.stringify(fault.actual)}`));
+      for (const path of paths) {
+        await note(visit(page, base + path));
+        for (const scheme of size === "wide" ? ["light", "dark"] : ["light"]) {
+          await page.emulateMedia({ colorScheme: scheme });
+          await note(accessible(page, scheme === "dark" ? ["color-contrast"] : undefined)); // nothing else differs
+        }
+      }
+      assert.deepEqual(faults, []);
+    });
+  }
+  await page.setViewportSize({ width: 1440, height: 900 });
+  await page.emulateMedia({ colorScheme: "light" });
+
+  await step("a decision shows what was known and why", async () => {
+    await visit(page, `${base}/decisions`);
+    await page.locator("td a[href*='/decisions/']").first().click();
+    await page.getByRole("heading", { name: /^Decision / }).waitFor();
+    await page.getByText("answered by").waitFor();
+    await accessible(page);
+  });
+  await step("everything can be reached with the keyboard", async () => {
+    await visit(page, base);
+    await page.keyboard.press("Tab");
+    assert.equal(await page.evaluate(() => document.activeElement.textContent), "Skip to the content");
+    await page.keyboard.press("Control+k");
+    await page.getByRole("combobox").waitFor();
+    await accessible(page);
+    await page.keyboard.type("decis");
+    await page.keyboard.press("Enter");
+    await page.waitForURL("**/decisions");
+    await page.keyboard.press("Control+k");
+    await page.keyboard.type(person.slice(0, 20));
+    await page.keyboard.press("Escape");
+    assert.equal(await page.locator("dialog[open]").count(), 0);
+  });
+  await step("the theme is switched and kept", async () => {
+    const ground = () => page.evaluate(() => getComputedStyle(document.documentElement).backgroundColor);
+    const before = await ground();
+    await page.getByRole("button", { name: "Light or dark" }).click();
+    assert.notEqual(await ground(), before);
+    await page.reload();
+    assert.notEqual(await ground(), before);
+    await page.getByRole("button", { name: "Light or dark" }).click();
+  });
+  await step("a table is taken along as CSV", async () => {
+    await visit(page, `${base}/events`);
+    const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: "CSV" }).first().click()]);
+    assert.match(download.suggestedFilename(), /\.csv$/);
+  });
+  await step("an admin adds a viewer, gives them a link, and the audit log knows", async () => {
+    await visit(page, `${base}/settings`);
+    await page.locator("form[action$='/settings/users'] input[name=name]").fill("bob");
+    await page.getByRole("button", { name: "Add, or change the role" }).click();
+    await page.waitForURL("**done=yes");
+    const row = page.getByRole("row", { name: /bob viewer/ });
+    await row.locator("summary", { hasText: "Link" }).click();
+    await row.getByRole("button", { name: "Link" }).click();
+    const link = await page.locator("main code").textContent();
+    assert.ok(link.startsWith(`${url}/console/sign-in?link=`), link);
+    await visit(page, `${base}/settings`);
+    const audit = await page.getByRole("region", { name: "audit log" }).textContent();
+    for (const entry of ["add user", "add link", "sign in"]) assert.ok(audit.includes(entry), entry);
+    links.bob = link;
+  });
+  await step("training is asked for, and a password set", async () => {
+    await visit(page, `${base}/models/${model}`);
+    await page.locator("summary", { hasText: "Train now" }).click();
+    await page.getByRole("button", { name: "Train now" }).click();
+    await page.waitForURL(`**/models/${model}`);
+    await visit(page, `${base}/settings`);
+    await page.getByLabel("New password").fill("correct horse battery");
+    await page.getByRole("button", { name: "Set password" }).click();
+    await page.waitForURL("**done=yes");
+  });
+  await step("a viewer looks and cannot act", async () => {
+    const viewer = await open(browser);
+    await signIn(viewer.page, links.bob);
+    for (const path of paths) await visit(viewer.page, base + path);
+    await visit(viewer.page, `${base}/models/${model}`);
+    assert.equal(await viewer.page.locator("details.ask").count(), 0);
+    await visit(viewer.page, `${base}/settings`);
+    assert.equal(await viewer.page.getByRole("heading", { name: "Users" }).count(), 0);
+    const token = await viewer.page.locator("input[name=token]").first().inputValue();
+    const acts = [[`/models/${model}/train`, {}], [`/models/${model}/rollback`, { reason: "x" }], [`/models/${model}/versions/1/promote`, {}],
+      ["/alerts/silence", { id: "x", for: "1d" }], ["/settings/users", { name: "eve", role: "admin" }], ["/settings/users/remove", { name: "admin" }],
+      ["/settings/users/link", { name: "admin" }]];
+    for (const [path, fields] of acts) {
+      const status = await viewer.page.evaluate(async ([to, body]) =>
+        (await fetch(to, { method: "POST", body: new URLSearchParams(body) })).status, [base + path, { ...fields, token }]);
+      assert.equal(status, 403, path);
+    }
+    await viewer.context.close();
+  });
+  await step("forms of other sites and of other sessions are refused", async () => {
+    const token = await page.locator("input[name=token]").first().inputValue();
+    const { name, value } = (await context.cookies()).find((one) => one.name === "__Host-tidemill");
+    // outside of a browser, the cookie of a secure context has to be handed over
+    const send = (form, headers) => context.request.post(`${base}/models/${model}/train`,
+      { form, headers: { ...headers, cookie: `${name}=${value}` }, maxRedirects: 0 });
+    assert.equal((await send({ token }, { "sec-fetch-site": "cross-site" })).status(), 403);
+    assert.equal((await send({ token }, { origin: "http://evil.example" })).status(), 403);
+    assert.equal((await send({ token }, {})).status(), 403);
+    assert.equal((await send({ token: "0".repeat(64) }, { "sec-fetch-site": "same-origin" })).status(), 403);
+    assert.equal((await send({}, { "sec-fetch-site": "same-origin" })).status(), 403);
+    const sent = await send({ token }, { "sec-fetch-site": "same-origin" });
+    assert.deepEqual([sent.status(), sent.headers().location], [303, new URL(`${base}/models/${model}`).pathname]);
+  });
+  await step("signing out ends the session; passwords sign in, ten wrong ones do not", async () => {
+    await visit(page, base);
+    const cookie = (await context.cookies()).find((one) => one.name === "__Host-tidemill");
+    await page.getByRole("button", { name: "Sign out" }).click();
+    await page.waitForURL("**/sign-in");
+    await context.addCookies([cookie]);
+    await page.goto(base);
+    assert.match(page.url(), /\/sign-in$/, "the session is over on the server too");
+    await page.getByLabel("Name").fill("admin");
+    await page.getByLabel("Password").fill("correct horse battery");
+    await page.getByRole("button", { name: "Sign in" }).click();
+    await page.waitForURL("**/console/p/**");
+    const sent = { "sec-fetch-site": "same-origin" };
+    const guess = () => context.request.post(`${url}/console/sign-in`, { form: { name: "nobody", password: "x" }, headers: sent, maxRedirects: 0 });
+    for (let attempt = 0; attempt < 10; attempt += 1) assert.equal((await guess()).status(), 200);
+    assert.equal((await guess()).status(), 403);
+  });
+  await step("no complaint in the browser's console, no request that leaves the server", async () => {
+    const strange = seen.requests.filter((request) => !request.startsWith(url) && !request.startsWith("blob:") && !request.startsWith("data:"));
+    assert.deepEqual(strange, []);
+    assert.deepEqual(seen.errors, []);
+  });
+  await step("pages say what browsers shall not do", async () => {
+    const answer = await page.goto(base);
+    const headers = answer.headers();
+    assert.match(headers["content-security-policy"], /default-src 'none'; script-src 'self';.*frame-ancestors 'none'/);
+    assert.equal(headers["x-frame-options"], "DENY");
+    assert.equal(headers["x-content-type-options"], "nosniff");
+    assert.equal(headers["cache-control"], "no-store");
+    assert.equal(await page.locator("script:not([src]), style, [style], [onclick]").count(), 0);
+  });
+  await browser.close();
+}
+
+main().catch((error) => { console.error(error); process.exit(1); });
