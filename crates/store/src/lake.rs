@@ -10,6 +10,7 @@ use tidemill_core::event::PersonKey;
 use tidemill_core::{Decision, DecisionId, ModelName, Offset, Outcome, ProjectName};
 
 use crate::event_rows::EventTable;
+use crate::query::{QueryAnswer, QueryError, QueryLimits, QueryTable};
 use crate::{LoggedEvent, StoreError};
 
 /// A state of one table that can be read again later.
@@ -174,6 +175,24 @@ pub trait Lake: Send + Sync {
         project: &ProjectName,
         persons: &[PersonKey],
     ) -> Result<Erased, StoreError>;
+
+    /// The tables that can be asked with [`query`](Lake::query): those that have rows, and the newest dataset of each of
+    /// `models` as `dataset_<model>`.
+    async fn query_tables(
+        &self,
+        project: &ProjectName,
+        models: &[ModelName],
+    ) -> Result<Vec<QueryTable>, StoreError>;
+
+    /// Answers a question in SQL over the [tables](Lake::query_tables) as they are now. Nothing can be changed, and no
+    /// file outside of them read. `column ->> 'key'` takes a value out of a column that holds JSON, as text; `->` as JSON.
+    async fn query(
+        &self,
+        project: &ProjectName,
+        models: &[ModelName],
+        sql: &str,
+        limits: &QueryLimits,
+    ) -> Result<QueryAnswer, QueryError>;
 
     /// Merges small files of a project's tables where there are many; readers and landing go on meanwhile.
     async fn compact(&self, project: &ProjectName) -> Result<Compacted, StoreError>;

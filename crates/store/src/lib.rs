@@ -25,6 +25,7 @@ pub mod folder;
 pub mod lake;
 pub mod local;
 pub mod memory;
+pub mod query;
 pub mod sqlite;
 pub mod state;
 pub mod users;

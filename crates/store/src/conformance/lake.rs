@@ -25,6 +25,7 @@ pub async fn check<L: Lake + 'static>(open: impl AsyncFn(&str) -> L) {
     outcomes_land_once(&open).await;
     datasets_are_replaced_and_stay(&open).await;
     who_is_erased_is_gone(&open).await;
+    super::queries::check(&open).await;
 }
 
 /// All events of a snapshot.

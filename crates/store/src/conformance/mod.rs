@@ -21,6 +21,7 @@ pub mod artifacts;
 pub mod catalog;
 pub mod event_log;
 pub mod lake;
+mod queries;
 pub mod samples;
 pub mod state;
 pub mod users;

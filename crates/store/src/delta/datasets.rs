@@ -61,6 +61,18 @@ struct Commit {
 }
 
 impl Datasets {
+    /// The table, for reading what was written, whatever its columns are.
+    pub(super) fn table(&self) -> Table {
+        let spec = TableSpec {
+            application: String::new(),
+            schema: Arc::new(Schema::empty()),
+            by_date: false,
+            order: None,
+            statistics: "",
+        };
+        Table::new(self.folder.clone(), spec, self.options.clone())
+    }
+
     /// Replaces all rows.
     pub(super) async fn write(
         &self,
@@ -115,15 +127,7 @@ impl Datasets {
         if !commit.files.iter().all(|file| file.is_file()) {
             return Err(missing());
         }
-        let spec = TableSpec {
-            application: String::new(),
-            schema: Arc::new(Schema::empty()),
-            by_date: false,
-            order: None,
-            statistics: "",
-        };
-        let table = Table::new(self.folder.clone(), spec, self.options.clone());
-        let (schema, files) = table.files_at(version.0).await?;
+        let (schema, files) = self.table().files_at(version.0).await?;
         let (sender, receiver) = mpsc::channel(BATCHES_AHEAD);
         tokio::task::spawn_blocking(move || {
             let mut any = false;

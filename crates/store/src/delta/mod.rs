@@ -22,6 +22,7 @@ mod erasure;
 mod events;
 mod ordered;
 mod outcomes;
+mod query;
 mod table;
 
 use std::collections::HashMap;
@@ -30,6 +31,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use datafusion::arrow::record_batch::RecordBatch;
+use deltalake_core::DeltaTable;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use parking_lot::Mutex;
@@ -46,6 +48,7 @@ use crate::lake::{
     Compacted, Erased, EventsSnapshot, RecordBatches, Sequenced, StoredDataset, TableVersion,
 };
 use crate::local::blocking;
+use crate::query::{QueryAnswer, QueryError, QueryLimits, QueryTable};
 use crate::{DataFolder, Lake, LoggedEvent, StoreError};
 
 /// How many rows are encoded before other tasks of the executor get their turn.
@@ -147,6 +150,33 @@ impl DeltaLake {
             folder: folder.join("datasets").join(model.as_str()),
             options: self.options.clone(),
         }
+    }
+}
+
+impl DeltaLake {
+    /// The tables that can be asked, as they are now, with their names.
+    async fn queried(
+        &self,
+        project: &ProjectName,
+        models: &[ModelName],
+    ) -> Result<Vec<(String, DeltaTable)>, StoreError> {
+        let logs = [
+            ("events", self.events(project)),
+            ("decisions", self.decisions(project)),
+            ("outcomes", self.outcomes(project)),
+        ];
+        let logs = logs.map(|(name, table)| (name.to_owned(), table));
+        let datasets = models.iter().map(|model| {
+            let table = self.datasets_of(project, model).table();
+            (format!("dataset_{model}"), Arc::new(table))
+        });
+        let mut opened = Vec::new();
+        for (name, table) in logs.into_iter().chain(datasets) {
+            if let Some(table) = table.opened().await? {
+                opened.push((name, table));
+            }
+        }
+        Ok(opened)
     }
 }
 
@@ -405,6 +435,25 @@ impl Lake for DeltaLake {
         let _one_at_a_time = self.datasets.lock().await;
         let (datasets, keep) = (self.datasets_of(project, model), keep.to_vec());
         blocking(move || datasets.remove(&keep)).await
+    }
+
+    async fn query_tables(
+        &self,
+        project: &ProjectName,
+        models: &[ModelName],
+    ) -> Result<Vec<QueryTable>, StoreError> {
+        query::describe(self.queried(project, models).await?)
+    }
+
+    async fn query(
+        &self,
+        project: &ProjectName,
+        models: &[ModelName],
+        sql: &str,
+        limits: &QueryLimits,
+    ) -> Result<QueryAnswer, QueryError> {
+        let tables = self.queried(project, models).await?;
+        query::answer(tables, sql, limits).await
     }
 
     async fn erase(

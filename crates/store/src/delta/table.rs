@@ -187,6 +187,11 @@ impl Table {
         .await
     }
 
+    /// The table as it is now; `None` while nothing was written.
+    pub(super) async fn opened(&self) -> Result<Option<DeltaTable>, StoreError> {
+        Ok(self.lock().await?.as_ref().map(|open| open.table.clone()))
+    }
+
     /// The table's version and its files; `None` while nothing was written.
     pub(super) async fn files(&self) -> Result<Option<(u64, Vec<DataFile>)>, StoreError> {
         let current = self.lock().await?;
