@@ -43,7 +43,8 @@ async function main() {
   const browser = await launch();
   const { page, seen, context } = await open(browser);
   const e = encodeURIComponent;
-  const paths = ["", "/models", `/models/${model}`, "/decisions", "/people", `/people/${e(person)}`, `/items/${e(item)}`,
+  const asked = e("SELECT name, properties, count(*) AS n FROM events GROUP BY name, properties ORDER BY n DESC");
+  const paths = ["", "/models", `/models/${model}`, `/models/${model}/versions/1`, `/models/${model}/scorecard`, "/ask", `/ask?sql=${asked}`, "/decisions", "/people", `/people/${e(person)}`, `/items/${e(item)}`,
     "/events", `/events/kinds/${e(event)}`, "/events/newest", "/events/quarantine", "/events/connect", "/alerts", "/value",
     "/features", "/settings"];
 
@@ -119,6 +120,60 @@ async function main() {
     const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: "CSV" }).first().click()]);
     assert.match(download.suggestedFilename(), /\.csv$/);
   });
+  await step("a question is asked, its answer seen and taken along, and what changes something is refused", async () => {
+    await visit(page, `${base}/ask`);
+    const sql = page.getByLabel("SQL");
+    await sql.fill("SELECT user_id, count(*) AS orders FROM events WHERE name = 'Order Completed' GROUP BY user_id ORDER BY user_id LIMIT 7");
+    await sql.press("Control+Enter");
+    await page.waitForURL("**/ask?sql=**");
+    await page.getByText("7 rows").waitFor();
+    assert.equal(await page.getByRole("region", { name: "answer" }).locator("tbody tr").count(), 7);
+    assert.equal(await page.locator("rect.bar").count(), 7);
+    await accessible(page);
+    const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("link", { name: "All of them as CSV" }).click()]);
+    const file = require("node:fs").readFileSync(await download.path(), "utf8");
+    assert.match(file, /^"user_id","orders"\r\n"c0","12"\r\n/);
+    await visit(page, `${base}/ask?sql=${e("DROP TABLE events")}`);
+    assert.match(await page.getByRole("alert").textContent(), /DROP|DDL/i);
+  });
+  await step("a test of the scorecard is recorded by hand, and a model card taken along", async () => {
+    await visit(page, `${base}/models/${model}/scorecard`);
+    const row = page.getByRole("row").filter({ has: page.locator("summary", { hasText: "Done by hand" }) }).first();
+    await row.locator("summary").click();
+    await row.getByLabel("What was done").fill("we read it together <b>twice</b>");
+    await row.getByRole("button", { name: "Done by hand" }).click();
+    await page.getByText("admin: we read it together <b>twice</b>").waitFor();
+    await visit(page, `${base}/models/${model}/versions/1`);
+    const [card] = await Promise.all([page.waitForEvent("download"), page.getByRole("link", { name: "Model card" }).click()]);
+    const text = require("node:fs").readFileSync(await card.path(), "utf8");
+    for (const part of ["## About", "## The gate", "## Metrics", "## What moves its answers"]) assert.ok(text.includes(part), part);
+  });
+  await step("a key is made, shown once, and revoked", async () => {
+    await visit(page, `${base}/settings`);
+    await page.getByLabel("A new key may").selectOption("write");
+    await page.getByRole("button", { name: "Make key" }).click();
+    const key = await page.locator("main code").textContent();
+    assert.match(key, /^tm_w_/);
+    const track = () => context.request.post(`${url}/v1/track`, { data: { userId: "k", event: "Seen" }, headers: { authorization: `Bearer ${key}` } });
+    await page.waitForTimeout(1100); // keys are read anew every second
+    assert.equal((await track()).status(), 200);
+    await visit(page, `${base}/settings`);
+    const row = page.getByRole("row").filter({ hasText: key.slice(0, 13) });
+    await row.locator("summary", { hasText: "Revoke" }).click();
+    await row.getByRole("button", { name: "Revoke" }).click();
+    await page.waitForURL("**done=yes");
+    await page.waitForTimeout(1100);
+    assert.equal((await track()).status(), 401);
+  });
+  await step("a person is erased", async () => {
+    await visit(page, `${base}/people/c7`);
+    await page.locator("summary", { hasText: "Erase" }).click();
+    await page.getByLabel("Why").fill("they asked us to");
+    await page.getByRole("button", { name: "Erase" }).click();
+    await page.getByText("erased").first().waitFor();
+    await visit(page, `${base}/people/c7`);
+    await page.getByText("Nothing is known of them").waitFor();
+  });
   await step("an admin adds a viewer, gives them a link, and the audit log knows", async () => {
     await visit(page, `${base}/settings`);
     await page.locator("form[action$='/settings/users'] input[name=name]").fill("bob");
@@ -155,7 +210,8 @@ async function main() {
     const token = await viewer.page.locator("input[name=token]").first().inputValue();
     const acts = [[`/models/${model}/train`, {}], [`/models/${model}/rollback`, { reason: "x" }], [`/models/${model}/versions/1/promote`, {}],
       ["/alerts/silence", { id: "x", for: "1d" }], ["/settings/users", { name: "eve", role: "admin" }], ["/settings/users/remove", { name: "admin" }],
-      ["/settings/users/link", { name: "admin" }]];
+      ["/settings/users/link", { name: "admin" }], ["/settings/keys", { scope: "admin" }], ["/settings/keys/revoke", { id: "x" }],
+      ["/people/c1/erase", { reason: "x" }], [`/models/${model}/scorecard`, { test: "data1", note: "x" }]];
     for (const [path, fields] of acts) {
       const status = await viewer.page.evaluate(async ([to, body]) =>
         (await fetch(to, { method: "POST", body: new URLSearchParams(body) })).status, [base + path, { ...fields, token }]);

@@ -11,11 +11,11 @@ use serde_json::Value;
 use tidemill_core::{ProjectName, Timestamp};
 use tidemill_store::StoreError;
 use tidemill_store::catalog::{AccessKey, AuditEntry, Scope};
+use tidemill_store::keys::create_key;
 
 use crate::app::App;
 use crate::body::JsonBody;
 use crate::gate::Caller;
-use crate::keys::create_key;
 use crate::page::{InPath, InQuery, page_json};
 use crate::problem::{ErrorCode, Problem};
 

@@ -1,28 +1,16 @@
-//! Keys: how they are made, and how a sent one is found again.
+//! Keys: how a sent one is found again.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use parking_lot::Mutex;
-use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use tidemill_core::clock::Stopwatch;
-use tidemill_core::{ProjectName, Timestamp};
-use tidemill_store::catalog::{AccessKey, AuditEntry, Scope};
+use tidemill_store::catalog::AccessKey;
+use tidemill_store::keys::{ID_CHARS, SECRET_CHARS, hash};
 use tidemill_store::{Catalog, StoreError};
-
-/// The random bits of a secret.
-pub const SECRET_BITS: usize = 256;
-/// `tm_`, the scope's letter, `_`, and eight of the random characters: what is shown to tell keys apart. The other
-/// 208 random bits stay secret.
-const ID_CHARS: usize = 13;
-/// A secret is this long: `tm_r_` and 43 characters.
-const SECRET_CHARS: usize = 48;
 
 /// From this age on the keys are read again, without anybody waiting for it.
 const REFRESH_FROM_US: u64 = 500_000;
@@ -31,73 +19,6 @@ const AGE_MAX_US: u64 = 1_000_000;
 /// How long a request waits for the catalog, after a time without requests. A catalog that does not answer must not
 /// stop the answering: the keys known last are used then.
 const CATALOG_WAIT: Duration = Duration::from_millis(200);
-
-/// The secret of a key. It is shown once, when the key is made, and printing it by accident prints nothing.
-pub struct Secret(String);
-
-impl Secret {
-    fn new(scope: Scope, random: [u8; SECRET_BITS / 8]) -> Self {
-        let letter = match scope {
-            Scope::Write => 'w',
-            Scope::Read => 'r',
-            Scope::Admin => 'a',
-        };
-        Self(format!("tm_{letter}_{}", URL_SAFE_NO_PAD.encode(random)))
-    }
-
-    /// The secret itself, for the one place that shows it.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(hidden)")
-    }
-}
-
-/// Makes a key and records it, with who made it, in the catalog. Only the SHA-256 of the secret is stored; a fast
-/// hash is enough because nobody can guess 256 random bits.
-///
-/// # Errors
-/// When the catalog fails; there is no new key then.
-pub async fn create_key(
-    catalog: &dyn Catalog,
-    project: &ProjectName,
-    scope: Scope,
-    random: [u8; SECRET_BITS / 8],
-    now: Timestamp,
-    actor: &str,
-) -> Result<(Secret, AccessKey), StoreError> {
-    let secret = Secret::new(scope, random);
-    let key = AccessKey {
-        id: secret.0[..ID_CHARS].to_owned(),
-        project: project.clone(),
-        scope,
-        hash: hash(&secret.0),
-        created_at: now,
-        revoked_at: None,
-    };
-    let audit = AuditEntry {
-        at: now,
-        project: Some(project.clone()),
-        actor: actor.to_owned(),
-        action: "create_key".to_owned(),
-        subject: key.id.clone(),
-        reason: format!("scope {scope}"),
-    };
-    catalog.create_key(&key, audit).await?;
-    Ok((secret, key))
-}
-
-/// SHA-256 in hexadecimal.
-fn hash(secret: &str) -> String {
-    Sha256::digest(secret)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
-}
 
 /// The keys of all projects in memory, at most a second behind the catalog while the catalog answers.
 ///
@@ -213,13 +134,16 @@ impl Known {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tidemill_core::Timestamp;
+    use tidemill_store::catalog::Scope;
+    use tidemill_store::keys::Secret;
 
     fn known(secret: &Secret) -> Known {
         let key = AccessKey {
-            id: secret.0[..ID_CHARS].to_owned(),
+            id: secret.id().to_owned(),
             project: "shop".parse().unwrap(),
             scope: Scope::Read,
-            hash: hash(&secret.0),
+            hash: hash(secret.expose()),
             created_at: Timestamp::EPOCH,
             revoked_at: None,
         };
@@ -248,19 +172,5 @@ mod tests {
         ] {
             assert!(known.find(wrong).is_none(), "{wrong}");
         }
-    }
-
-    #[test]
-    fn a_secret_is_not_printed() {
-        let secret = Secret::new(Scope::Admin, [9; 32]);
-        assert_eq!(format!("{secret:?}"), "Secret(hidden)");
-    }
-
-    #[test]
-    fn hashes_are_sha_256() {
-        assert_eq!(
-            hash("abc"),
-            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-        );
     }
 }

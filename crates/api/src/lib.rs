@@ -36,11 +36,12 @@ mod recommend;
 mod rollouts;
 mod routes;
 mod server;
+mod sql;
 
 pub use answers::PREDICT_BATCH_MAX;
 pub use app::{ApiOptions, App, RandomBytes};
 pub use gate::Access;
-pub use keys::{KeyRing, SECRET_BITS, Secret, create_key};
+pub use keys::KeyRing;
 pub use problem::{ErrorCode, PROBLEM_JSON, Problem};
 pub use routes::{Route, router, routes};
 pub use server::{Served, ServerOptions, serve};

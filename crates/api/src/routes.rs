@@ -18,7 +18,7 @@ use crate::gate::{self, Access, BodySize, Caller, Gate};
 use crate::problem::{ErrorCode, Problem};
 use crate::{
     admin, alerts, answers, data, datasets, events, features, health, items, models, people,
-    proofs, recommend, rollouts,
+    proofs, recommend, rollouts, sql,
 };
 
 /// Under which route requests are counted that met none.
@@ -221,6 +221,8 @@ pub fn routes() -> Vec<Route> {
             alerts::silence,
         ),
         Route::new(Method::GET, "/v1/data", READ, data::report),
+        Route::new(Method::GET, "/v1/sql", READ, sql::tables),
+        Route::new(Method::POST, "/v1/sql", READ, sql::ask),
         Route::new(Method::GET, "/v1/quarantine", READ, events::quarantine),
         Route::new(Method::GET, "/v1/keys", ADMIN, admin::keys),
         Route::new(Method::POST, "/v1/keys", ADMIN, admin::create),

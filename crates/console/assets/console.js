@@ -75,6 +75,11 @@ function enliven(root) {
   showTimes(root);
   addCsv(root);
   load(root);
+  for (const area of root.querySelectorAll("[data-run]")) {
+    area.addEventListener("keydown", (event) => {
+      if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) area.form.requestSubmit();
+    });
+  }
   for (const button of root.querySelectorAll("[data-copy]")) {
     button.addEventListener("click", async () => {
       await navigator.clipboard.writeText(button.parentElement.querySelector("code").textContent);

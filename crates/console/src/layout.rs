@@ -19,11 +19,12 @@ pub(crate) enum Section {
     Alerts,
     Value,
     Features,
+    Ask,
     Settings,
 }
 
 impl Section {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Overview,
         Self::Models,
         Self::Decisions,
@@ -32,6 +33,7 @@ impl Section {
         Self::Alerts,
         Self::Value,
         Self::Features,
+        Self::Ask,
         Self::Settings,
     ];
 
@@ -61,6 +63,11 @@ impl Section {
                 "Features",
                 "/features",
                 "M2 4h12M2 8h12M2 12h12M6 2v4m5 0v4m-6 0v4",
+            ),
+            Self::Ask => (
+                "Ask",
+                "/ask",
+                "M2 3h12v8H8l-3 3v-3H2zM5 6l2 1.500L5 9m3 0h3",
             ),
             Self::Settings => (
                 "Settings",

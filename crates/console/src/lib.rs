@@ -11,8 +11,10 @@
 //! It is *not* a place for behaviour of the loop: pages show what the stages know, and ask them to act.
 
 mod alerts;
+mod ask;
 mod assets;
 mod attempts;
+mod card;
 mod chart;
 mod compare;
 mod console;
@@ -28,6 +30,7 @@ mod parts;
 mod people;
 mod problem;
 mod recommender;
+mod scorecard;
 mod secret;
 mod settings;
 mod sign_in;
@@ -69,6 +72,11 @@ pub fn router(console: Arc<Console>) -> Router {
         .route("/models/{model}/train", post(models::train))
         .route("/models/{model}/rollback", post(models::rollback))
         .route("/models/{model}/compare", get(compare::page))
+        .route(
+            "/models/{model}/scorecard",
+            get(scorecard::page).post(scorecard::record),
+        )
+        .route("/models/{model}/versions/{number}/card", get(card::get))
         .route("/models/{model}/versions/{number}", get(version::page))
         .route(
             "/models/{model}/versions/{number}/promote",
@@ -78,6 +86,7 @@ pub fn router(console: Arc<Console>) -> Router {
         .route("/decisions/{id}", get(decisions::page))
         .route("/people", get(people::search))
         .route("/people/{id}", get(people::page))
+        .route("/people/{id}/erase", post(people::erase))
         .route("/items/{id}", get(people::item))
         .route("/events", get(events::list))
         .route("/events/newest", get(events::newest))
@@ -88,10 +97,14 @@ pub fn router(console: Arc<Console>) -> Router {
         .route("/alerts/silence", post(alerts::silence))
         .route("/value", get(value::page))
         .route("/features", get(features::page))
+        .route("/ask", get(ask::page))
+        .route("/ask.csv", get(ask::csv))
         .route("/settings", get(settings::page))
         .route("/settings/users", post(settings::put_user))
         .route("/settings/users/remove", post(settings::remove_user))
         .route("/settings/users/link", post(settings::link))
+        .route("/settings/keys", post(settings::make_key))
+        .route("/settings/keys/revoke", post(settings::revoke_key))
         .route("/settings/password", post(settings::password));
     let pages = Router::new()
         .route("/console", get(sign_in::start))

@@ -148,8 +148,9 @@ pub(crate) async fn page(
         ),
     );
     let actions = html!(
-        "{}{}{}",
+        "{}<a class=\"button\" href=\"{}\">Scorecard</a>{}{}",
         compare_link(&visit, &name, &versions),
+        visit.path(&format!("/models/{name}/scorecard")),
         visit.action(Role::Editor, &Action {
             path: &format!("/models/{name}/train"),
             button: "Train now",

@@ -141,13 +141,21 @@ pub(crate) fn fallback(why: Fallback) -> &'static str {
 /// A table that can be taken along as CSV. Columns whose name begins with `#` are numbers.
 pub(crate) struct Table {
     name: String,
-    columns: &'static [&'static str],
+    columns: Vec<String>,
     rows: Html,
     count: usize,
 }
 
 impl Table {
-    pub(crate) fn new(name: impl Into<String>, columns: &'static [&'static str]) -> Self {
+    pub(crate) fn new(name: impl Into<String>, columns: &[&str]) -> Self {
+        Self::of(
+            name,
+            columns.iter().map(|name| (*name).to_owned()).collect(),
+        )
+    }
+
+    /// One whose columns are known at the time only.
+    pub(crate) fn of(name: impl Into<String>, columns: Vec<String>) -> Self {
         Self {
             name: name.into(),
             columns,
@@ -157,7 +165,11 @@ impl Table {
     }
 
     pub(crate) fn row<const N: usize>(&mut self, cells: [Html; N]) {
-        let cells = cells.into_iter().zip(self.columns).map(|(cell, column)| {
+        self.add(cells.into());
+    }
+
+    pub(crate) fn add(&mut self, cells: Vec<Html>) {
+        let cells = cells.into_iter().zip(&self.columns).map(|(cell, column)| {
             let class = if column.starts_with('#') {
                 " class=\"number\""
             } else {
@@ -184,7 +196,7 @@ impl Table {
             .iter()
             .map(|column| match column.strip_prefix('#') {
                 Some(name) => html!("<th scope=\"col\" class=\"number\">{}</th>", name),
-                None => html!("<th scope=\"col\">{}</th>", *column),
+                None => html!("<th scope=\"col\">{}</th>", column),
             });
         html!(
             "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{name}\"><table data-csv=\"{name}\"><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>",

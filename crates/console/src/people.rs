@@ -6,14 +6,18 @@ use tidemill_core::decision::Fallback;
 use tidemill_core::event::{Event, PersonKey};
 use tidemill_cycle::ProjectLoop;
 use tidemill_learn::{Reason, Task};
+use tidemill_serve::recommend::{RecommendSlot, Recommendation};
+use tidemill_store::users::Role;
 
 use crate::chart;
 use crate::html::{Html, html, url};
-use crate::layout::{Page, Section};
+use crate::layout::{Action, Page, Section, reason_field};
 use crate::models::section;
-use crate::parts::{Table, fallback, link, number, percent, text, time, value_in};
+use crate::parts::{
+    Table, Tone, fallback, figure, figures, link, number, percent, state, text, time, value_in,
+};
 use crate::problem::Problem;
-use crate::visit::{Form, Visit};
+use crate::visit::{Act, Form, Visit};
 
 /// How many events of a person are shown.
 const EVENTS_SHOWN: usize = 100;
@@ -145,9 +149,70 @@ pub(crate) async fn page(
         read.await.map_err(|_| Problem::busy())?
     };
     let body = console.heavy(work).await?;
+    let anonymous = query
+        .contains_key("anonymous")
+        .then(|| html!("<input type=\"hidden\" name=\"anonymous\" value=\"yes\">"));
+    let erase = visit.action(
+        Role::Admin,
+        &Action {
+            path: &format!("/people/{}/erase", url(&id)),
+            button: "Erase",
+            means: "Everything that they did and that was said about them is removed, under all their ids, for good. It can take a while.",
+            fields: html!("{}{}", anonymous, reason_field(true)),
+        },
+    );
     visit.page(&Page {
         section: Section::People,
         title: &id,
+        trail: &[("People and items", visit.path("/people"))],
+        actions: erase,
+        body,
+    })
+}
+
+/// Erases a person.
+pub(crate) async fn erase(
+    Path((_, id)): Path<(String, String)>,
+    act: Act<Visit>,
+) -> Result<Response, Problem> {
+    let visit = &act.who;
+    visit.viewer.check(Role::Admin)?;
+    let reason = act.field("reason");
+    if reason.is_empty() {
+        return Err(Problem::bad(
+            "Say why: the audit log keeps the reason, not the id.",
+        ));
+    }
+    let person = if act.form.contains_key("anonymous") {
+        PersonKey::anonymous(&id)
+    } else {
+        PersonKey::user(&id)
+    };
+    let gone = visit
+        .project
+        .erase(&person, &visit.viewer.actor(), reason)
+        .await?;
+    let count = |number: u64| text(crate::parts::count(number));
+    let nothing = Html::default();
+    let body = html!(
+        "<p role=\"status\">{}</p>{}",
+        state(Tone::Good, "erased"),
+        figures(&html!(
+            "{}{}{}{}{}",
+            figure("ids", &count(gone.ids as u64), &nothing),
+            figure("events", &count(gone.erased.events), &nothing),
+            figure("decisions", &count(gone.erased.decisions), &nothing),
+            figure("outcomes", &count(gone.erased.outcomes), &nothing),
+            figure(
+                "datasets that lost their rows",
+                &count(gone.erased.datasets),
+                &nothing
+            ),
+        ))
+    );
+    visit.page(&Page {
+        section: Section::People,
+        title: "A person was erased",
         trail: &[("People and items", visit.path("/people"))],
         actions: Html::default(),
         body,
@@ -261,26 +326,28 @@ fn lists(visit: &Visit, person: &PersonKey) -> Result<Html, Problem> {
             .project
             .answerer
             .preview_list(slot, person, RECOMMENDED)?;
-        let mut table = Table::new("recommended", &["#Place", "Item", "#Score", "Why"]);
-        for (place, item) in list.items.iter().enumerate() {
-            table.row([
-                html!("{}", place + 1),
-                item_link(visit, &item.item)?,
-                text(number(item.score)),
-                html!("{}", item.reason),
-            ]);
-        }
-        all.push(&html!(
-            "<h3>{} <span class=\"quiet\">{}</span></h3>{}",
-            slot.model.name.as_str(),
-            by(
-                list.version.map(|version| version.to_string()),
-                list.fallback
-            ),
-            table.or(&html!("<p>Nothing to recommend.</p>"))
-        ));
+        all.push(&recommended(visit, slot, list)?);
     }
     Ok(all)
+}
+
+/// A list with the model that made it.
+fn recommended(visit: &Visit, slot: &RecommendSlot, list: Recommendation) -> Result<Html, Problem> {
+    let mut table = Table::new("recommended", &["#Place", "Item", "#Score", "Why"]);
+    for (place, item) in list.items.iter().enumerate() {
+        table.row([
+            html!("{}", place + 1),
+            item_link(visit, &item.item)?,
+            text(number(item.score)),
+            html!("{}", item.reason),
+        ]);
+    }
+    Ok(html!(
+        "<h3>{} <span class=\"quiet\">{}</span></h3>{}",
+        slot.model.name.as_str(),
+        by(list.version, list.fallback),
+        table.or(&html!("<p>Nothing to recommend.</p>"))
+    ))
 }
 
 /// One item.
@@ -297,20 +364,75 @@ pub(crate) async fn item(
             .map_or_else(|| value.to_string(), str::to_owned);
         table.row([text(name), text(value)]);
     }
+    let (console, at_work, shown) = (visit.console.clone(), visit.clone(), item.id.clone());
+    let work = async {
+        let read = tokio::task::spawn_blocking(move || neighbours(&at_work, &shown));
+        read.await.map_err(|_| Problem::busy())?
+    };
+    let beside = console.heavy(work).await?;
     let body = html!(
-        "<p class=\"quiet\">Changed last {}.</p>{}",
+        "<p class=\"quiet\">Changed last {}.</p>{}{}",
         time(item.updated_at),
         section(
             "What is known",
             "",
             &table.or(&html!("<p>No attributes were sent with it.</p>"))
         ),
+        section(
+            "What goes with it",
+            "As the models see it now; nobody is shown it.",
+            &beside
+        ),
     );
     visit.page(&Page {
         section: Section::People,
         title: &item.id,
         trail: &[("People and items", visit.path("/people"))],
-        actions: Html::default(),
+        actions: what_happened(&visit, &item.id),
         body,
+    })
+}
+
+/// A link to the question how often an item was met, day by day.
+fn what_happened(visit: &Visit, item: &str) -> Html {
+    let items = &visit.project.project.items;
+    let Some(path) = items.as_ref().map(|items| items.id.to_string()) else {
+        return Html::default();
+    };
+    let mut parts = path.split('.');
+    let (Some(column), steps) = (parts.next(), parts.collect::<Vec<_>>()) else {
+        return Html::default();
+    };
+    let Some((last, above)) = steps.split_last() else {
+        return Html::default();
+    };
+    let quoted = |text: &str| text.replace('\'', "''");
+    let above: String = above
+        .iter()
+        .map(|step| format!(" -> '{}'", quoted(step)))
+        .collect();
+    let sql = format!(
+        "SELECT date, name, count(*) AS events, count(DISTINCT user_id) AS people\nFROM events\nWHERE {column}{above} ->> '{}' = '{}'\nGROUP BY date, name\nORDER BY date DESC, events DESC",
+        quoted(last),
+        quoted(item)
+    );
+    html!(
+        "<a class=\"button\" href=\"{}?sql={}\">Its events day by day</a>",
+        visit.path("/ask"),
+        url(&sql)
+    )
+}
+
+fn neighbours(visit: &Visit, item: &str) -> Result<Html, Problem> {
+    let mut all = Html::default();
+    for slot in visit.project.registry.recommenders() {
+        let answerer = &visit.project.answerer;
+        let list = answerer.preview_similar(slot, item, RECOMMENDED)?;
+        all.push(&recommended(visit, slot, list)?);
+    }
+    Ok(if all.is_empty() {
+        html!("<p class=\"quiet\">The project has no model that recommends items.</p>")
+    } else {
+        all
     })
 }

@@ -4,7 +4,8 @@ use axum::extract::Query;
 use axum::http::HeaderMap;
 use axum::http::header;
 use axum::response::{Redirect, Response};
-use tidemill_store::catalog::AuditEntry;
+use tidemill_store::catalog::{AuditEntry, Scope};
+use tidemill_store::keys::create_key;
 use tidemill_store::users::{Role, User, check_user_name};
 
 use crate::console::new_link;
@@ -121,26 +122,51 @@ async fn users(visit: &Visit) -> Result<Html, Problem> {
 }
 
 async fn keys(visit: &Visit) -> Result<Html, Problem> {
-    let mut table = Table::new("keys", &["Key", "Scope", "Made", "State"]);
+    let mut table = Table::new("keys", &["Key", "Scope", "Made", "State", "Actions"]);
     for key in visit.console.catalog.keys().await? {
-        if key.project == visit.project.project.name {
-            let shown = if key.revoked_at.is_some() {
-                state(Tone::Quiet, "revoked")
-            } else {
-                state(Tone::Good, "valid")
-            };
-            table.row([
-                html!("<code>{}…</code>", key.id),
-                text(key.scope.to_string()),
-                time(key.created_at),
-                shown,
-            ]);
+        if key.project != visit.project.project.name {
+            continue;
         }
+        let is_valid = key.revoked_at.is_none();
+        let shown = if is_valid {
+            state(Tone::Good, "valid")
+        } else {
+            state(Tone::Quiet, "revoked")
+        };
+        let revoke = is_valid.then(|| {
+            let action = Action {
+                path: "/settings/keys/revoke",
+                button: "Revoke",
+                means: "What uses this key is refused at once, for good.",
+                fields: html!("<input type=\"hidden\" name=\"id\" value=\"{}\">", key.id),
+            };
+            visit.action(Role::Admin, &action)
+        });
+        table.row([
+            html!("<code>{}…</code>", key.id),
+            text(key.scope.to_string()),
+            time(key.created_at),
+            shown,
+            html!("{}", revoke),
+        ]);
     }
+    let scopes = [
+        ("write", "write: sends events"),
+        ("read", "read: asks for answers"),
+        ("admin", "admin: everything"),
+    ];
+    let scopes =
+        scopes.map(|(scope, means)| html!("<option value=\"{}\">{}</option>", scope, means));
+    let form = html!(
+        "<form method=\"post\" action=\"{}\" class=\"filters\">{}<label>A new key may<select name=\"scope\">{}</select></label><button class=\"button\">Make key</button></form>",
+        visit.path("/settings/keys"),
+        token_field(&visit.viewer),
+        scopes.into_iter().collect::<Html>(),
+    );
     Ok(section(
         "Keys of programs",
-        "Made and revoked with tidemill keys. Only hashes are stored.",
-        &table.or(&html!("<p>No keys yet.</p>")),
+        "A key is shown once, when it is made: only its hash is stored.",
+        &html!("{}{}", table.or(&html!("<p>No keys yet.</p>")), form),
     ))
 }
 
@@ -274,6 +300,67 @@ pub(crate) async fn remove_user(act: Act<Visit>) -> Result<Redirect, Problem> {
     Ok(Redirect::to(&act.who.path("/settings?done=yes")))
 }
 
+/// Makes a key and shows it, once.
+pub(crate) async fn make_key(act: Act<Visit>) -> Result<Response, Problem> {
+    let visit = &act.who;
+    visit.viewer.check(Role::Admin)?;
+    let scope: Scope = act
+        .field("scope")
+        .parse()
+        .map_err(|_| Problem::bad("A key may write, read or admin."))?;
+    let (secret, _) = create_key(
+        visit.console.catalog.as_ref(),
+        &visit.project.project.name,
+        scope,
+        (visit.console.random)(),
+        visit.console.clock.now(),
+        &visit.viewer.actor(),
+    )
+    .await?;
+    shown_once(
+        visit,
+        "New key",
+        &html!(
+            "It may <strong>{}</strong>, and is shown only now.",
+            scope.to_string()
+        ),
+        secret.expose(),
+    )
+}
+
+/// Revokes a key.
+pub(crate) async fn revoke_key(act: Act<Visit>) -> Result<Redirect, Problem> {
+    let visit = &act.who;
+    visit.viewer.check(Role::Admin)?;
+    let (console, project) = (&visit.console, &visit.project.project.name);
+    let id = act.field("id");
+    let audit = AuditEntry {
+        project: Some(project.clone()),
+        ..console.entry(&visit.viewer.actor(), "revoke_key", id)
+    };
+    console
+        .catalog
+        .revoke_key(project, id, console.clock.now(), audit)
+        .await?;
+    Ok(Redirect::to(&visit.path("/settings?done=yes")))
+}
+
+/// A page with a secret that is not shown again.
+fn shown_once(visit: &Visit, title: &str, means: &Html, secret: &str) -> Result<Response, Problem> {
+    let body = html!(
+        "<p>{}</p><div class=\"snippet\"><pre tabindex=\"0\"><code>{}</code></pre><button type=\"button\" class=\"button\" data-copy>Copy</button></div>",
+        means,
+        secret
+    );
+    visit.page(&Page {
+        section: Section::Settings,
+        title,
+        trail: &[("Settings", visit.path("/settings"))],
+        actions: Html::default(),
+        body,
+    })
+}
+
 /// Makes a link for a user and shows it, once.
 pub(crate) async fn link(headers: HeaderMap, act: Act<Visit>) -> Result<Response, Problem> {
     let visit = &act.who;
@@ -292,17 +379,9 @@ pub(crate) async fn link(headers: HeaderMap, act: Act<Visit>) -> Result<Response
         .get(header::ORIGIN)
         .and_then(|origin| origin.to_str().ok())
         .unwrap_or_default();
-    let body = html!(
-        "<p>It signs <strong>{}</strong> in once, within a day, and is shown only now.</p><div class=\"snippet\"><pre tabindex=\"0\"><code>{}{}</code></pre><button type=\"button\" class=\"button\" data-copy>Copy</button></div>",
-        name,
-        origin,
-        path
+    let means = html!(
+        "It signs <strong>{}</strong> in once, within a day, and is shown only now.",
+        name
     );
-    visit.page(&Page {
-        section: Section::Settings,
-        title: "Link for a user",
-        trail: &[("Settings", visit.path("/settings"))],
-        actions: Html::default(),
-        body,
-    })
+    shown_once(visit, "Link for a user", &means, &format!("{origin}{path}"))
 }

@@ -82,10 +82,14 @@ pub(crate) async fn page(
 }
 
 fn actions(visit: &Visit, name: &ModelName, version: &Version, champion: Option<u32>) -> Html {
-    if champion == Some(version.number) {
-        return Html::default();
-    }
     let number = version.number;
+    let card = html!(
+        "<a class=\"button\" href=\"{}\" download>Model card</a>",
+        visit.path(&format!("/models/{name}/versions/{number}/card"))
+    );
+    if champion == Some(number) {
+        return card;
+    }
     let compare = champion.map(|champion| {
         html!(
             "<a class=\"button\" href=\"{}?a={}&amp;b={}\">Compare with the champion</a>",
@@ -110,7 +114,7 @@ fn actions(visit: &Visit, name: &ModelName, version: &Version, champion: Option<
             fields: html!("{}<label class=\"tick\"><input type=\"checkbox\" name=\"override\" value=\"yes\" required>I overrule the gate</label>", reason_field(true)),
         })
     };
-    html!("{}{}", compare, promote)
+    html!("{}{}{}", card, compare, promote)
 }
 
 fn predictor(detail: &RunDetail) -> Html {

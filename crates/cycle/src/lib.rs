@@ -26,6 +26,7 @@ pub mod land;
 pub mod project_loop;
 pub mod promote;
 pub mod quality;
+mod query;
 pub mod recommend;
 pub mod register;
 pub mod rehearsal;

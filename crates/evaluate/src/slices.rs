@@ -200,9 +200,9 @@ pub fn slices(table: &FeatureTable, column: usize, number_groups: usize) -> Vec<
                 let rest = known.split_off(end);
                 let (low, high) = (values[known[0]], values[known[end - 1]]);
                 let name = if low == high {
-                    format!("{label} is {low}")
+                    format!("{label} is {}", short(low))
                 } else {
-                    format!("{label} from {low} to {high}")
+                    format!("{label} from {} to {}", short(low), short(high))
                 };
                 found.push(slice(name, known));
                 known = rest;
@@ -215,11 +215,40 @@ pub fn slices(table: &FeatureTable, column: usize, number_groups: usize) -> Vec<
     }
 }
 
+/// A number for people: whole ones as they are, others with four digits that count.
+fn short(number: f64) -> String {
+    if number.fract() == 0.0 {
+        return format!("{number}");
+    }
+    let decimals = (3.0 - number.abs().log10().floor()).clamp(0.0, 9.0);
+    let text = format!("{number:.*}", decimals as usize);
+    if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    } else {
+        text
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::TaskKind;
     use tidemill_core::feature::{FeatureColumn, FeatureType, FeatureValue, Unit};
+
+    #[test]
+    fn bounds_are_short() {
+        for (number, written) in [
+            (3.0, "3"),
+            (1.721_293_234_472_057_5, "1.721"),
+            (1_136.679_999, "1137"),
+            (168_469.6, "168470"),
+            (0.000_123_456, "0.0001235"),
+            (0.5, "0.5"),
+            (-12.25, "-12.25"),
+        ] {
+            assert_eq!(short(number), written);
+        }
+    }
 
     fn table(rows: &[(Option<&str>, f64)]) -> FeatureTable {
         let column = |name: &str, feature_type| FeatureColumn {

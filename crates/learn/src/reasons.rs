@@ -3,6 +3,9 @@
 use serde::{Deserialize, Serialize};
 use tidemill_core::feature::{FeatureColumn, FeatureType, FeatureValue, Unit};
 
+/// Below it a number is nothing that a person tells from 0: sums that decay get there.
+const TINY: f64 = 1e-6;
+
 /// One feature that moved an answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Reason {
@@ -180,12 +183,15 @@ fn singular(word: &str) -> String {
     word.strip_suffix('s').unwrap_or(word).to_owned()
 }
 
-/// Whole numbers as they are, others with two decimals, small ones with three digits; thousands apart.
+/// Whole numbers as they are, others with two decimals, small ones with three digits, tiny ones in words; thousands apart.
 fn rounded(number: f64) -> String {
+    if number != 0.0 && number.abs() < TINY {
+        return "almost 0".to_owned();
+    }
     if number != 0.0 && number.abs() < 0.1 {
         return format!(
             "{:.*}",
-            (2.0 - number.abs().log10().floor()).min(12.0) as usize,
+            (2.0 - number.abs().log10().floor()) as usize,
             number
         );
     }
@@ -284,6 +290,8 @@ mod tests {
             "share of mobile visits is 0.0123",
         );
         check("balance", Unit::Plain, -1200.0, "balance is -1,200");
+        check("pace", Unit::Plain, 1e-15, "pace is almost 0");
+        check("pace", Unit::Plain, 2e-6, "pace is 0.00000200");
         check(
             "last order",
             Unit::SecondsAgo,

@@ -22,6 +22,7 @@ pub mod event_log;
 pub mod event_rows;
 pub mod fjall_store;
 pub mod folder;
+pub mod keys;
 pub mod lake;
 pub mod local;
 pub mod memory;

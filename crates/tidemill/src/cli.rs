@@ -135,6 +135,11 @@ pub enum Command {
         after_help = "Examples:\n  tidemill data\n  tidemill data \"Order Completed\" --project shop.toml"
     )]
     Data(EventArgs),
+    /// Ask the project's tables in SQL: events, decisions, outcomes, datasets. Nothing can be changed.
+    #[command(
+        after_help = "Examples:\n  tidemill sql\n  tidemill sql \"SELECT name, count(*) FROM events GROUP BY name\"\n  tidemill sql --csv \"SELECT entity, score FROM decisions WHERE model = 'will_return'\" > scores.csv"
+    )]
+    Sql(SqlArgs),
     /// Say what keeps a project from giving good answers.
     Doctor(DataArgs),
     /// Measure learners on fixed splits of public data.
@@ -224,6 +229,19 @@ pub struct DemoArgs {
 pub struct EventArgs {
     /// Show this event day by day, with its properties.
     pub event: Option<String>,
+    /// Where the project is.
+    #[command(flatten)]
+    pub data: DataArgs,
+}
+
+/// Arguments of `sql`.
+#[derive(Debug, Args)]
+pub struct SqlArgs {
+    /// The question; the tables and their columns where absent.
+    pub sql: Option<String>,
+    /// Print the rows as CSV.
+    #[arg(long, requires = "sql")]
+    pub csv: bool,
     /// Where the project is.
     #[command(flatten)]
     pub data: DataArgs,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use rand::RngCore;
-use tidemill_api::{ApiOptions, App, KeyRing, create_key};
+use tidemill_api::{ApiOptions, App, KeyRing};
 use tidemill_collect::{Intake, Limits};
 use tidemill_console::Console;
 use tidemill_core::clock::SystemClock;
@@ -20,6 +20,7 @@ use tidemill_monitor::Metrics;
 use tidemill_store::catalog::Scope;
 use tidemill_store::delta::{DeltaLake, DeltaOptions};
 use tidemill_store::fjall_store::{FjallOptions, FjallStore};
+use tidemill_store::keys::create_key;
 use tidemill_store::local::LocalArtifacts;
 use tidemill_store::sqlite::SqliteCatalog;
 use tidemill_store::{DataFolder, Stores};

@@ -10,7 +10,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use serde_json::Value;
 use tempfile::TempDir;
-use tidemill_api::{ApiOptions, App, KeyRing, create_key, router};
+use tidemill_api::{ApiOptions, App, KeyRing, router};
 use tidemill_collect::{Intake, Limits};
 use tidemill_core::clock::VirtualClock;
 use tidemill_core::{Event, Offset, Project, ProjectName, Timestamp};
@@ -20,6 +20,7 @@ use tidemill_store::catalog::Scope;
 use tidemill_store::delta::{DeltaLake, DeltaOptions};
 use tidemill_store::event_log::LogCounts;
 use tidemill_store::fjall_store::{FjallOptions, FjallStore};
+use tidemill_store::keys::create_key;
 use tidemill_store::local::LocalArtifacts;
 use tidemill_store::sqlite::SqliteCatalog;
 use tidemill_store::{

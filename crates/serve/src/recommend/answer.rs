@@ -1,6 +1,7 @@
 //! From a question to a list, its reasons and a logged decision.
 
 use std::collections::HashSet;
+use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -175,6 +176,36 @@ pub(super) struct Ask<'r> {
     pub(super) after: Option<DecisionId>,
 }
 
+/// What comes with a question that says nothing of the moment.
+static NO_CONTEXT: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
+
+/// A question about nobody, with what the project file says.
+fn plain<'r>(slot: &RecommendSlot, limit: usize) -> Ask<'r> {
+    Ask {
+        person: None,
+        session: &[],
+        given: None,
+        limit,
+        exclude: HashSet::new(),
+        filter: None,
+        boost: None,
+        diversity: slot.model.diversity,
+        explore: 0.0,
+        context: &NO_CONTEXT,
+        reasons: false,
+        after: None,
+    }
+}
+
+/// The question of what goes with an item: as if it had just been looked at.
+fn beside<'r>(slot: &RecommendSlot, item: &'r str, session: &'r [String], limit: usize) -> Ask<'r> {
+    Ask {
+        session,
+        exclude: HashSet::from([item]),
+        ..plain(slot, limit)
+    }
+}
+
 impl Answerer {
     /// Recommends items to a person or a session.
     ///
@@ -247,18 +278,8 @@ impl Answerer {
         let slot = self.recommender(model)?;
         let session = [item.to_owned()];
         let ask = Ask {
-            person: None,
-            session: &session,
-            given: None,
-            limit: limit(request.limit)?,
-            exclude: HashSet::from([item]),
-            filter: None,
-            boost: None,
-            diversity: slot.model.diversity,
-            explore: 0.0,
-            context: &Map::new(),
             reasons: request.reasons,
-            after: None,
+            ..beside(slot, item, &session, limit(request.limit)?)
         };
         self.list(slot, &ask)
     }
@@ -278,23 +299,31 @@ impl Answerer {
         person: &PersonKey,
         limit: usize,
     ) -> Result<Recommendation, ServeError> {
-        let (decision, reasons) = self.make(
-            slot,
-            &Ask {
-                person: Some(person.clone()),
-                session: &[],
-                given: None,
-                limit,
-                exclude: HashSet::new(),
-                filter: None,
-                boost: None,
-                diversity: slot.model.diversity,
-                explore: 0.0,
-                context: &Map::new(),
-                reasons: true,
-                after: None,
-            },
-        )?;
+        let ask = Ask {
+            person: Some(person.clone()),
+            reasons: true,
+            ..plain(slot, limit)
+        };
+        let (decision, reasons) = self.make(slot, &ask)?;
+        Ok(Recommendation::of(decision, reasons))
+    }
+
+    /// What would go with an item now, and why; not logged either.
+    ///
+    /// # Errors
+    /// As [`recommend`](Self::recommend).
+    pub fn preview_similar(
+        &self,
+        slot: &RecommendSlot,
+        item: &str,
+        limit: usize,
+    ) -> Result<Recommendation, ServeError> {
+        let session = [item.to_owned()];
+        let ask = Ask {
+            reasons: true,
+            ..beside(slot, item, &session, limit)
+        };
+        let (decision, reasons) = self.make(slot, &ask)?;
         Ok(Recommendation::of(decision, reasons))
     }
 

@@ -37,7 +37,7 @@ use futures::stream::{self, BoxStream};
 use parking_lot::Mutex;
 use tidemill_core::event::PersonKey;
 use tidemill_core::{Decision, DecisionId, EventKind, ModelName, Offset, Outcome, ProjectName};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use self::datasets::Datasets;
 pub(crate) use self::events::encode as encode_events;
@@ -59,6 +59,9 @@ const EVENTS_PER_CHUNK: usize = 4_096;
 
 /// How many chunks of events are decoded ahead of the reader.
 const CHUNKS_AHEAD: usize = 4;
+
+/// How many questions in SQL are answered at one time; others wait.
+const QUESTIONS_MAX: usize = 2;
 
 /// Limits of the lake.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,6 +90,8 @@ pub struct DeltaLake {
     tables: Mutex<HashMap<String, Arc<Table>>>,
     /// Held while a dataset is written or removed.
     datasets: tokio::sync::Mutex<()>,
+    /// The questions that may be answered at one time: each may hold memory.
+    questions: Semaphore,
 }
 
 impl DeltaLake {
@@ -97,6 +102,7 @@ impl DeltaLake {
             options: options.clone(),
             tables: Mutex::default(),
             datasets: tokio::sync::Mutex::default(),
+            questions: Semaphore::new(QUESTIONS_MAX),
         }
     }
 
@@ -452,6 +458,10 @@ impl Lake for DeltaLake {
         sql: &str,
         limits: &QueryLimits,
     ) -> Result<QueryAnswer, QueryError> {
+        let turn = tokio::time::timeout(limits.time_max, self.questions.acquire());
+        let Ok(_turn) = turn.await else {
+            return Err(QueryError::TooSlow(limits.time_max));
+        };
         let tables = self.queried(project, models).await?;
         query::answer(tables, sql, limits).await
     }

@@ -18,6 +18,7 @@ mod rollout;
 mod runs;
 mod scorecard;
 mod serve;
+mod sql;
 mod staleness;
 mod target_file;
 mod users;
@@ -93,6 +94,7 @@ async fn ask(client: &Client, command: &Command, output: Output) -> Result<()> {
         Command::Staleness(args) => staleness::run(client, args, output).await,
         Command::Alerts(args) => alerts::run(client, args, output).await,
         Command::Data(args) => data::run(client, args, output).await,
+        Command::Sql(args) => sql::run(client, args, output).await,
         Command::Decisions(args) => decisions::show(client, args, output).await,
         Command::Keys(command) => keys::run(client, command, output).await,
         Command::Doctor(_) => doctor::run(client, output).await,
@@ -141,6 +143,7 @@ fn data_of(command: &Command) -> &DataArgs {
         Command::Staleness(args) => &args.data,
         Command::Alerts(args) => &args.data,
         Command::Data(args) => &args.data,
+        Command::Sql(args) => &args.data,
         Command::Decisions(args) => &args.data,
         Command::Promote(args) => &args.data,
         Command::Rollback(args) => &args.data,

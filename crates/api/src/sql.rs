@@ -1,0 +1,57 @@
+//! Questions in SQL.
+
+use axum::Json;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tidemill_store::query::{QueryError, QueryLimits};
+
+use crate::body::JsonBody;
+use crate::gate::Caller;
+use crate::problem::{ErrorCode, Problem};
+
+/// A question.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Question {
+    sql: String,
+}
+
+/// Answers a question over the project's tables.
+pub(crate) async fn ask(
+    caller: Caller,
+    JsonBody(Question { sql }): JsonBody<Question>,
+) -> Result<Json<Value>, Problem> {
+    let answer = caller.project.query(&sql, &QueryLimits::default()).await?;
+    let columns = answer
+        .columns
+        .iter()
+        .map(|column| json!({ "name": column.name, "kind": column.kind }));
+    Ok(Json(json!({
+        "columns": columns.collect::<Vec<_>>(),
+        "rows": answer.rows,
+        "more": answer.more,
+    })))
+}
+
+/// The tables and their columns.
+pub(crate) async fn tables(caller: Caller) -> Result<Json<Value>, Problem> {
+    let tables = caller.project.query_tables().await?;
+    let tables = tables.iter().map(|table| {
+        let columns = table.columns.iter();
+        let columns = columns.map(|column| json!({ "name": column.name, "kind": column.kind }));
+        json!({ "name": table.name, "columns": columns.collect::<Vec<_>>() })
+    });
+    Ok(Json(json!({ "tables": tables.collect::<Vec<_>>() })))
+}
+
+impl From<QueryError> for Problem {
+    fn from(error: QueryError) -> Self {
+        match error {
+            QueryError::Store(error) => error.into(),
+            error => Self::new(ErrorCode::BadExpression, error.to_string()).hint(Some(
+                "GET /v1/sql lists the tables and their columns; docs/sql.md has examples"
+                    .to_owned(),
+            )),
+        }
+    }
+}
