@@ -59,7 +59,7 @@ pub(crate) async fn page(visit: Visit, Query(query): Query<Form>) -> Result<Resp
         }
     };
     let body = html!(
-        "<form class=\"asked\" method=\"get\"><label>SQL <span class=\"quiet\">(nothing can be changed; at most {rows} rows and {seconds} s)</span><textarea name=\"sql\" rows=\"8\" spellcheck=\"false\" autocapitalize=\"off\" required data-run>{sql}</textarea></label><div class=\"actions\"><button class=\"button main\">Run <kbd>Ctrl Enter</kbd></button></div></form>{examples}{answer}{tables}",
+        "<form class=\"asked\" method=\"get\"><label>SQL <span class=\"quiet\">(nothing can be changed; at most {rows} rows and {seconds} s)</span><textarea name=\"sql\" rows=\"8\" spellcheck=\"false\" autocapitalize=\"off\" required data-run>{sql}</textarea></label><div class=\"actions\"><button class=\"button main\">Run</button><span class=\"quiet\">or <kbd>Ctrl Enter</kbd></span></div></form>{examples}{answer}{tables}",
         rows = count(QueryLimits::default().rows_max as u64),
         seconds = QueryLimits::default().time_max.as_secs(),
         sql = sql,

@@ -12,6 +12,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tidemill_core::clock::SystemClock;
+use tidemill_core::{Clock, Span};
 
 use support::{Scope, Server, skip};
 
@@ -151,16 +153,20 @@ fn link(server: &Server, user: &str) -> String {
 
 /// A history to learn from, and texts in every field that is shown.
 fn fill(server: &mut Server) {
+    let begin = SystemClock.now() - Span::from_days(430);
     let mut csv = "customer,ordered_at,order,total\n".to_owned();
-    for customer in 0..40 {
+    for customer in 0..300 {
+        let mut day = customer % 20;
         for order in 0..12 {
-            let day = order * 25 + customer % 20;
-            let (month, day) = (1 + day / 28 % 12, 1 + day % 28);
             let _ = writeln!(
                 csv,
-                "c{customer},2025-{month:02}-{day:02}T10:00:00Z,o{customer}-{order},{}",
+                "c{customer},{},o{customer}-{order},{}",
+                begin + Span::from_days(day),
                 5 + order
             );
+            // most come again soon, and some seldom: to be learnt from how they came so far
+            let is_seldom = (customer * 7 + order * 13) % 5 < if customer % 2 == 0 { 4 } else { 1 };
+            day += if is_seldom { 34 } else { 18 };
         }
     }
     std::fs::write(server.folder().join("orders.csv"), csv).expect("the history");
@@ -189,6 +195,7 @@ fn fill(server: &mut Server) {
         &Value::Null,
     );
     assert_eq!(status, 200, "{answer}");
+    assert_eq!(answer["runs"][0]["version"], "will_return@1", "{answer}");
 
     let items = json!({ "items": [{ "id": EVIL, "attributes": { "name": EVIL, "note": EVIL } }] });
     let (status, answer) = server.put("/v1/items", &admin, &items);

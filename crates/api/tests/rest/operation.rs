@@ -212,3 +212,49 @@ fn the_reference_names_every_route() {
         );
     }
 }
+
+#[tokio::test]
+async fn tables_are_asked_in_sql() {
+    let world = world().await;
+    let ask = async |sql: &str| {
+        let question = json!({ "sql": sql });
+        world.post(Scope::Read, "/v1/sql", question).await
+    };
+    for id in ["m1", "m2"] {
+        let event =
+            json!({ "userId": "u1", "event": "Seen", "messageId": id, "properties": { "n": 3 } });
+        world.post(Scope::Write, "/v1/track", event).await;
+    }
+    for project in world.app.projects.values() {
+        project.land(true).await.unwrap();
+    }
+    let tables = world.get("/v1/sql").await.json;
+    assert_eq!(tables["tables"][0]["name"], "events", "{tables}");
+    let column = json!({ "name": "offset", "kind": "number" });
+    assert_eq!(tables["tables"][0]["columns"][0], column);
+
+    let sql = "SELECT name, sum((properties ->> 'n')::int) AS n, max(group_id) FROM events WHERE name = 'Seen' GROUP BY name";
+    let answer = ask(sql).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+    assert_eq!(answer.json["rows"], json!([["Seen", "6", null]]));
+    assert_eq!(answer.json["more"], false);
+
+    let refused = ask("DELETE FROM events").await;
+    assert_eq!(
+        (refused.status, &refused.json["code"]),
+        (
+            StatusCode::BAD_REQUEST,
+            &json!(ErrorCode::BadExpression.as_str())
+        )
+    );
+    assert!(
+        refused.json["hint"]
+            .as_str()
+            .unwrap()
+            .contains("docs/sql.md")
+    );
+    let writer = world
+        .post(Scope::Write, "/v1/sql", json!({ "sql": "SELECT 1" }))
+        .await;
+    assert_eq!(writer.status, StatusCode::FORBIDDEN);
+}
