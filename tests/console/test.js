@@ -123,7 +123,7 @@ async function main() {
   await step("a question is asked, its answer seen and taken along, and what changes something is refused", async () => {
     await visit(page, `${base}/ask`);
     const sql = page.getByLabel("SQL");
-    await sql.fill("SELECT user_id, count(*) AS orders FROM events WHERE name = 'Order Completed' GROUP BY user_id ORDER BY user_id LIMIT 7");
+    await sql.fill("SELECT user_id, count(*) AS orders FROM events WHERE user_id LIKE 'c%' AND historical GROUP BY user_id ORDER BY user_id LIMIT 7");
     await sql.press("Control+Enter");
     await page.waitForURL("**/ask?sql=**");
     await page.getByText("7 rows").waitFor();
@@ -147,6 +147,23 @@ async function main() {
     const [card] = await Promise.all([page.waitForEvent("download"), page.getByRole("link", { name: "Model card" }).click()]);
     const text = require("node:fs").readFileSync(await card.path(), "utf8");
     for (const part of ["## About", "## The gate", "## Metrics", "## What moves its answers"]) assert.ok(text.includes(part), part);
+  });
+  await step("a refused version is promoted against the gate by name, and rolled back, each after a question", async () => {
+    await visit(page, `${base}/models/${model}/versions/1`);
+    await page.locator("summary", { hasText: "Promote against the gate" }).click();
+    await page.getByLabel("I overrule the gate").check();
+    await page.getByLabel("Why").fill("to see it done");
+    await page.getByRole("button", { name: "Promote against the gate" }).click();
+    await visit(page, `${base}/models/${model}/versions/1`);
+    await page.getByText("champion: it answers").waitFor();
+    await visit(page, `${base}/models/${model}`);
+    await page.locator("summary", { hasText: "Roll back" }).click();
+    await page.getByLabel("Why").fill("to see that too");
+    await page.getByRole("button", { name: "Roll back" }).click();
+    await page.getByText("the fallback answers").waitFor();
+    await visit(page, `${base}/settings`);
+    const audit = await page.getByRole("region", { name: "audit log" }).textContent();
+    for (const entry of ["rollback", "to see it done", "to see that too"]) assert.ok(audit.includes(entry), entry);
   });
   await step("a key is made, shown once, and revoked", async () => {
     await visit(page, `${base}/settings`);
