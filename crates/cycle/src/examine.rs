@@ -1,15 +1,20 @@
 //! Examines a challenger on the newest rows, which neither it nor the champion was trained on.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use serde::{Deserialize, Serialize};
 use tidemill_core::project::{PredictModel, Problem, ProjectError};
-use tidemill_evaluate::gate::{Gate, Strictness};
+use tidemill_evaluate::gate::{DataQuality, Gate, Strictness};
 use tidemill_evaluate::slices::{Slice, SliceQuality, SliceSearch, slices};
 use tidemill_evaluate::{
-    Bootstrap, Check, Estimate, EvaluateError, Metric, Report, Rows, ScoresView, TaskKind, Verdict,
+    AnswerDifference, Bootstrap, Check, Estimate, EvaluateError, Metric, Report, Rows, ScoresView,
+    TaskKind, Verdict,
 };
+use tidemill_features::dataset::DatasetRecord;
 use tidemill_learn::{Model, Task, TrainingSet};
 use tidemill_serve::Package;
 
+use crate::accepted::leak;
 use crate::project_loop::CycleError;
 
 /// Into how many groups numbers are cut for slices.
@@ -39,6 +44,12 @@ pub struct Examination {
     pub baselines: Vec<Compared>,
     /// Where the challenger is worst.
     pub worst_slices: Vec<SliceQuality>,
+    /// What people would be told otherwise than by the champion, on the same rows.
+    #[serde(default)]
+    pub difference: Option<AnswerDifference>,
+    /// How the rows are beside those before them.
+    #[serde(default)]
+    pub data: Option<DataQuality>,
     /// The gate's decision with all its checks.
     pub verdict: Verdict,
 }
@@ -126,6 +137,10 @@ pub(crate) struct Candidates<'a> {
     pub(crate) champion: Option<(String, &'a Package)>,
     /// The rows of the newest period with the challenger's columns.
     pub(crate) rows: &'a TrainingSet,
+    /// The dataset that they are from.
+    pub(crate) record: &'a DatasetRecord,
+    /// What was found about that dataset.
+    pub(crate) data: &'a (Vec<Check>, DataQuality),
     pub(crate) resamples: usize,
 }
 
@@ -147,7 +162,7 @@ pub(crate) fn examine(candidates: &Candidates<'_>) -> Result<Examination, CycleE
     };
     let joined = Rows::new(kind, &rows.targets, &rows.weights, &rows.entities)?;
 
-    let ours = package_scores(challenger, rows);
+    let ours = scores_or_none(challenger, rows);
     let ours = ScoresView::new(kind.width(), &ours)?;
     let theirs: Vec<Vec<f64>> = challenger
         .baselines
@@ -174,6 +189,25 @@ pub(crate) fn examine(candidates: &Candidates<'_>) -> Result<Examination, CycleE
         ..Strictness::default()
     };
     let baselines = challenger.baselines.iter().zip(&theirs);
+    let reigns = candidates.champion.as_ref().zip(reigning.as_ref());
+    let difference = match reigns {
+        Some((_, scores)) => {
+            without_unsound(AnswerDifference::of(&joined, scores, &ours).map(Some))?
+        }
+        None => None,
+    };
+    let mut further = packaged(challenger, rows, &joined, &ours)?;
+    if let (Some(difference), Some(((name, _), _))) = (&difference, reigns) {
+        further.push(changed(difference, name, model.gate.change_max));
+    }
+    further.push(leak(
+        model,
+        candidates.record,
+        candidates.champion.as_ref().map(|(_, package)| *package),
+        &joined,
+        reigning.as_ref(),
+    )?);
+    further.extend(candidates.data.0.iter().cloned());
     let verdict = Gate {
         rows: joined,
         metric,
@@ -189,7 +223,7 @@ pub(crate) fn examine(candidates: &Candidates<'_>) -> Result<Examination, CycleE
             .map(|((name, _), scores)| (name.as_str(), scores)),
         slices: &slices,
         minimums: &minimums,
-        further: vec![packaged(challenger)],
+        further,
         strictness,
     }
     .decide()?;
@@ -206,7 +240,10 @@ pub(crate) fn examine(candidates: &Candidates<'_>) -> Result<Examination, CycleE
     };
     Ok(Examination {
         metric,
-        challenger: Report::new(&joined, &ours, &bootstrap)?,
+        challenger: match Report::new(&joined, &ours, &bootstrap) {
+            Err(EvaluateError::Score { .. }) => Report::of_nothing(&joined),
+            report => report?,
+        },
         champion: match (&candidates.champion, &reigning) {
             (Some((name, _)), Some(scores)) => Some(compare(name, scores)?),
             _ => None,
@@ -214,7 +251,14 @@ pub(crate) fn examine(candidates: &Candidates<'_>) -> Result<Examination, CycleE
         baselines: baselines
             .map(|(b, scores)| compare(&b.name, scores))
             .collect::<Result<_, _>>()?,
-        worst_slices: SliceSearch::default().worst(&rows.features, &joined, &ours, metric)?,
+        worst_slices: without_unsound(SliceSearch::default().worst(
+            &rows.features,
+            &joined,
+            &ours,
+            metric,
+        ))?,
+        difference,
+        data: Some(candidates.data.1.clone()),
         verdict,
     })
 }
@@ -228,25 +272,80 @@ pub fn called(baseline: &str) -> &'static str {
     }
 }
 
-/// The packaged bytes must read back and answer every golden row to the bit.
-fn packaged(package: &Package) -> Check {
-    let rows = package.golden.len() as f64;
+/// Nothing, where scores are no numbers: the gate has a check for that.
+fn without_unsound<T: Default>(found: Result<T, EvaluateError>) -> Result<T, EvaluateError> {
+    match found {
+        Err(EvaluateError::Score { .. }) => Ok(T::default()),
+        found => found,
+    }
+}
+
+/// The packaged bytes must read back and answer every golden row to the bit, and every examined row as the trained one did: a
+/// version beside itself differs by nothing.
+fn packaged(
+    package: &Package,
+    rows: &TrainingSet,
+    joined: &Rows<'_>,
+    ours: &ScoresView<'_>,
+) -> Result<Vec<Check>, CycleError> {
+    let golden = package.golden.len() as f64;
     let result = package
         .to_bytes()
         .and_then(|bytes| Package::from_bytes(&bytes));
     let sentence = match &result {
-        Ok(_) => format!("the packaged model answers all {rows} golden rows as the trainer did"),
+        Ok(_) => format!("the packaged model answers all {golden} golden rows as the trainer did"),
         Err(error) => format!("the packaged model is not the trained one: {error}"),
     };
-    let value = if result.is_ok() { rows } else { 0.0 };
-    Check {
+    let mut checks = vec![Check {
         name: "packaged".to_owned(),
-        value,
-        threshold: rows,
+        value: if result.is_ok() { golden } else { 0.0 },
+        threshold: golden,
         interval: None,
         passed: result.is_ok(),
         sentence,
+    }];
+    if let Ok(packaged) = result {
+        let again = scores_or_none(&packaged, rows);
+        let again = ScoresView::new(ours.width(), &again)?;
+        let itself = without_unsound(AnswerDifference::of(joined, ours, &again).map(Some))?;
+        checks.extend(itself.map(|itself| Check {
+            name: "answers:again".to_owned(),
+            value: itself.largest,
+            threshold: 0.0,
+            interval: None,
+            passed: itself.largest == 0.0,
+            sentence: format!(
+                "asked again as it is packaged, it differs from itself by {} at most on {} rows",
+                itself.largest, itself.rows
+            ),
+        }));
     }
+    Ok(checks)
+}
+
+/// What people would be told otherwise than by the champion: reported, and limited where the project file says so.
+fn changed(difference: &AnswerDifference, champion: &str, most: Option<f64>) -> Check {
+    let value = difference.changed();
+    let threshold = most.unwrap_or(1.0);
+    let limit = match most {
+        Some(most) => format!("; {:.1} % may change (gate.change_max)", most * 100.0),
+        None => String::new(),
+    };
+    Check {
+        name: "answers:champion".to_owned(),
+        value,
+        threshold,
+        interval: None,
+        passed: value <= threshold,
+        sentence: format!("{}{limit}", difference.sentence(champion)),
+    }
+}
+
+/// The scores of a challenger; no numbers where it panics, which is for the gate to say.
+fn scores_or_none(package: &Package, rows: &TrainingSet) -> Vec<f64> {
+    let scores = AssertUnwindSafe(|| package_scores(package, rows));
+    let none = || vec![f64::NAN; rows.rows() * package.task.width()];
+    catch_unwind(scores).unwrap_or_else(|_| none())
 }
 
 fn package_scores(package: &Package, rows: &TrainingSet) -> Vec<f64> {
@@ -296,3 +395,6 @@ fn declared_slices(model: &PredictModel, rows: &TrainingSet) -> Result<Vec<Slice
     ProjectError::check(problems)?;
     Ok(found)
 }
+
+#[cfg(test)]
+mod planted;

@@ -115,7 +115,7 @@ fn stability_index(first: &[f64], second: &[f64]) -> f64 {
 }
 
 /// Spearman's rank correlation; `None` where one of them does not vary.
-fn rank_correlation(first: &[f64], second: &[f64]) -> Option<f64> {
+pub(crate) fn rank_correlation(first: &[f64], second: &[f64]) -> Option<f64> {
     let entities: Vec<u64> = (0..first.len() as u64).collect();
     let weights = vec![1.0; first.len()];
     let rows = Rows::new(TaskKind::Regression, first, &weights, &entities).ok()?;

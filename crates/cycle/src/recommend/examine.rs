@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use serde::{Deserialize, Serialize};
 use tidemill_core::feature::{FeatureTable, FeatureValue};
 use tidemill_core::project::RecommendModel;
-use tidemill_evaluate::{Bootstrap, Check, Estimate, RankingMetric, Verdict};
+use tidemill_evaluate::{Bootstrap, Check, Estimate, ListDifference, RankingMetric, Verdict};
 use tidemill_features::dataset::InteractionLog;
 use tidemill_learn::recommend::{Case, ItemIndex, Query, Signal};
 use tidemill_serve::recommend::{GoldenList, RecommendChampion, RecommendPackage};
@@ -36,6 +36,9 @@ pub struct RecommendExamination {
     pub further: BTreeMap<String, f64>,
     /// The share of the catalogue that was recommended to anybody.
     pub coverage: f64,
+    /// What people would be shown otherwise than by the champion.
+    #[serde(default)]
+    pub difference: Option<ListDifference>,
     /// The gate's decision with all its checks.
     pub verdict: Verdict,
 }
@@ -56,6 +59,7 @@ impl Examining<'_> {
         package: &RecommendPackage,
         popular: &[ItemIndex],
         champion: Option<&RecommendChampion>,
+        data: Vec<Check>,
     ) -> RecommendExamination {
         let own = |item: ItemIndex| Some(item);
         let ours = self.lists(package, own, own);
@@ -97,7 +101,12 @@ impl Examining<'_> {
             sound(&ours),
             beats(&bootstrap, &ours_values, &popular_values),
         ];
+        let mut difference = None;
         let champion = reigning.map(|(name, lists)| {
+            difference = ListDifference::of(&lists, &ours, DEPTH);
+            if let Some(difference) = &difference {
+                checks.push(changed(difference, &name, self.model.gate.change_max));
+            }
             let reigning = values(&lists);
             let tolerance = self.model.gate.tolerance.unwrap_or(TOLERANCE_DEFAULT);
             checks.push(no_worse(
@@ -112,7 +121,12 @@ impl Examining<'_> {
         for (metric, least) in &self.model.gate.min {
             checks.push(at_least(metric, *least, challenger.value));
         }
-        checks.push(packaged(package));
+        let (check, packaged) = packaged(package);
+        checks.push(check);
+        if let Some(packaged) = packaged {
+            checks.extend(itself(&ours, &self.lists(&packaged, own, own)));
+        }
+        checks.extend(data);
         let mut further = BTreeMap::new();
         for metric in RankingMetric::ALL {
             let values = self.values(&ours, metric, DEPTH);
@@ -127,6 +141,7 @@ impl Examining<'_> {
             champion,
             further,
             coverage: shown.len() as f64 / self.log.items.len().max(1) as f64,
+            difference,
             verdict: Verdict::of(checks),
         }
     }
@@ -326,11 +341,11 @@ fn at_least(metric: &str, least: f64, value: Option<f64>) -> Check {
 }
 
 /// The packaged bytes must read back and give the same lists.
-fn packaged(package: &RecommendPackage) -> Check {
+fn packaged(package: &RecommendPackage) -> (Check, Option<RecommendPackage>) {
     let histories = package.golden.len() as f64;
     let bytes = package.to_bytes();
     let result = bytes.and_then(|bytes| RecommendPackage::from_bytes(&bytes));
-    Check {
+    let check = Check {
         name: "packaged".to_owned(),
         value: if result.is_ok() { histories } else { 0.0 },
         threshold: histories,
@@ -342,5 +357,40 @@ fn packaged(package: &RecommendPackage) -> Check {
             ),
             Err(error) => format!("the packaged model is not the trained one: {error}"),
         },
+    };
+    (check, result.ok())
+}
+
+/// A version beside itself differs by nothing.
+fn itself(ours: &[Vec<ItemIndex>], again: &[Vec<ItemIndex>]) -> Option<Check> {
+    let itself = ListDifference::of(ours, again, DEPTH)?;
+    Some(Check {
+        name: "answers:again".to_owned(),
+        value: itself.rank_biased,
+        threshold: 0.0,
+        interval: None,
+        passed: itself.rank_biased == 0.0,
+        sentence: format!(
+            "asked again as it is packaged, {:.1} % of its items are others in {} lists",
+            itself.other_items * 100.0,
+            itself.lists
+        ),
+    })
+}
+
+/// What people would be shown otherwise than by the champion: reported, and limited where the project file says so.
+fn changed(difference: &ListDifference, champion: &str, most: Option<f64>) -> Check {
+    let threshold = most.unwrap_or(1.0);
+    let limit = match most {
+        Some(most) => format!("; {:.1} % may be others (gate.change_max)", most * 100.0),
+        None => String::new(),
+    };
+    Check {
+        name: "answers:champion".to_owned(),
+        value: difference.other_items,
+        threshold,
+        interval: None,
+        passed: difference.other_items <= threshold,
+        sentence: format!("{}{limit}", difference.sentence(champion)),
     }
 }

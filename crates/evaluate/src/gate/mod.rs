@@ -1,14 +1,19 @@
 //! May a challenger serve? Checks with their numbers, each with a sentence that a product owner understands.
 //!
 //! Here are the checks that only need targets and scores: sound output, better than the baselines, not worse than the
-//! champion (overall and on declared slices), declared minimums, calibration. What needs the artifact, the dataset or a
-//! clock (the golden set, data quality, latency, size) is computed by the caller and given as [`Gate::further`].
+//! champion (overall and on declared slices), declared minimums, calibration; of the dataset its [`quality`] and whether a
+//! feature [`leak`]s. What needs the artifact or a clock is computed by the caller and given as [`Gate::further`].
 
+pub mod leak;
+pub mod quality;
 mod verdict;
+mod windows;
 
 use serde::{Deserialize, Serialize};
 
+pub use quality::{DataQuality, NewDataset};
 pub use verdict::{Check, Verdict};
+pub use windows::Question;
 
 use crate::bootstrap::{Bootstrap, Difference};
 use crate::metric::Direction;

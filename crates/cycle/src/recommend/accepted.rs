@@ -1,0 +1,124 @@
+//! What was taken beside what was taken before: whether it may be learnt from.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tidemill_core::feature::{ColumnValues, FeatureColumn, FeatureTable, FeatureType, Unit};
+use tidemill_core::project::RecommendModel;
+use tidemill_core::{ModelName, Timestamp};
+use tidemill_evaluate::Check;
+use tidemill_evaluate::gate::NewDataset;
+use tidemill_evaluate::gate::quality::FALSE_ALARMS;
+use tidemill_features::dataset::InteractionLog;
+
+use super::RecommendDetail;
+use crate::project_loop::{CycleError, ProjectLoop};
+
+/// How many earlier runs say how much is taken.
+const RUNS_MAX: u32 = 40;
+/// The share of events that say not who or not what may grow by so much without a word …
+const INCOMPLETE_EFFECT_MIN: f64 = 0.05;
+/// … and is told from this many standard errors on: by chance in one of 1,000 runs.
+const INCOMPLETE_ERRORS: f64 = 3.1;
+
+/// What earlier runs of a model that recommends found.
+#[derive(Debug, Clone, Default)]
+pub(super) struct TakenBefore {
+    /// The version that answers, when it was made, and what was taken by then, of how many events that were incomplete.
+    accepted: Option<(String, Timestamp, u64, u64)>,
+    /// How much was taken by the time of each, the oldest first.
+    taken: Vec<u64>,
+}
+
+impl ProjectLoop {
+    /// What earlier runs found.
+    pub(super) async fn taken_before(&self, model: &ModelName) -> Result<TakenBefore, CycleError> {
+        let catalog = &self.stores.catalog;
+        let mut before = TakenBefore::default();
+        if let Some(champion) = self.recommender(model)?.champion() {
+            let version = self.version(model, champion.number).await?;
+            let detail: Option<RecommendDetail> = serde_json::from_value(version.detail).ok();
+            before.accepted = detail.map(|detail| {
+                let called = format!("{model}@{}", champion.number);
+                (called, version.created_at, detail.signals as u64, detail.incomplete)
+            });
+        }
+        let runs = catalog.runs(&self.project.name, Some(model), None, RUNS_MAX);
+        for run in runs.await?.into_iter().rev() {
+            let detail: Option<RecommendDetail> = serde_json::from_value(run.detail).ok();
+            let taken = detail.map_or(0, |detail| detail.signals as u64);
+            before.taken.extend((taken > 0).then_some(taken));
+        }
+        Ok(before)
+    }
+}
+
+/// Judges how much was taken, how lately, how fast, and by which signals.
+pub(super) fn judge(
+    model: &RecommendModel,
+    log: &InteractionLog,
+    before: &TakenBefore,
+    now: Timestamp,
+) -> Vec<Check> {
+    let names: Vec<Arc<str>> = model
+        .signals
+        .keys()
+        .map(|event| Arc::from(event.as_str()))
+        .collect();
+    let signals = log.taken.iter();
+    let signals = signals.map(|taken| names.get(taken.signal as usize).cloned());
+    let column = FeatureColumn {
+        name: "signal".to_owned(),
+        feature_type: FeatureType::Category,
+        label: "signal".to_owned(),
+        unit: Unit::Plain,
+    };
+    let table = FeatureTable::from_columns(
+        vec![column],
+        vec![ColumnValues::Category(signals.collect())],
+    );
+    let moments: Vec<i64> = log.taken.iter().map(|taken| taken.timestamp.micros()).collect();
+    let trusted = BTreeMap::new();
+    let accepted = before.accepted.as_ref();
+    let new = NewDataset {
+        features: &table,
+        moments_us: &moments,
+        newest_us: now.micros(),
+        accepted: accepted.map(|(called, at, ..)| (called.as_str(), at.micros())),
+        earlier_rows: &before.taken,
+        rows: log.taken.len() as u64,
+        trusted: &trusted,
+        false_alarms: FALSE_ALARMS,
+    };
+    let (mut checks, _) = new.judge();
+    // there is one column, and of it only the shares of the signals can change
+    checks.retain(|check| !matches!(check.name.as_str(), "data:nulls" | "data:ranges" | "data:constant"));
+    checks.extend(incomplete(log, before));
+    checks
+}
+
+/// Events since the last accepted version that say not who, or not what, beside those before.
+fn incomplete(log: &InteractionLog, before: &TakenBefore) -> Option<Check> {
+    let (called, _, taken, lacking) = before.accepted.as_ref()?;
+    let now = (log.taken.len() as u64, log.incomplete);
+    let new = (now.0.saturating_sub(*taken), now.1.saturating_sub(*lacking));
+    let share = |(taken, lacking): (u64, u64)| lacking as f64 / (taken + lacking).max(1) as f64;
+    let (was, is) = (share((*taken, *lacking)), share(new));
+    let pooled = share(now);
+    let counts = [taken + lacking, new.0 + new.1].map(|count| 1.0 / count.max(1) as f64);
+    let error = (pooled * (1.0 - pooled) * (counts[0] + counts[1])).sqrt();
+    let threshold = was + INCOMPLETE_EFFECT_MIN.max(INCOMPLETE_ERRORS * error);
+    Some(Check {
+        name: "data:incomplete".to_owned(),
+        value: is,
+        threshold,
+        interval: None,
+        passed: is <= threshold,
+        sentence: format!(
+            "{:.1} % of the events since {called} say not who or not what, {:.1} % before; up to {:.1} % pass",
+            is * 100.0,
+            was * 100.0,
+            threshold * 100.0
+        ),
+    })
+}
