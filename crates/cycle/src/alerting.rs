@@ -6,14 +6,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use tidemill_core::{Span, Timestamp};
-use tidemill_evaluate::metric::Direction;
 use tidemill_features::SeenEvents;
 use tidemill_monitor::alerts::{AlertKind, AlertMessage, Finding};
 use tidemill_store::catalog::{Rollout, RolloutStage, Run, RunState};
 
 use crate::project_loop::{CycleError, ProjectLoop};
 use crate::promote::SYSTEM;
-use crate::quality::{ModelStatus, Promised};
+use crate::quality::{AgainstPromise, ModelStatus};
 
 /// How often live quality is compared with what was promised: outcomes become certain slowly, and it takes a while.
 const QUALITY_EVERY: Span = Span::from_seconds(3_600);
@@ -259,24 +258,15 @@ fn rolled_back(rollout: &Rollout, now: Timestamp) -> Option<Finding> {
 
 /// Worse than promised, beyond both intervals.
 fn fallen_quality(status: &ModelStatus) -> Option<Finding> {
-    let Promised {
-        metric, interval, ..
-    } = status.promised.as_ref()?;
-    let promised = (*interval)?;
-    let (live, answers, direction) = match (&status.live, &status.lists) {
-        (Some(live), _) => {
-            let primary = live.primary()?;
-            (primary.interval?, live.answers, primary.metric.direction())
-        }
-        (None, Some(lists)) => (lists.ndcg.interval?, lists.answers, Direction::Higher),
-        (None, None) => return None,
-    };
-    let fell = match direction {
-        Direction::Higher => live.1 < promised.0,
-        Direction::Lower => live.0 > promised.1,
-        Direction::Zero => live.0 > promised.1.abs() || live.1 < -promised.0.abs(),
-    };
-    fell.then(|| Finding {
+    let metric = &status.promised.as_ref()?.metric;
+    let found = status.against_promise()?;
+    let AgainstPromise {
+        promised,
+        live,
+        answers,
+        ..
+    } = found;
+    found.fell().then(|| Finding {
         kind: AlertKind::QualityFell,
         subject: status.model.to_string(),
         cause: format!(

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tidemill_core::{ModelName, Span, Timestamp};
-use tidemill_store::{StateBatch, StoreError};
 
 use crate::project_loop::{CycleError, ProjectLoop};
 use crate::run::describe;
@@ -61,19 +60,22 @@ impl ProjectLoop {
         let now = self.clock.now();
         let models = self.project.models.keys();
         for model in models.chain(self.project.recommenders.keys()) {
-            let served = self
-                .stores
-                .catalog
-                .champions(&self.project.name, model, u32::MAX);
-            let Some((first, _)) = served.await?.last().copied() else {
-                continue;
+            let since = match self.last_checkup(model)? {
+                Some(last) => Some(last.at),
+                None => self.first_answered(model).await?,
             };
-            let last = self.last_checkup(model)?.map_or(first, |last| last.at);
-            if now.since(last) >= CHECKUP_EVERY {
+            if since.is_some_and(|since| now.since(since) >= CHECKUP_EVERY) {
                 self.check_up(model).await?;
             }
         }
         Ok(())
+    }
+
+    /// Since when a version has answered, be it another one now.
+    async fn first_answered(&self, model: &ModelName) -> Result<Option<Timestamp>, CycleError> {
+        let (catalog, name) = (&self.stores.catalog, &self.project.name);
+        let champions = catalog.champions(name, model, u32::MAX).await?;
+        Ok(champions.last().map(|(first, _)| *first))
     }
 
     /// Looks a model over.
@@ -106,13 +108,8 @@ impl ProjectLoop {
             promises,
             left_out,
         };
-        let bytes = serde_json::to_vec(&checkup).map_err(|source| StoreError::Backend {
-            action: "encode a check-up",
-            source: source.into(),
-        })?;
-        let mut batch = StateBatch::default();
-        batch.put(CHECKUPS, model.as_str(), bytes);
-        self.stores.state.commit(&self.project.name, batch)?;
+        let place = (CHECKUPS, model.as_str());
+        self.keep(place, &checkup, "encode a check-up")?;
         Ok(checkup)
     }
 
@@ -121,15 +118,8 @@ impl ProjectLoop {
     /// # Errors
     /// When the state store fails or the entry is damaged.
     pub fn last_checkup(&self, model: &ModelName) -> Result<Option<Checkup>, CycleError> {
-        let key = model.as_str().as_bytes();
-        let stored = self.stores.state.get(&self.project.name, CHECKUPS, key)?;
-        let decoded = stored
-            .map(|bytes| serde_json::from_slice(&bytes))
-            .transpose();
-        decoded.map_err(|error| {
-            let (what, detail) = (format!("the check-up of {model}"), error.to_string());
-            StoreError::Corrupt { what, detail }.into()
-        })
+        let place = (CHECKUPS, model.as_str());
+        self.kept(place, || format!("the check-up of {model}"))
     }
 
     /// What the examinations of the newest versions promised, and what their answers were worth. What was found before is not

@@ -9,14 +9,14 @@ use tidemill_core::{
     Decision, DecisionId, FeatureColumn, FeatureTable, FeatureValue, ModelName, Timestamp,
 };
 use tidemill_features::dataset::{Served, read_again};
+use tidemill_store::StoreError;
 use tidemill_store::lake::Sequenced;
-use tidemill_store::{StateBatch, StoreError};
 
 use crate::project_loop::{CycleError, ProjectLoop};
 
 /// The table and the key of the report so far.
 const CONSISTENCY: &str = "consistency";
-const REPORT: &[u8] = b"report";
+const REPORT: &str = "report";
 /// Decisions that are read at a time.
 const DECISIONS: usize = 20_000;
 /// The most answers of one check; the next one goes on behind them.
@@ -112,17 +112,9 @@ impl ProjectLoop {
     /// # Errors
     /// When the state store fails or the entry is damaged.
     pub fn consistency(&self) -> Result<ConsistencyReport, CycleError> {
-        let stored = self
-            .stores
-            .state
-            .get(&self.project.name, CONSISTENCY, REPORT)?;
-        let Some(bytes) = stored else {
-            return Ok(ConsistencyReport::default());
-        };
-        serde_json::from_slice(&bytes).map_err(|error| {
-            let (what, detail) = ("the report of consistency".to_owned(), error.to_string());
-            StoreError::Corrupt { what, detail }.into()
-        })
+        let place = (CONSISTENCY, REPORT);
+        let kept = self.kept(place, || "the report of consistency".to_owned())?;
+        Ok(kept.unwrap_or_default())
     }
 
     /// Leaves out the answers up to a place.
@@ -238,13 +230,8 @@ impl ProjectLoop {
     }
 
     fn note(&self, report: &ConsistencyReport) -> Result<(), CycleError> {
-        let bytes = serde_json::to_vec(report).map_err(|source| StoreError::Backend {
-            action: "encode the report of consistency",
-            source: source.into(),
-        })?;
-        let mut batch = StateBatch::default();
-        batch.put(CONSISTENCY, REPORT, bytes);
-        self.stores.state.commit(&self.project.name, batch)?;
+        let place = (CONSISTENCY, REPORT);
+        self.keep(place, report, "encode the report of consistency")?;
         let project = self.project.name.as_str();
         self.metrics
             .set_consistency(project, report.values, report.mismatches);

@@ -11,7 +11,6 @@ use tidemill_learn::calibration::Calibrator;
 use tidemill_serve::registry::Slot;
 use tidemill_serve::{Challenger, Champion};
 use tidemill_store::catalog::AuditEntry;
-use tidemill_store::{StateBatch, StoreError};
 
 use crate::project_loop::{CycleError, ProjectLoop};
 use crate::promote::SYSTEM;
@@ -98,13 +97,7 @@ impl ProjectLoop {
             return Err(CycleError::NotAllowed(why));
         }
         let drill = self.play(&slot, &champion, &people)?;
-        let mut batch = StateBatch::default();
-        let bytes = serde_json::to_vec(&drill).map_err(|source| StoreError::Backend {
-            action: "encode a drill",
-            source: source.into(),
-        })?;
-        batch.put(DRILLS, model.as_str(), bytes);
-        self.stores.state.commit(&self.project.name, batch)?;
+        self.keep((DRILLS, model.as_str()), &drill, "encode a drill")?;
         let result = if drill.passed { "passed" } else { "failed" };
         let audit = AuditEntry {
             at: drill.at,
@@ -144,15 +137,8 @@ impl ProjectLoop {
     /// # Errors
     /// When the state store fails or the entry is damaged.
     pub(crate) fn last_drill(&self, model: &ModelName) -> Result<Option<Drill>, CycleError> {
-        let state = &self.stores.state;
-        let bytes = state.get(&self.project.name, DRILLS, model.as_str().as_bytes())?;
-        let decoded = bytes
-            .map(|bytes| serde_json::from_slice(&bytes))
-            .transpose();
-        decoded.map_err(|error| {
-            let (what, detail) = (format!("the drill of {model}"), error.to_string());
-            StoreError::Corrupt { what, detail }.into()
-        })
+        let place = (DRILLS, model.as_str());
+        self.kept(place, || format!("the drill of {model}"))
     }
 
     /// People whom a model was asked about lately and answered by a version.

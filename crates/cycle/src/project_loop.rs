@@ -120,9 +120,13 @@ pub struct LoopOptions {
     pub resamples: usize,
 }
 
+/// The cores of this machine; 1 where that is not known.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
 impl Default for LoopOptions {
     fn default() -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Self {
             landing_age: Span::from_seconds(60),
             landing_events: 50_000,
@@ -130,7 +134,7 @@ impl Default for LoopOptions {
             log_keep_events: 20_000,
             decisions_keep: 200_000,
             datasets_keep: 10,
-            training_threads: (cores / 2).max(1),
+            training_threads: (cores() / 2).max(1),
             replay_memory_bytes_max: 1 << 30,
             consistency_share: 0.01,
             courier: None,

@@ -7,6 +7,7 @@ use serde::Serialize;
 use tidemill_core::decision::Answer;
 use tidemill_core::{Decision, ModelName, Span, Timestamp};
 use tidemill_evaluate::Bootstrap;
+use tidemill_evaluate::metric::Direction;
 use tidemill_evaluate::report::MetricValue;
 use tidemill_learn::Task;
 use tidemill_monitor::list_quality::{ListQuality, list_quality};
@@ -66,6 +67,56 @@ pub struct Promised {
     pub value: Option<f64>,
     /// Its 95 % interval.
     pub interval: Option<(f64, f64)>,
+}
+
+/// What the newest answers with certain outcomes turned out to be worth, beside what was promised of them.
+pub(crate) struct AgainstPromise {
+    /// The 95 % interval of the examination.
+    pub(crate) promised: (f64, f64),
+    /// That of the answers.
+    pub(crate) live: (f64, f64),
+    /// How many they are, and until when they were given.
+    pub(crate) answers: usize,
+    pub(crate) until: Timestamp,
+    direction: Direction,
+}
+
+impl AgainstPromise {
+    /// Whether they are worse, beyond both intervals.
+    pub(crate) fn fell(&self) -> bool {
+        let Self { promised, live, .. } = self;
+        match self.direction {
+            Direction::Higher => live.1 < promised.0,
+            Direction::Lower => live.0 > promised.1,
+            Direction::Zero => live.0 > promised.1.abs() || live.1 < -promised.0.abs(),
+        }
+    }
+}
+
+impl ModelStatus {
+    /// Both, where both are known.
+    pub(crate) fn against_promise(&self) -> Option<AgainstPromise> {
+        let promised = self.promised.as_ref()?.interval?;
+        let (live, answers, until, direction) = match (&self.live, &self.lists) {
+            (Some(live), _) => {
+                let primary = live.primary()?;
+                let direction = primary.metric.direction();
+                (primary.interval?, live.answers, live.until, direction)
+            }
+            (None, Some(lists)) => {
+                let interval = lists.ndcg.interval?;
+                (interval, lists.answers, lists.until, Direction::Higher)
+            }
+            (None, None) => return None,
+        };
+        Some(AgainstPromise {
+            promised,
+            live,
+            answers,
+            until,
+            direction,
+        })
+    }
 }
 
 impl ProjectLoop {

@@ -9,7 +9,6 @@ use tidemill_core::{ModelName, Timestamp};
 use tidemill_evaluate::{Metric, Rows, ScoresView, TaskKind};
 use tidemill_learn::TrainingSet;
 use tidemill_serve::{Champion, Package};
-use tidemill_store::{StateBatch, StoreError};
 
 use crate::examine::task_kind;
 use crate::fit::{Order, fit, training_set};
@@ -88,7 +87,8 @@ impl ProjectLoop {
             let played = played
                 .await
                 .map_err(|_| CycleError::Ended("a rehearsal"))??;
-            this.keep_rehearsal(&played)?;
+            let place = (REHEARSALS, played.model.as_str());
+            this.keep(place, &played, "encode a rehearsal")?;
             Ok(played)
         };
         self.beside(play).await
@@ -99,25 +99,8 @@ impl ProjectLoop {
     /// # Errors
     /// When the state store fails or the entry is damaged.
     pub fn last_rehearsal(&self, model: &ModelName) -> Result<Option<Rehearsal>, CycleError> {
-        let key = model.as_str().as_bytes();
-        let stored = self.stores.state.get(&self.project.name, REHEARSALS, key)?;
-        let decoded = stored
-            .map(|bytes| serde_json::from_slice(&bytes))
-            .transpose();
-        decoded.map_err(|error| {
-            let (what, detail) = (format!("the rehearsal of {model}"), error.to_string());
-            StoreError::Corrupt { what, detail }.into()
-        })
-    }
-
-    fn keep_rehearsal(&self, played: &Rehearsal) -> Result<(), CycleError> {
-        let bytes = serde_json::to_vec(played).map_err(|source| StoreError::Backend {
-            action: "encode a rehearsal",
-            source: source.into(),
-        })?;
-        let mut batch = StateBatch::default();
-        batch.put(REHEARSALS, played.model.as_str(), bytes);
-        Ok(self.stores.state.commit(&self.project.name, batch)?)
+        let place = (REHEARSALS, model.as_str());
+        self.kept(place, || format!("the rehearsal of {model}"))
     }
 
     fn play_through(

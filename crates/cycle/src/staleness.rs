@@ -11,7 +11,6 @@ use tidemill_evaluate::staleness::{AgeBand, BANDS_FROM_DAYS, band_of, loses_from
 use tidemill_evaluate::{Bootstrap, Metric, Rows, ScoresView};
 use tidemill_features::dataset::Dataset;
 use tidemill_serve::Package;
-use tidemill_store::{StateBatch, StoreError};
 
 use crate::examine::{metric_of, task_kind};
 use crate::fit::entity_hash;
@@ -81,7 +80,8 @@ impl ProjectLoop {
                 true => this.staleness_of_lists(&model).await?,
                 false => this.staleness_of_answers(&model).await?,
             };
-            this.keep_staleness(&measured)?;
+            let place = (STALENESS, model.as_str());
+            this.keep(place, &measured, "encode a staleness curve")?;
             Ok(measured)
         };
         self.beside(measure).await
@@ -93,25 +93,8 @@ impl ProjectLoop {
     /// When there is no such model, or the entry is damaged.
     pub fn staleness(&self, model: &ModelName) -> Result<Option<Staleness>, CycleError> {
         self.check_model(model)?;
-        let key = model.as_str().as_bytes();
-        let stored = self.stores.state.get(&self.project.name, STALENESS, key)?;
-        let decoded = stored
-            .map(|bytes| serde_json::from_slice(&bytes))
-            .transpose();
-        decoded.map_err(|error| {
-            let (what, detail) = (format!("the staleness of {model}"), error.to_string());
-            StoreError::Corrupt { what, detail }.into()
-        })
-    }
-
-    fn keep_staleness(&self, measured: &Staleness) -> Result<(), CycleError> {
-        let bytes = serde_json::to_vec(measured).map_err(|source| StoreError::Backend {
-            action: "encode a staleness curve",
-            source: source.into(),
-        })?;
-        let mut batch = StateBatch::default();
-        batch.put(STALENESS, measured.model.as_str(), bytes);
-        Ok(self.stores.state.commit(&self.project.name, batch)?)
+        let place = (STALENESS, model.as_str());
+        self.kept(place, || format!("the staleness of {model}"))
     }
 
     async fn staleness_of_answers(

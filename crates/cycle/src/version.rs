@@ -9,7 +9,6 @@ use tidemill_core::{Decision, DecisionId, ModelName, Outcome, Timestamp, Version
 use tidemill_learn::Reason;
 use tidemill_serve::{Champion, Package};
 use tidemill_store::catalog::Version;
-use tidemill_store::{StateBatch, StoreError};
 
 use crate::project_loop::{CycleError, ProjectLoop};
 
@@ -82,22 +81,9 @@ impl ProjectLoop {
     /// # Errors
     /// When the state store fails or the entry is damaged.
     pub fn model_state(&self, model: &ModelName) -> Result<ModelState, CycleError> {
-        let key = model.as_str().as_bytes();
-        match self
-            .stores
-            .state
-            .get(&self.project.name, MODEL_STATE, key)?
-        {
-            Some(bytes) => serde_json::from_slice(&bytes).map_err(|error| {
-                let what = format!("the state of model {model}");
-                StoreError::Corrupt {
-                    what,
-                    detail: error.to_string(),
-                }
-                .into()
-            }),
-            None => Ok(ModelState::default()),
-        }
+        let place = (MODEL_STATE, model.as_str());
+        let kept = self.kept(place, || format!("the state of model {model}"))?;
+        Ok(kept.unwrap_or_default())
     }
 
     pub(crate) fn put_model_state(
@@ -105,13 +91,8 @@ impl ProjectLoop {
         model: &ModelName,
         state: &ModelState,
     ) -> Result<(), CycleError> {
-        let bytes = serde_json::to_vec(state).map_err(|source| StoreError::Backend {
-            action: "encode the state of a model",
-            source: source.into(),
-        })?;
-        let mut batch = StateBatch::default();
-        batch.put(MODEL_STATE, model.as_str(), bytes);
-        Ok(self.stores.state.commit(&self.project.name, batch)?)
+        let place = (MODEL_STATE, model.as_str());
+        self.keep(place, state, "encode the state of a model")
     }
 
     /// One version as it is registered.

@@ -183,7 +183,7 @@ fn loop_options(config: &Config) -> Result<LoopOptions> {
     let default = LoopOptions::default();
     let training_threads = match config.text("training_threads") {
         "auto" => default.training_threads,
-        "all" => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        "all" => tidemill_cycle::cores(),
         number => number.parse()?,
     };
     Ok(LoopOptions {

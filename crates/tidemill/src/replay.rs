@@ -1,6 +1,7 @@
 //! What drives the loop on a virtual clock: the demo and backtests. Nothing here is a side door: what is asked goes to the handlers that
 //! live traffic meets, and the loop trains, examines and promotes when its own schedule says so.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
@@ -19,6 +20,44 @@ use crate::node::Node;
 const DAY: Span = Span::from_days(1);
 /// The largest answer that is read.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
+
+/// Settings that suit a past that goes by in minutes; flags of the user win over them.
+pub const SETTINGS: [(&str, &str); 2] = [("landing_age", "14d"), ("decisions_keep", "1000000")];
+
+/// Where a replay takes place: a named folder that is empty, or a temporary one that goes away.
+pub struct Folder {
+    /// The data folder.
+    pub path: PathBuf,
+    _temporary: Option<tempfile::TempDir>,
+}
+
+impl Folder {
+    /// The named one, or one of its own called after `kind`; `who` says in an error what has to start from nothing.
+    pub fn new(named: Option<PathBuf>, kind: &str, who: &str) -> Result<Self> {
+        let Some(path) = named else {
+            let folder = tempfile::Builder::new()
+                .prefix(&format!("tidemill-{kind}-"))
+                .tempdir()?;
+            return Ok(Self {
+                path: folder.path().to_owned(),
+                _temporary: Some(folder),
+            });
+        };
+        let occupied = path
+            .read_dir()
+            .is_ok_and(|mut entries| entries.next().is_some());
+        if occupied {
+            bail!(
+                "the folder {} is not empty; {who} starts from nothing, name another",
+                path.display()
+            );
+        }
+        Ok(Self {
+            path,
+            _temporary: None,
+        })
+    }
+}
 
 /// Somebody who watches days pass.
 pub trait Watcher {

@@ -12,8 +12,8 @@ use datafusion::arrow::datatypes::Float64Type;
 use datafusion::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Value, json};
 
+use support::Scope;
 use support::past::{in_rhythm, shop};
-use support::{Scope, Server};
 
 const PROJECT: &str = r#"
 [project]
@@ -26,21 +26,6 @@ target   = { event = "Order Completed", within = "30d" }
 retrain  = { every = "365d" }
 training = { budget = 0.2 }
 "#;
-
-fn with_data<'a>(arguments: &[&'a str], data: &'a str) -> Vec<&'a str> {
-    [arguments, &["--data", data]].concat()
-}
-
-fn text_of(server: &Server, arguments: &[&str]) -> String {
-    let data = server.data();
-    let output = server.run(&with_data(arguments, &data.to_string_lossy()));
-    String::from_utf8(output.stdout).expect("text")
-}
-
-fn json_of(server: &Server, arguments: &[&str]) -> Value {
-    let text = text_of(server, &[arguments, &["--json"]].concat());
-    serde_json::from_str(&text).unwrap_or_else(|_| panic!("not JSON: {text}"))
-}
 
 /// For each numeric column of a CSV file how many values there are, and their sum.
 fn csv_sums(path: &Path) -> (u64, BTreeMap<String, (u64, f64)>) {
@@ -101,7 +86,7 @@ fn a_dataset_is_built_shown_and_written_to_files() {
         "{none}"
     );
 
-    let built = json_of(&server, &["dataset", "build", "will_return"]);
+    let built = server.json_of(&["dataset", "build", "will_return"]);
     let record = &built["record"];
     let (rows, censored) = (
         record["rows"].as_u64().expect("rows"),
@@ -112,10 +97,7 @@ fn a_dataset_is_built_shown_and_written_to_files() {
     assert!(rows > 300 && censored > 30, "{rows} and {censored}");
     let version = built["version"].as_u64().expect("a version").to_string();
 
-    let shown = text_of(
-        &server,
-        &["dataset", "show", &format!("will_return@{version}")],
-    );
+    let shown = server.told(&["dataset", "show", &format!("will_return@{version}")]);
     for expected in [
         "observed",
         "its horizon has not passed",
@@ -129,12 +111,8 @@ fn a_dataset_is_built_shown_and_written_to_files() {
     }
 
     let folder = server.folder().to_owned();
-    let export = |to: &str| {
-        json_of(
-            &server,
-            &["dataset", "export", "will_return", &version, "--to", to],
-        )
-    };
+    let export =
+        |to: &str| server.json_of(&["dataset", "export", "will_return", &version, "--to", to]);
     let written = export("rows.csv");
     assert_eq!(written["rows"].as_u64(), Some(rows), "{written}");
     let text = folder.join("rows.csv");
@@ -189,7 +167,7 @@ fn a_dataset_is_built_shown_and_written_to_files() {
         "again.csv",
         "--json",
     ];
-    let again = text_of(&server, &again);
+    let again = server.told(&again);
     assert!(again.contains(&format!("will_return@{version}")), "{again}");
     assert_eq!(
         std::fs::read(&text).expect("the file"),
@@ -200,10 +178,7 @@ fn a_dataset_is_built_shown_and_written_to_files() {
         gone.contains("there is no dataset will_return@99"),
         "{gone}"
     );
-    let rebuilt = json_of(
-        &server,
-        &["dataset", "build", "will_return", "--again", &version],
-    );
+    let rebuilt = server.json_of(&["dataset", "build", "will_return", "--again", &version]);
     assert_eq!(rebuilt["identical"], true, "{rebuilt:#}");
     assert_eq!(rebuilt["record"]["digest"], record["digest"]);
 }
@@ -211,14 +186,14 @@ fn a_dataset_is_built_shown_and_written_to_files() {
 #[test]
 fn datasets_are_compared_and_features_are_judged() {
     let (mut server, _) = shop(PROJECT, in_rhythm());
-    let trained = json_of(&server, &["train", "will_return"]);
+    let trained = server.json_of(&["train", "will_return"]);
     assert!(trained["runs"][0]["version"].is_string(), "{trained:#}");
-    let list = text_of(&server, &["dataset", "show", "will_return"]);
+    let list = server.told(&["dataset", "show", "will_return"]);
     // the dataset of the run, with how the run divided it
     for expected in ["examined", "known until", "run "] {
         assert!(list.contains(expected), "{expected} is not in\n{list}");
     }
-    let first = json_of(&server, &["dataset", "show", "will_return"])["version"].to_string();
+    let first = server.json_of(&["dataset", "show", "will_return"])["version"].to_string();
 
     // somebody orders for more than anybody did before
     server.restart();
@@ -237,11 +212,8 @@ fn datasets_are_compared_and_features_are_judged() {
         (200, Some(40)),
         "{receipt}"
     );
-    let second = json_of(&server, &["dataset", "build", "will_return"])["version"].to_string();
-    let diff = json_of(
-        &server,
-        &["dataset", "diff", "will_return", &first, &second],
-    );
+    let second = server.json_of(&["dataset", "build", "will_return"])["version"].to_string();
+    let diff = server.json_of(&["dataset", "diff", "will_return", &first, &second]);
     let added = diff["added"].as_array().expect("a list");
     assert!(
         added.iter().any(|name| name == "user.basket_left_30d"),
@@ -252,10 +224,7 @@ fn datasets_are_compared_and_features_are_judged() {
             .iter()
             .all(|feature| feature["psi"].as_f64() < Some(0.1))
     }));
-    let told = text_of(
-        &server,
-        &["dataset", "diff", "will_return", &first, &second],
-    );
+    let told = server.told(&["dataset", "diff", "will_return", &first, &second]);
     for expected in [
         "PSI",
         "definition hash",
@@ -265,7 +234,7 @@ fn datasets_are_compared_and_features_are_judged() {
         assert!(told.contains(expected), "{expected} is not in\n{told}");
     }
 
-    let report = json_of(&server, &["features", "show"]);
+    let report = server.json_of(&["features", "show"]);
     let features = report["features"].as_array().expect("features");
     let channel = features
         .iter()
@@ -275,7 +244,7 @@ fn datasets_are_compared_and_features_are_judged() {
     assert!(channel["state_bytes"].as_f64() > Some(0.0) && channel["read_us"].as_f64() > Some(0.0));
     assert_eq!(channel["models"][0]["model"], "will_return");
     assert!(report["person_bytes"].as_f64() > Some(0.0), "{report:#}");
-    let told = text_of(&server, &["features", "show", "--model", "will_return"]);
+    let told = server.told(&["features", "show", "--model", "will_return"]);
     for expected in [
         "gain in will_return",
         "bytes",
@@ -289,7 +258,7 @@ fn datasets_are_compared_and_features_are_judged() {
     assert!(unknown.contains("did you mean 'will_return'?"), "{unknown}");
 
     // what is suggested goes into the file as it is
-    let suggested = text_of(&server, &["features", "suggest"]);
+    let suggested = server.told(&["features", "suggest"]);
     assert!(
         suggested.contains("Seen 40 times, by 40 persons"),
         "{suggested}"

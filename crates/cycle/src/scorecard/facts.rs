@@ -171,11 +171,14 @@ impl Facts {
 
     /// The checks of the gate on the version that answers.
     pub(super) fn checks(&self) -> &[Value] {
-        let checks = self
-            .detail()
-            .map(|detail| &detail["examination"]["verdict"]["checks"]);
-        checks.and_then(Value::as_array).map_or(&[], Vec::as_slice)
+        self.detail().map_or(&[], checks_of)
     }
+}
+
+/// The checks of the gate in what a run has found.
+pub(super) fn checks_of(detail: &Value) -> &[Value] {
+    let checks = detail["examination"]["verdict"]["checks"].as_array();
+    checks.map_or(&[], Vec::as_slice)
 }
 
 async fn explained(

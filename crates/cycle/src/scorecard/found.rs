@@ -5,16 +5,17 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use tidemill_core::decision::Fallback;
 use tidemill_core::{Span, Timestamp};
-use tidemill_evaluate::Metric;
-use tidemill_evaluate::metric::Direction;
-use tidemill_store::catalog::RolloutStage;
+use tidemill_store::catalog::{RolloutStage, Run};
 
 use super::Evidence;
-use super::facts::Facts;
+use super::facts::{Facts, checks_of};
+use crate::quality::AgainstPromise;
 
 /// The fewest versions over which it is judged whether promises are kept, and the share that must be.
 const PROMISES_MIN: usize = 3;
 const KEPT_MIN: f64 = 0.8;
+/// The fewest runs before the newest with which its time is compared.
+const RUNS_MIN: usize = 3;
 /// The fewest answers from which something is told.
 const ANSWERS_MIN: usize = 100;
 /// A run that takes that many times longer than the middle of those before has become slow.
@@ -256,7 +257,7 @@ fn aged(facts: &Facts) -> Found {
 
 fn simpler(facts: &Facts) -> Found {
     let (at, link) = of_run(facts)?;
-    let beaten: Vec<&Value> = named(facts, "beats:").collect();
+    let beaten: Vec<&Value> = named(facts.detail()?, "beats:").collect();
     let worst = beaten
         .iter()
         .find(|check| check["passed"] != true)
@@ -266,13 +267,11 @@ fn simpler(facts: &Facts) -> Found {
     Some(evidence(passed, at, link, sentence))
 }
 
-/// The gate's checks whose names begin so.
-fn named<'f>(facts: &'f Facts, start: &'static str) -> impl Iterator<Item = &'f Value> {
-    let checks = facts.checks().iter();
-    checks.filter(move |check| {
-        check["name"]
-            .as_str()
-            .is_some_and(|name| name.starts_with(start))
+/// The gate's checks whose names begin so, in what a run has found.
+fn named<'d>(detail: &'d Value, start: &'static str) -> impl Iterator<Item = &'d Value> {
+    checks_of(detail).iter().filter(move |check| {
+        let name = check["name"].as_str();
+        name.is_some_and(|name| name.starts_with(start))
     })
 }
 
@@ -294,8 +293,9 @@ fn declared_slices(facts: &Facts) -> Found {
         return None;
     }
     // the first version has no champion to be compared with: its run then tells of no slice
-    let run = facts.runs.iter().find(|run| has_slices(&run.detail))?;
-    let compared = slice_checks(&run.detail);
+    let compared = |run: &Run| named(&run.detail, "slice:").next().is_some();
+    let run = facts.runs.iter().find(|run| compared(run))?;
+    let compared: Vec<&Value> = named(&run.detail, "slice:").collect();
     let worse = compared
         .iter()
         .filter(|check| check["passed"] != true)
@@ -309,20 +309,6 @@ fn declared_slices(facts: &Facts) -> Found {
         facts.slices.join(", ")
     );
     Some(evidence(true, run.started_at, link, sentence))
-}
-
-fn slice_checks(detail: &Value) -> Vec<&Value> {
-    let checks = detail["examination"]["verdict"]["checks"].as_array();
-    let is_slice = |check: &&Value| {
-        check["name"]
-            .as_str()
-            .is_some_and(|name| name.starts_with("slice:"))
-    };
-    checks.into_iter().flatten().filter(is_slice).collect()
-}
-
-fn has_slices(detail: &Value) -> bool {
-    !slice_checks(detail).is_empty()
 }
 
 fn reproducible(facts: &Facts) -> Found {
@@ -514,7 +500,7 @@ fn fast(facts: &Facts) -> Found {
         .filter_map(|run| seconds(&run.detail))
         .collect();
     let (newest, before) = took.split_first()?;
-    if before.len() < PROMISES_MIN {
+    if before.len() < RUNS_MIN {
         return None;
     }
     let mut before = before.to_vec();
@@ -534,21 +520,17 @@ fn fast(facts: &Facts) -> Found {
 
 fn quality(facts: &Facts) -> Found {
     let status = &facts.status;
-    let promised = status.promised.as_ref()?.interval?;
-    let (live, answers, until) = match (&status.live, &status.lists) {
-        (Some(live), _) => (live.primary()?.interval?, live.answers, live.until),
-        (None, Some(lists)) => (lists.ndcg.interval?, lists.answers, lists.until),
-        (None, None) => return None,
-    };
+    let found = status.against_promise()?;
+    let AgainstPromise {
+        promised,
+        live,
+        answers,
+        until,
+        ..
+    } = found;
     if answers < ANSWERS_MIN {
         return None;
     }
-    let direction = status.metric.parse::<Metric>().map(Metric::direction);
-    let fell = match direction.unwrap_or(Direction::Higher) {
-        Direction::Higher => live.1 < promised.0,
-        Direction::Lower => live.0 > promised.1,
-        Direction::Zero => live.0 > promised.1.abs() || live.1 < -promised.0.abs(),
-    };
     let sentence = format!(
         "over the newest {answers} answers with known outcomes {} is between {:.3} and {:.3}; promised were {:.3} to {:.3}",
         status.metric, live.0, live.1, promised.0, promised.1
@@ -556,5 +538,5 @@ fn quality(facts: &Facts) -> Found {
     // what is known up to now is as new as it can be: the horizon had to pass
     let at = (until + facts.within).min(facts.now);
     let link = format!("/v1/models/{}", facts.model);
-    Some(evidence(!fell, at, link, sentence))
+    Some(evidence(!found.fell(), at, link, sentence))
 }

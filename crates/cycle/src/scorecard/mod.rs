@@ -11,8 +11,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tidemill_core::{ModelName, Span, Timestamp};
 use tidemill_store::catalog::AuditEntry;
-use tidemill_store::{StateBatch, StoreError};
 
+use crate::kept::decoded;
 use crate::project_loop::{CycleError, ProjectLoop};
 use facts::Facts;
 use list::{Group, TESTS, Test};
@@ -234,13 +234,8 @@ impl ProjectLoop {
             reason: format!("{} on {}: {}", done.by, done.at.date(), done.note),
         };
         self.stores.catalog.audit(audit).await?;
-        let bytes = serde_json::to_vec(&done).map_err(|source| StoreError::Backend {
-            action: "encode a recorded test",
-            source: source.into(),
-        })?;
-        let mut batch = StateBatch::default();
-        batch.put(MANUAL, format!("{model}/{test}"), bytes);
-        Ok(self.stores.state.commit(&self.project.name, batch)?)
+        let key = format!("{model}/{test}");
+        self.keep((MANUAL, &key), &done, "encode a recorded test")
     }
 
     fn by_hand(&self, model: &ModelName) -> Result<BTreeMap<String, ByHand>, CycleError> {
@@ -250,10 +245,7 @@ impl ProjectLoop {
         let mut found = BTreeMap::new();
         for (key, bytes) in stored {
             let test = String::from_utf8_lossy(&key[prefix.len()..]).into_owned();
-            let done = serde_json::from_slice(&bytes).map_err(|error| StoreError::Corrupt {
-                what: format!("what was recorded of {model} {test}"),
-                detail: error.to_string(),
-            })?;
+            let done = decoded(&bytes, || format!("what was recorded of {model} {test}"))?;
             found.insert(test, done);
         }
         Ok(found)

@@ -61,13 +61,7 @@ async fn nothing_is_measured_where_no_version_answered() {
 async fn a_rehearsal_goes_all_the_way_and_makes_the_same_bytes() {
     let shop = aged_shop().await;
     ask(&shop, 10);
-    let champion = shop
-        .project
-        .slot(&shop.model)
-        .unwrap()
-        .champion()
-        .unwrap()
-        .number;
+    let champion = shop.answering();
     let played = shop.project.rehearse(&shop.model).await.unwrap();
     assert!(
         played.is_reproducible && played.learns && played.is_served(),

@@ -267,13 +267,7 @@ const UNREADABLE: [(&str, Spoil); 6] = [
 async fn no_planted_version_answers_for_long_and_nobody_gets_a_failed_answer() {
     let shop = shop(RULES).await;
     let good = champion(&shop).await;
-    let number = shop
-        .project
-        .slot(&shop.model)
-        .unwrap()
-        .champion()
-        .unwrap()
-        .number;
+    let number = shop.answering();
     for (called, spoil) in PLANTED {
         let mut package = good.clone();
         spoil(&mut package);
@@ -325,13 +319,7 @@ async fn no_planted_version_answers_for_long_and_nobody_gets_a_failed_answer() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_version_is_told_from_a_fast_one() {
     let shop = shop(RULES).await;
-    let number = shop
-        .project
-        .slot(&shop.model)
-        .unwrap()
-        .champion()
-        .unwrap()
-        .number;
+    let number = shop.answering();
     let package = shop.project.package(&shop.model, number).await.unwrap();
     let version = register(&shop, slow(&package)).await;
     takes_over(&shop, version).await;
@@ -418,13 +406,7 @@ async fn a_good_version_takes_over_step_by_step_through_restarts() {
         &format!("kind = \"predict\"\n{in_model}"),
     );
     let mut shop = shop(&in_model).await;
-    let before = shop
-        .project
-        .slot(&shop.model)
-        .unwrap()
-        .champion()
-        .unwrap()
-        .number;
+    let before = shop.answering();
     let good = serde_json::to_vec(&champion(&shop).await).unwrap();
     let version = register(&shop, good).await;
     takes_over(&shop, version).await;
@@ -515,14 +497,7 @@ async fn a_good_version_takes_over_step_by_step_through_restarts() {
 async fn a_person_decides_at_once_and_what_passed_meanwhile_has_its_turn() {
     let shop = shop(RULES).await;
     let good = serde_json::to_vec(&champion(&shop).await).unwrap();
-    let answering = || {
-        shop.project
-            .slot(&shop.model)
-            .unwrap()
-            .champion()
-            .unwrap()
-            .number
-    };
+    let answering = || shop.answering();
     let before = answering();
     let first = register(&shop, good.clone()).await;
     takes_over(&shop, first).await;
@@ -608,13 +583,7 @@ async fn answers_that_turn_out_worse_send_a_version_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drill_proves_that_a_bad_version_is_sent_back() {
     let shop = shop("rollout = { drill = \"7d\" }").await;
-    let answering = shop
-        .project
-        .slot(&shop.model)
-        .unwrap()
-        .champion()
-        .unwrap()
-        .number;
+    let answering = shop.answering();
     let early = shop.project.drill_rollback(&shop.model, "anna").await;
     assert!(
         early

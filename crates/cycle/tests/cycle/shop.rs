@@ -37,6 +37,12 @@ pub(crate) struct Shop {
 }
 
 impl Shop {
+    /// The number of the version that answers.
+    pub(crate) fn answering(&self) -> u32 {
+        let slot = self.project.slot(&self.model).unwrap();
+        slot.champion().unwrap().number
+    }
+
     pub(crate) async fn open(datasets_keep: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(VirtualClock::at("2026-01-01T00:00:00Z".parse().unwrap()));

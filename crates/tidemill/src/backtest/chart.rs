@@ -160,6 +160,18 @@ pub fn number(value: f64) -> String {
     }
 }
 
+/// The same, or a dash where there is none.
+pub fn plain(value: Option<f64>) -> String {
+    value.map_or("-".to_owned(), number)
+}
+
+/// An interval in words, or a dash where there is none.
+pub fn interval(interval: Option<(f64, f64)>) -> String {
+    interval.map_or("-".to_owned(), |(low, high)| {
+        format!("{} to {}", number(low), number(high))
+    })
+}
+
 /// Text that stands in HTML as it is.
 pub fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());

@@ -9,7 +9,6 @@ mod source;
 mod worth;
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
@@ -21,17 +20,16 @@ use tidemill_core::{Clock, Event, Timestamp};
 use tidemill_store::catalog::RunState;
 
 use crate::cli::{BacktestArgs, Cli};
+use crate::commands::configure;
 use crate::config::Config;
 use crate::node::Node;
 use crate::output::{Output, table, thousands};
-use crate::replay::Driver;
+use crate::replay::{self, Driver, Folder};
 use questions::Questions;
 use record::{Record, Recorder};
 use source::Source;
 use worth::Assumed;
 
-/// Settings that suit a past that goes by in minutes; flags of the user win over them.
-const SETTINGS: [(&str, &str); 2] = [("landing_age", "14d"), ("decisions_keep", "1000000")];
 /// So many events are appended at once where nothing is asked between them.
 const EVENTS_AT_ONCE: usize = 2_000;
 
@@ -45,11 +43,11 @@ pub async fn run(cli: &Cli, args: &BacktestArgs, output: Output) -> Result<()> {
     {
         bail!("{} is there already; --force overwrites it", path.display());
     }
-    let original = configure(cli, args.data.data.clone(), &[])?;
+    let original = configure(cli, &[], args.data.data.as_deref(), None)?;
     let source = Source::open(&original.data(), &args.data).await?;
     let project = narrowed(source.project.clone(), &args.model)?;
-    let copy = Copy::new(args.copy.clone())?;
-    let config = configure(cli, Some(copy.path.clone()), &SETTINGS)?;
+    let copy = Folder::new(args.copy.clone(), "backtest", "a backtest")?;
+    let config = configure(cli, &replay::SETTINGS, Some(&copy.path), None)?;
     let mut backtest = Backtest {
         until: args.until,
         from: args.from,
@@ -74,16 +72,6 @@ pub async fn run(cli: &Cli, args: &BacktestArgs, output: Output) -> Result<()> {
     Ok(())
 }
 
-fn configure(cli: &Cli, data: Option<PathBuf>, settings: &[(&str, &str)]) -> Result<Config> {
-    let settings = settings.iter();
-    let mut flags: Vec<(String, String)> = settings
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-        .collect();
-    flags.extend(cli.set.iter().cloned());
-    flags.extend(data.map(|data| ("data".to_owned(), data.display().to_string())));
-    Config::load(cli.config.as_deref(), &flags)
-}
-
 /// The project with the models that were asked for alone. Nobody is told of a past: alerts go nowhere.
 fn narrowed(mut project: Project, models: &[String]) -> Result<Project> {
     for name in models {
@@ -104,39 +92,6 @@ fn narrowed(mut project: Project, models: &[String]) -> Result<Project> {
     }
     project.alerts = Default::default();
     Ok(project)
-}
-
-/// Where the replay takes place: a named folder that is empty, or a temporary one that goes away.
-struct Copy {
-    path: PathBuf,
-    _temporary: Option<tempfile::TempDir>,
-}
-
-impl Copy {
-    fn new(named: Option<PathBuf>) -> Result<Self> {
-        let Some(path) = named else {
-            let folder = tempfile::Builder::new()
-                .prefix("tidemill-backtest-")
-                .tempdir()?;
-            return Ok(Self {
-                path: folder.path().join("data"),
-                _temporary: Some(folder),
-            });
-        };
-        let occupied = path
-            .read_dir()
-            .is_ok_and(|mut entries| entries.next().is_some());
-        if occupied {
-            bail!(
-                "the folder {} is not empty; a backtest starts from nothing, name another",
-                path.display()
-            );
-        }
-        Ok(Self {
-            path,
-            _temporary: None,
-        })
-    }
 }
 
 fn bar(events: u64) -> ProgressBar {
@@ -442,16 +397,12 @@ fn told(record: &Record, page: Option<&std::path::Path>) -> String {
 }
 
 fn month_row(month: &record::OfMonth) -> Vec<String> {
-    let versions: Vec<String> = month.versions.iter().map(|one| format!("@{one}")).collect();
-    let interval = month.interval.map_or("-".to_owned(), |(low, high)| {
-        format!("{} to {}", chart::number(low), chart::number(high))
-    });
     vec![
         month.month.clone(),
         thousands(month.answers as u64),
-        versions.join(" "),
-        month.value.map_or("-".to_owned(), chart::number),
-        interval,
+        month.versions_told(),
+        chart::plain(month.value),
+        chart::interval(month.interval),
     ]
 }
 

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use tidemill_store::catalog::RunState;
 
-use super::chart::{Chart, Line, escaped, number};
+use super::chart::{Chart, Line, escaped, interval, number, plain};
 use super::record::{OfModel, OfRun, Record};
 use crate::output::thousands;
 
@@ -211,13 +211,11 @@ fn quality(model: &OfModel) -> String {
         .months
         .iter()
         .map(|month| {
-            let versions: Vec<String> =
-                month.versions.iter().map(|one| format!("@{one}")).collect();
             let mut row = vec![
                 month.month.clone(),
                 thousands(month.answers as u64),
                 thousands(month.fallbacks as u64),
-                versions.join(" "),
+                month.versions_told(),
                 plain(month.value),
                 interval(month.interval),
             ];
@@ -348,14 +346,4 @@ fn run_row(run: &OfRun) -> Vec<String> {
             false => run.reasons.join("; "),
         },
     ]
-}
-
-fn plain(value: Option<f64>) -> String {
-    value.map_or("-".to_owned(), number)
-}
-
-fn interval(interval: Option<(f64, f64)>) -> String {
-    interval.map_or("-".to_owned(), |(low, high)| {
-        format!("{} to {}", number(low), number(high))
-    })
 }

@@ -115,6 +115,14 @@ pub struct OfMonth {
     pub baselines: BTreeMap<String, f64>,
 }
 
+impl OfMonth {
+    /// The versions as people write them.
+    pub fn versions_told(&self) -> String {
+        let versions: Vec<String> = self.versions.iter().map(|one| format!("@{one}")).collect();
+        versions.join(" ")
+    }
+}
+
 impl OfModel {
     /// How many runs ended so.
     pub fn count(&self, state: RunState) -> usize {

@@ -41,18 +41,23 @@ pub async fn run(cli: &Cli) -> Result<()> {
         Command::Backtest(args) => backtest::run(cli, args, output).await,
         Command::Init(args) => files::init(args, output),
         Command::Check(args) => files::check(&args.project, output),
-        Command::Config => files::config(&configure(cli, None, None)?, output),
+        Command::Config => files::config(&configure(cli, &[], None, None)?, output),
         Command::Bench(BenchCommand::Recommend(args)) => bench::recommend(args, output),
         Command::Serve(args) => {
-            let config = configure(cli, args.data.as_deref(), args.listen.as_deref())?;
+            let config = configure(cli, &[], args.data.as_deref(), args.listen.as_deref())?;
             serve::run(&config, args, output).await
         }
         Command::Import(args) => {
-            import::run(&configure(cli, args.data.as_deref(), None)?, args, output).await
+            import::run(
+                &configure(cli, &[], args.data.as_deref(), None)?,
+                args,
+                output,
+            )
+            .await
         }
         other => {
             let data = data_of(other);
-            let config = configure(cli, data.data.as_deref(), None)?;
+            let config = configure(cli, &[], data.data.as_deref(), None)?;
             let client = Client::connect(&config, data).await?;
             let result = ask(&client, other, output).await;
             client.close()?;
@@ -151,8 +156,18 @@ fn data_of(command: &Command) -> &DataArgs {
     }
 }
 
-fn configure(cli: &Cli, data: Option<&Path>, listen: Option<&str>) -> Result<Config> {
-    let mut flags = cli.set.clone();
+/// The settings of a command: those that suit it, under what the user sets.
+pub fn configure(
+    cli: &Cli,
+    suited: &[(&str, &str)],
+    data: Option<&Path>,
+    listen: Option<&str>,
+) -> Result<Config> {
+    let suited = suited.iter();
+    let mut flags: Vec<(String, String)> = suited
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect();
+    flags.extend(cli.set.iter().cloned());
     flags.extend(data.map(|data| ("data".to_owned(), data.display().to_string())));
     flags.extend(listen.map(|listen| ("listen".to_owned(), listen.to_owned())));
     Config::load(cli.config.as_deref(), &flags)

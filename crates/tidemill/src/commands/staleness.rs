@@ -52,7 +52,7 @@ fn told(measured: &Value) -> String {
 }
 
 /// An age in days, as people say it.
-pub fn age(band: &Value) -> String {
+fn age(band: &Value) -> String {
     let from = band["from_days"].as_u64().unwrap_or(0);
     match band["until_days"].as_u64() {
         Some(until) => format!("{from} to {until} days"),

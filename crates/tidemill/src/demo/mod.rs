@@ -7,7 +7,6 @@ mod replay;
 mod shop;
 mod timeline;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,29 +17,25 @@ use tidemill_core::{Clock, ModelName, Span};
 use tidemill_store::catalog::Scope;
 
 use crate::cli::{Cli, DemoArgs};
-use crate::config::Config;
+use crate::commands::configure;
 use crate::node::Node;
 use crate::output::Output;
-use crate::replay::Driver;
+use crate::replay::{Driver, Folder, SETTINGS};
 use crate::serving;
 use replay::Replay;
 use timeline::Timeline;
 
-/// Settings that suit a year in a minute; flags of the user win over them. While a model is trained the virtual clock stands still and
-/// nobody asks, so training has all cores.
-const SETTINGS: [(&str, &str); 3] = [
-    ("landing_age", "14d"),
-    ("decisions_keep", "1000000"),
-    ("training_threads", "all"),
-];
+/// While a model is trained the virtual clock stands still and nobody asks, so training has all cores.
+const TRAINING: (&str, &str) = ("training_threads", "all");
 /// How often the virtual clock is moved on by real time after the replay.
 const FOLLOW: Duration = Duration::from_millis(200);
 
 /// Replays the year, prints the timeline, then serves.
 pub async fn run(cli: &Cli, args: &DemoArgs) -> Result<()> {
     let stopwatch = Stopwatch::start();
-    let folder = Folder::new(args.data.clone())?;
-    let config = config(cli, args, &folder)?;
+    let folder = Folder::new(args.data.clone(), "demo", "the demo")?;
+    let suited = [&SETTINGS[..], &[TRAINING]].concat();
+    let config = configure(cli, &suited, Some(&folder.path), args.listen.as_deref())?;
     let project = Project::parse(shop::PROJECT).context("the demo's project file has problems")?;
     let models: Vec<ModelName> = project.models.keys().cloned().collect();
     let name = project.name.clone();
@@ -107,53 +102,5 @@ async fn follow(clock: Arc<VirtualClock>) {
         tokio::time::sleep(FOLLOW).await;
         let elapsed = i64::try_from(stopwatch.micros()).unwrap_or(i64::MAX);
         clock.advance_to(end + Span::from_micros(elapsed));
-    }
-}
-
-fn config(cli: &Cli, args: &DemoArgs, folder: &Folder) -> Result<Config> {
-    let mut flags: Vec<(String, String)> = SETTINGS
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-        .collect();
-    flags.extend(cli.set.iter().cloned());
-    flags.push(("data".to_owned(), folder.path.display().to_string()));
-    flags.extend(
-        args.listen
-            .iter()
-            .map(|listen| ("listen".to_owned(), listen.clone())),
-    );
-    Config::load(cli.config.as_deref(), &flags)
-}
-
-/// The data folder of the demo: a named one that is empty, or a temporary one that goes away.
-struct Folder {
-    path: PathBuf,
-    _temporary: Option<tempfile::TempDir>,
-}
-
-impl Folder {
-    fn new(named: Option<PathBuf>) -> Result<Self> {
-        let Some(path) = named else {
-            let folder = tempfile::Builder::new()
-                .prefix("tidemill-demo-")
-                .tempdir()?;
-            return Ok(Self {
-                path: folder.path().to_owned(),
-                _temporary: Some(folder),
-            });
-        };
-        let occupied = path
-            .read_dir()
-            .is_ok_and(|mut entries| entries.next().is_some());
-        if occupied {
-            bail!(
-                "the folder {} is not empty; the demo starts from nothing, name another",
-                path.display()
-            );
-        }
-        Ok(Self {
-            path,
-            _temporary: None,
-        })
     }
 }

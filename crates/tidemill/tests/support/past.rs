@@ -3,7 +3,6 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use serde_json::Value;
 use tidemill_core::clock::SystemClock;
 use tidemill_core::{Clock, Span};
 
@@ -85,10 +84,7 @@ pub(crate) fn shop(project: &str, (csv, orders): (String, u64)) -> (Server, u64)
         "--project",
         "project.toml",
     ];
-    let data = server.data();
-    let data = ["--data", &data.to_string_lossy(), "--json"];
-    let output = server.run(&[&import[..], &data].concat());
-    let imported: Value = serde_json::from_slice(&output.stdout).expect("what was imported");
+    let imported = server.json_of(&import);
     assert_eq!(imported["accepted"].as_u64(), Some(orders), "{imported}");
     (server, orders)
 }

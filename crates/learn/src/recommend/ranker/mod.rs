@@ -261,10 +261,8 @@ impl Ranker {
         let chosen: Vec<usize> = taken.iter().copied().chain(chosen).collect();
         let mut list = List::default();
         known.push_rows(learning, choice, (&chosen, &odds), &mut list.rows);
-        let is_taken = |row: usize| row < taken.len();
-        list.targets = (0..chosen.len())
-            .map(|row| if is_taken(row) { share } else { 0.0 })
-            .collect();
+        list.targets.resize(taken.len(), share);
+        list.targets.resize(chosen.len(), 0.0);
         list.odds = chosen.iter().map(|place| odds[*place]).collect();
         Some(list)
     }
