@@ -48,7 +48,9 @@ impl ProjectLoop {
             .map(|kept| kept.note.record)
             // a dataset that was built again or by a person at the same time says nothing new
             .filter(|kept| kept.known_until < record.known_until)
-            .filter(|kept| kept.sample == record.sample && kept.from.is_some() == record.from.is_some())
+            .filter(|kept| {
+                kept.sample == record.sample && kept.from.is_some() == record.from.is_some()
+            })
             .map(|kept| kept.rows)
             .collect();
         rows.reverse();

@@ -65,13 +65,14 @@ impl AnswerDifference {
             rows: rows.count(),
             other_side: match rows.task() {
                 TaskKind::Regression => None,
-                TaskKind::Binary => {
-                    Some(share(&|a, b| (a[0] >= YES_FROM) != (b[0] >= YES_FROM)))
-                }
+                TaskKind::Binary => Some(share(&|a, b| (a[0] >= YES_FROM) != (b[0] >= YES_FROM))),
                 TaskKind::Multiclass { .. } => Some(share(&|a, b| likeliest(a) != likeliest(b))),
             },
             other_band: (width == 1).then(|| share(&|a, b| band(a[0]) != band(b[0]))),
-            mean: weighted.map(|(distance, weight)| distance * weight).sum::<f64>() / total,
+            mean: weighted
+                .map(|(distance, weight)| distance * weight)
+                .sum::<f64>()
+                / total,
             largest: pairs().map(distance).fold(0.0, f64::max),
             rank_correlation: match width {
                 1 => rank_correlation(first.values(), second.values()),
@@ -203,12 +204,7 @@ fn likeliest(scores: &[f64]) -> usize {
 mod tests {
     use super::*;
 
-    fn check(
-        task: TaskKind,
-        first: &[f64],
-        second: &[f64],
-        weights: &[f64],
-    ) -> AnswerDifference {
+    fn check(task: TaskKind, first: &[f64], second: &[f64], weights: &[f64]) -> AnswerDifference {
         let targets = vec![0.0; weights.len()];
         let entities: Vec<u64> = (0..weights.len() as u64).collect();
         let rows = Rows::new(task, &targets, weights, &entities).unwrap();
@@ -246,7 +242,10 @@ mod tests {
         assert_eq!(found.other_side, Some(5.0 / 8.0));
         assert!((found.mean - 0.2 * 5.0 / 8.0).abs() < 1e-12);
         assert!((found.largest - 0.2).abs() < 1e-12);
-        assert_eq!(found.rank_correlation.map(|r| (r * 10.0).round()), Some(8.0));
+        assert_eq!(
+            found.rank_correlation.map(|r| (r * 10.0).round()),
+            Some(8.0)
+        );
         let found = check(
             TaskKind::Multiclass { classes: 3 },
             &[0.2, 0.5, 0.3, 0.6, 0.2, 0.2],

@@ -227,7 +227,9 @@ mod tests {
                 (0..5).map(|_| normal(random).abs()).fold(0.0, f64::max)
             }),
             // nothing but now and then a little
-            (0.09, |random| f64::from(u8::from(random.random::<f64>() < 0.2))),
+            (0.09, |random| {
+                f64::from(u8::from(random.random::<f64>() < 0.2))
+            }),
             // windows that differ by half
             (0.09, |random| 3.0 * (0.5 * normal(random)).exp()),
             // windows that differ much

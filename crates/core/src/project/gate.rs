@@ -74,7 +74,10 @@ mod tests {
         assert_eq!(gate.trusted["user.plan"], "signed before");
         for (text, words) in [
             ("{ change_max = 2 }", "line 7"),
-            ("{ trusted = { \"user.plan\" = \" \" } }", "no reason to trust user.plan"),
+            (
+                "{ trusted = { \"user.plan\" = \" \" } }",
+                "no reason to trust user.plan",
+            ),
             ("{ tolerance = -1 }", "a tolerance is not negative"),
         ] {
             let refused = read(text).unwrap_err();

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use toml::de::DeTable;
 
 use super::alerts::read_alerts;
-use super::gate::read_gate;
 use super::expectations::read_expectations;
 use super::features::{Declared, read_features};
+use super::gate::read_gate;
 use super::problem::{Problem, ProjectError, did_you_mean};
 use super::reader::{Entry, Source as Text, Table};
 use super::recommend::{RecommendModel, read_recommend};

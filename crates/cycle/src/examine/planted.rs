@@ -5,9 +5,9 @@ use std::sync::Arc;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
+use tidemill_core::event::PersonKey;
 use tidemill_core::feature::{ColumnValues, FeatureColumn, FeatureTable, FeatureType, Unit};
 use tidemill_core::project::Project;
-use tidemill_core::event::PersonKey;
 use tidemill_core::{Offset, Span, Timestamp};
 use tidemill_features::dataset::{Alone, ColumnStatistics, Dataset};
 
@@ -45,7 +45,9 @@ fn rows(also: Option<(&str, fn(f64, f64) -> f64)>) -> Dataset {
         let log_odds = -0.6 + 0.9 * values[0] - 0.8 * values[2]
             + 1.2 * values[3] * values[1]
             + 0.3 * f64::from(country);
-        let target = f64::from(u8::from(random.random::<f64>() < 1.0 / (1.0 + (-log_odds).exp())));
+        let target = f64::from(u8::from(
+            random.random::<f64>() < 1.0 / (1.0 + (-log_odds).exp()),
+        ));
         for (column, value) in numbers.iter_mut().zip(values) {
             column.push(value);
         }
@@ -110,9 +112,17 @@ fn alone(dataset: &Dataset) -> Vec<ColumnStatistics> {
             return None;
         };
         let entities: Vec<u64> = (0..ROWS as u64).collect();
-        let rows = Rows::new(TaskKind::Binary, &dataset.targets, &dataset.weights, &entities);
+        let rows = Rows::new(
+            TaskKind::Binary,
+            &dataset.targets,
+            &dataset.weights,
+            &entities,
+        );
         let scores = ScoresView::new(1, numbers).unwrap();
-        let auc = Metric::Auc.compute(&rows.unwrap(), &scores).unwrap().unwrap();
+        let auc = Metric::Auc
+            .compute(&rows.unwrap(), &scores)
+            .unwrap()
+            .unwrap();
         Some(ColumnStatistics {
             name: column.name.clone(),
             alone: Some(Alone {
@@ -312,7 +322,10 @@ fn none_of_the_planted_versions_passes_the_gate() {
     let good = stand.examine(&stand.good);
     assert!(good.verdict.promoted, "{:#?}", good.verdict);
     let difference = good.difference.unwrap();
-    assert!(difference.mean > 0.0 && difference.mean < 0.1, "{difference:?}");
+    assert!(
+        difference.mean > 0.0 && difference.mean < 0.1,
+        "{difference:?}"
+    );
     assert!(difference.rank_correlation.unwrap() > 0.8, "{difference:?}");
 
     println!("| planted | refused by | in words |\n|---|---|---|");
@@ -372,30 +385,48 @@ fn ten_per_cent_worse(stand: &Stand) -> Package {
 #[test]
 fn versions_that_were_trained_on_what_came_after_are_refused_by_name() {
     let leaks: [(&str, &str, fn(f64, f64) -> f64); 3] = [
-        ("it was trained on the target itself", "refunded", |target, _| target),
-        ("on the target with three in a hundred wrong", "returned", |target, chance| {
-            if chance < 0.03 { 1.0 - target } else { target }
-        }),
-        ("on something that mostly comes of the target", "letters", |target, chance| {
-            target * 0.6 + chance
-        }),
+        (
+            "it was trained on the target itself",
+            "refunded",
+            |target, _| target,
+        ),
+        (
+            "on the target with three in a hundred wrong",
+            "returned",
+            |target, chance| {
+                if chance < 0.03 { 1.0 - target } else { target }
+            },
+        ),
+        (
+            "on something that mostly comes of the target",
+            "letters",
+            |target, chance| target * 0.6 + chance,
+        ),
     ];
     for (called, name, of) in leaks {
         let mut stand = Stand::new(Some((name, of)));
         let examination = stand.examine(&stand.good);
         check_refused(called, &examination, "leak");
         let failed_checks = failed(&examination);
-        let leak = failed_checks.iter().find(|check| check.name == "leak").unwrap();
+        let leak = failed_checks
+            .iter()
+            .find(|check| check.name == "leak")
+            .unwrap();
         let leak = &leak.sentence;
         assert!(leak.starts_with(&format!("user.{name} alone")), "{leak}");
         // somebody vouches for it
         let model = stand.project.models.values_mut().next().unwrap();
         let reason = "asked of the warehouse before";
-        model.gate.trusted.insert(format!("user.{name}"), reason.to_owned());
+        model
+            .gate
+            .trusted
+            .insert(format!("user.{name}"), reason.to_owned());
         let examination = stand.examine(&stand.good);
         // where a feature is the target there is nothing to be better at than a line is
         assert!(
-            failed(&examination).iter().all(|check| check.name == "beats:linear"),
+            failed(&examination)
+                .iter()
+                .all(|check| check.name == "beats:linear"),
             "{called}: {:#?}",
             examination.verdict
         );

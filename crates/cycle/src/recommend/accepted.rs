@@ -40,7 +40,12 @@ impl ProjectLoop {
             let detail: Option<RecommendDetail> = serde_json::from_value(version.detail).ok();
             before.accepted = detail.map(|detail| {
                 let called = format!("{model}@{}", champion.number);
-                (called, version.created_at, detail.signals as u64, detail.incomplete)
+                (
+                    called,
+                    version.created_at,
+                    detail.signals as u64,
+                    detail.incomplete,
+                )
             });
         }
         let runs = catalog.runs(&self.project.name, Some(model), None, RUNS_MAX);
@@ -77,7 +82,11 @@ pub(super) fn judge(
         vec![column],
         vec![ColumnValues::Category(signals.collect())],
     );
-    let moments: Vec<i64> = log.taken.iter().map(|taken| taken.timestamp.micros()).collect();
+    let moments: Vec<i64> = log
+        .taken
+        .iter()
+        .map(|taken| taken.timestamp.micros())
+        .collect();
     let trusted = BTreeMap::new();
     let accepted = before.accepted.as_ref();
     let new = NewDataset {
@@ -92,7 +101,12 @@ pub(super) fn judge(
     };
     let (mut checks, _) = new.judge();
     // there is one column, and of it only the shares of the signals can change
-    checks.retain(|check| !matches!(check.name.as_str(), "data:nulls" | "data:ranges" | "data:constant"));
+    checks.retain(|check| {
+        !matches!(
+            check.name.as_str(),
+            "data:nulls" | "data:ranges" | "data:constant"
+        )
+    });
     checks.extend(incomplete(log, before));
     checks
 }

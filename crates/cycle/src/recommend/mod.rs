@@ -186,8 +186,9 @@ impl ProjectLoop {
         let champion = self.recommender(&model.name)?.champion();
         let (this, declared) = (self.clone(), model.clone());
         let made = tokio::task::spawn_blocking(move || {
-            this.training
-                .install(|| this.make_recommender(&declared, learning, champion.as_deref(), &before))
+            this.training.install(|| {
+                this.make_recommender(&declared, learning, champion.as_deref(), &before)
+            })
         })
         .await
         .map_err(|_| CycleError::Ended("training"))?;

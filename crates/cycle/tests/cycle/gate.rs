@@ -147,17 +147,35 @@ async fn a_feature_that_knows_the_future_is_refused_unless_somebody_vouches_for_
         run.summary
     );
     let leak = check(&run, "leak");
-    assert_eq!((&leak["passed"], &leak["value"]), (&json!(false), &json!(1.0)));
+    assert_eq!(
+        (&leak["passed"], &leak["value"]),
+        (&json!(false), &json!(1.0))
+    );
     // a person may decide otherwise, with a reason
     let number = run.version.unwrap();
-    let promote = |reason: &'static str| shop.project.promote(&shop.model, number, "anna", reason, true);
+    let promote = |reason: &'static str| {
+        shop.project
+            .promote(&shop.model, number, "anna", reason, true)
+    };
     assert!(promote("").await.is_err());
     promote("reminders are sent before").await.unwrap();
-    let audit = shop.project.stores.catalog.audit_log(&shop.project.project.name, 1);
+    let audit = shop
+        .project
+        .stores
+        .catalog
+        .audit_log(&shop.project.project.name, 1);
     let entry = audit.await.unwrap().remove(0);
     assert_eq!(
-        (entry.actor.as_str(), entry.action.as_str(), entry.reason.as_str()),
-        ("anna", "promote against the gate", "reminders are sent before")
+        (
+            entry.actor.as_str(),
+            entry.action.as_str(),
+            entry.reason.as_str()
+        ),
+        (
+            "anna",
+            "promote against the gate",
+            "reminders are sent before"
+        )
     );
 
     // or the project file says why it is no leak
@@ -168,7 +186,10 @@ async fn a_feature_that_knows_the_future_is_refused_unless_somebody_vouches_for_
     let leak = check(&run, "leak");
     assert_eq!(leak["passed"], true, "{leak}");
     let said = leak["sentence"].as_str().unwrap();
-    assert!(said.contains("trusted: reminders are sent before"), "{said}");
+    assert!(
+        said.contains("trusted: reminders are sent before"),
+        "{said}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -178,24 +199,48 @@ async fn data_that_is_not_as_it_was_is_refused_and_what_changes_for_people_is_sa
     let first = shop.train().await;
     let none = json!(null);
     assert_eq!(first.detail["examination"]["difference"], none);
-    for name in ["data:nulls", "data:ranges", "data:drift", "data:constant", "leak"] {
-        assert_eq!(check(&first, name)["passed"], true, "{}", check(&first, name));
+    for name in [
+        "data:nulls",
+        "data:ranges",
+        "data:drift",
+        "data:constant",
+        "leak",
+    ] {
+        assert_eq!(
+            check(&first, name)["passed"],
+            true,
+            "{}",
+            check(&first, name)
+        );
     }
-    let promoted = shop
-        .project
-        .promote(&shop.model, first.version.unwrap(), "anna", "a start", true);
+    let promoted =
+        shop.project
+            .promote(&shop.model, first.version.unwrap(), "anna", "a start", true);
     promoted.await.unwrap();
 
     // a week later nothing is strange
     shop.live(14, |paid| json!(paid)).await;
     let second = shop.train().await;
-    for name in ["data:volume", "data:freshness", "data:drift", "data:pace", "answers:again"] {
-        assert_eq!(check(&second, name)["passed"], true, "{}", check(&second, name));
+    for name in [
+        "data:volume",
+        "data:freshness",
+        "data:drift",
+        "data:pace",
+        "answers:again",
+    ] {
+        assert_eq!(
+            check(&second, name)["passed"],
+            true,
+            "{}",
+            check(&second, name)
+        );
     }
     let difference = &second.detail["examination"]["difference"];
     assert!(difference["mean"].as_f64().unwrap() < 0.2, "{difference}");
     assert_eq!(difference["largest"].as_f64().is_some(), true);
-    let said = check(&second, "answers:champion")["sentence"].as_str().unwrap();
+    let said = check(&second, "answers:champion")["sentence"]
+        .as_str()
+        .unwrap();
     assert!(said.contains("beside will_return@1"), "{said}");
 
     // then amounts come in pence
@@ -207,5 +252,8 @@ async fn data_that_is_not_as_it_was_is_refused_and_what_changes_for_people_is_sa
     let said = drift["sentence"].as_str().unwrap();
     assert!(said.contains("user.paid"), "{said}");
     let found = &third.detail["examination"]["data"]["features"][0];
-    assert_eq!((&found["feature"], &found["told"]), (&json!("user.paid"), &json!(true)));
+    assert_eq!(
+        (&found["feature"], &found["told"]),
+        (&json!("user.paid"), &json!(true))
+    );
 }

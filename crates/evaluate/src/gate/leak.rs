@@ -36,7 +36,9 @@ pub fn leaks(
     let by_excess = |one: &&Alone<'_>, other: &&Alone<'_>| {
         (one.value - threshold(one)).total_cmp(&(other.value - threshold(other)))
     };
-    let judged = alone.iter().filter(|one| !trusted.contains_key(one.feature));
+    let judged = alone
+        .iter()
+        .filter(|one| !trusted.contains_key(one.feature));
     let leaking = judged.clone().filter(|one| one.value >= threshold(one));
     let count = leaking.count();
     let worst = judged.max_by(by_excess);
@@ -56,7 +58,8 @@ pub fn leaks(
             number(threshold(worst)),
             match worst.is_known {
                 true => "",
-                false if of_new < TOO_GOOD => ", as it is new and the champion's many features tell less than half of that",
+                false if of_new < TOO_GOOD =>
+                    ", as it is new and the champion's many features tell less than half of that",
                 false => "",
             },
             match count {
@@ -102,14 +105,23 @@ mod tests {
         let none = BTreeMap::new();
         let usual = alone(&[("user.orders", 0.71, true), ("user.plan", 0.8, true)]);
         let check = leaks(&usual, "AUC", Some(0.83), &none);
-        assert!(check.passed && check.sentence.contains("user.plan"), "{check:?}");
+        assert!(
+            check.passed && check.sentence.contains("user.plan"),
+            "{check:?}"
+        );
         let leaking = alone(&[("user.orders", 0.71, true), ("user.refunded", 0.995, true)]);
         let check = leaks(&leaking, "AUC", Some(0.83), &none);
         assert!(!check.passed && check.value == 0.995, "{check:?}");
-        assert!(check.sentence.starts_with("user.refunded alone"), "{check:?}");
+        assert!(
+            check.sentence.starts_with("user.refunded alone"),
+            "{check:?}"
+        );
         let trusted = BTreeMap::from([("user.refunded".to_owned(), "asked before".to_owned())]);
         let check = leaks(&leaking, "AUC", Some(0.83), &trusted);
-        assert!(check.passed && check.sentence.contains("trusted: asked before"), "{check:?}");
+        assert!(
+            check.passed && check.sentence.contains("trusted: asked before"),
+            "{check:?}"
+        );
         assert!(leaks(&[], "AUC", None, &none).passed);
     }
 
@@ -117,7 +129,13 @@ mod tests {
     fn a_new_feature_may_not_tell_far_more_than_all_others_together() {
         let none = BTreeMap::new();
         let check = |value, is_known, champion| {
-            leaks(&alone(&[("user.x", value, is_known)]), "AUC", champion, &none).passed
+            leaks(
+                &alone(&[("user.x", value, is_known)]),
+                "AUC",
+                champion,
+                &none,
+            )
+            .passed
         };
         assert!(!check(0.93, false, Some(0.8)));
         assert!(check(0.93, true, Some(0.8)));

@@ -137,7 +137,8 @@ impl NewDataset<'_> {
                 let distances: Vec<Distance> =
                     seen.iter().map(|seen| seen.distances[asked].1).collect();
                 let far = farthest(&distances, &judged, |usual, distance| {
-                    let usual = usual.threshold(distance.chance, self.false_alarms, quality.questions);
+                    let usual =
+                        usual.threshold(distance.chance, self.false_alarms, quality.questions);
                     usual.max(question.effect_min())
                 });
                 quality.features.push(FeatureQuality {
@@ -206,14 +207,20 @@ impl NewDataset<'_> {
 
     fn volume(&self) -> Check {
         let Some(last) = self.earlier_rows.last().filter(|rows| **rows > 0) else {
-            let sentence = format!("{} rows; there is no earlier dataset to compare with", self.rows);
+            let sentence = format!(
+                "{} rows; there is no earlier dataset to compare with",
+                self.rows
+            );
             return passed("data:volume", sentence);
         };
         let times = self.rows as f64 / *last as f64;
         let (threshold, why) = match growth(self.earlier_rows) {
             Some(threshold) => (
                 threshold,
-                format!("as the sizes of {} earlier datasets say", self.earlier_rows.len()),
+                format!(
+                    "as the sizes of {} earlier datasets say",
+                    self.earlier_rows.len()
+                ),
             ),
             None => (
                 VOLUME_SHARE,
@@ -347,7 +354,10 @@ fn growth(rows: &[u64]) -> Option<f64> {
         .collect();
     let n = ratios.len() as f64;
     let mean = ratios.iter().sum::<f64>() / n;
-    let squares = ratios.iter().map(|ratio| (ratio - mean).powi(2)).sum::<f64>();
+    let squares = ratios
+        .iter()
+        .map(|ratio| (ratio - mean).powi(2))
+        .sum::<f64>();
     let spread = (squares / (n - 1.0)).sqrt().max(VOLUME_SPREAD_MIN);
     let t = student_quantile(FALSE_ALARMS, ratios.len() - 1);
     Some((mean - t * spread * (1.0 + 1.0 / n).sqrt()).exp().min(1.0))
@@ -359,7 +369,10 @@ fn of_question(question: Question, quality: &DataQuality) -> Check {
         Question::Range => ("data:ranges", "has values that never were"),
         Question::Distribution => ("data:drift", "is distributed otherwise than before"),
     };
-    let of = quality.features.iter().filter(|one| one.question == question);
+    let of = quality
+        .features
+        .iter()
+        .filter(|one| one.question == question);
     let asked = of.clone().count();
     let judged = || of.clone().filter(|one| one.trusted.is_none());
     let told: Vec<&str> = judged()

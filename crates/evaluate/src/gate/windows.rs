@@ -28,7 +28,9 @@ impl Question {
         match self {
             Self::Missing => "difference of the share without a value",
             Self::Range => "share of values outside of all before",
-            Self::Distribution => "largest distance of distribution functions (Kolmogorov and Smirnov), of texts total variation",
+            Self::Distribution => {
+                "largest distance of distribution functions (Kolmogorov and Smirnov), of texts total variation"
+            }
         }
     }
 
@@ -112,10 +114,7 @@ impl Column {
         let most_frequent = groups.iter().map(|group| group.1).max().unwrap_or(0);
         Seen {
             distances: [
-                (
-                    Question::Missing,
-                    missing((before as f64, now as f64), all),
-                ),
+                (Question::Missing, missing((before as f64, now as f64), all)),
                 (Question::Range, self.outside(&groups, (before, now))),
                 (
                     Question::Distribution,
@@ -140,7 +139,10 @@ impl Column {
             false => {
                 let is_before = |group: &(usize, usize)| group.0 > 0;
                 let first = groups.iter().position(is_before).unwrap_or(groups.len());
-                let last = groups.iter().rposition(is_before).map_or(first, |last| last + 1);
+                let last = groups
+                    .iter()
+                    .rposition(is_before)
+                    .map_or(first, |last| last + 1);
                 let ends = groups[..first].iter().chain(&groups[last..]);
                 ends.map(|group| group.1).sum()
             }

@@ -25,7 +25,9 @@ fn normal(random: &mut ChaCha8Rng) -> f64 {
 /// sums that only grow.
 fn made(seed: u64) -> Made {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
-    let names = ["count", "amount", "rare", "plain", "grows", "country", "same"];
+    let names = [
+        "count", "amount", "rare", "plain", "grows", "country", "same",
+    ];
     let mut numbers: Vec<Vec<f64>> = vec![Vec::new(); 5];
     let mut countries = Vec::new();
     let (mut moments, mut level, mut moment) = (Vec::new(), 0.0, 0.0f64);
@@ -92,7 +94,9 @@ impl Made {
             let mut values = self.features.values(column).clone();
             if let (ColumnValues::Number(numbers), true) = (&mut values, column == place) {
                 let from = ROWS - 150;
-                numbers[from..].iter_mut().for_each(|number| *number = change(*number));
+                numbers[from..]
+                    .iter_mut()
+                    .for_each(|number| *number = change(*number));
             }
             values
         });
@@ -113,7 +117,12 @@ fn a_dataset_like_those_before_it_passes_nearly_always() {
         let (checks, _) = made(seed).judge(new, &BTreeMap::new());
         assert_eq!(checks.len(), 7);
         let failed = checks.iter().filter(|check| !check.passed);
-        refused += u32::from(failed.inspect(|check| println!("{seed}: {check:?}")).count() > 0);
+        refused += u32::from(
+            failed
+                .inspect(|check| println!("{seed}: {check:?}"))
+                .count()
+                > 0,
+        );
     }
     // 1 % was promised: of 200 rounds that is at most 6 with a probability of 99.5 %
     assert!(refused <= 6, "{refused} of {rounds}");
@@ -123,7 +132,12 @@ fn a_dataset_like_those_before_it_passes_nearly_always() {
 fn what_was_planted_is_found_and_named() {
     type Plant = fn(f64) -> f64;
     let planted: [(&str, usize, Plant, &str); 5] = [
-        ("pounds became pence", 1, |pounds| pounds * 100.0, "data:drift"),
+        (
+            "pounds became pence",
+            1,
+            |pounds| pounds * 100.0,
+            "data:drift",
+        ),
         ("half of it is missing", 3, |_| f64::NAN, "data:nulls"),
         ("another range", 3, |share| share + 3.0, "data:ranges"),
         ("one value only", 0, |_| 4.0, "data:constant"),
@@ -138,7 +152,12 @@ fn what_was_planted_is_found_and_named() {
             !found.passed && found.sentence.contains(name.as_str()),
             "{called}: {found:?}"
         );
-        assert!(quality.features.iter().any(|one| one.told || check == "data:constant"));
+        assert!(
+            quality
+                .features
+                .iter()
+                .any(|one| one.told || check == "data:constant")
+        );
         // somebody knows why
         let trusted = BTreeMap::from([(name.clone(), "we sell abroad now".to_owned())]);
         let (checks, _) = made(5).number(place, plant).judge(150, &trusted);
@@ -166,14 +185,23 @@ fn volume_freshness_and_pace_are_judged() {
             false_alarms: FALSE_ALARMS,
         };
         let (checks, _) = dataset.judge();
-        move |name: &str| checks.iter().find(|check| check.name == name).unwrap().clone()
+        move |name: &str| {
+            checks
+                .iter()
+                .find(|check| check.name == name)
+                .unwrap()
+                .clone()
+        }
     };
     assert!(judge(1_800, &[], newest, &made.moments)("data:volume").passed);
     assert!(!judge(1_800, &[4_000], newest, &made.moments)("data:volume").passed);
     let grown: Vec<u64> = (0..20).map(|week| 1_000 + 100 * week).collect();
     assert!(judge(3_000, &grown, newest, &made.moments)("data:volume").passed);
     let shrunk = judge(2_300, &grown, newest, &made.moments)("data:volume");
-    assert!(!shrunk.passed && shrunk.sentence.contains("20 earlier datasets"), "{shrunk:?}");
+    assert!(
+        !shrunk.passed && shrunk.sentence.contains("20 earlier datasets"),
+        "{shrunk:?}"
+    );
 
     assert!(judge(1_800, &[], newest + DAY / 2, &made.moments)("data:freshness").passed);
     let old = judge(1_800, &[], newest + 10 * DAY, &made.moments)("data:freshness");
