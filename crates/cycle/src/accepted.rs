@@ -2,10 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tidemill_core::project::PredictModel;
-use tidemill_core::{ModelName, Timestamp};
+use tidemill_core::Timestamp;
+use tidemill_core::project::{GateRules, PredictModel};
 use tidemill_evaluate::gate::leak::{Alone, leaks};
-use tidemill_evaluate::gate::quality::FALSE_ALARMS;
 use tidemill_evaluate::gate::{DataQuality, NewDataset};
 use tidemill_evaluate::{Check, Metric, Rows, ScoresView, TaskKind};
 use tidemill_features::dataset::{Dataset, DatasetRecord};
@@ -20,13 +19,14 @@ const DATASETS_MAX: usize = 40;
 /// What a new dataset is compared with.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Before {
-    /// The dataset that the champion was made from: what it is called, and the newest moment that it could have had.
-    pub(crate) accepted: Option<(String, Timestamp)>,
+    /// The newest moment that the dataset could have had that the champion was made from.
+    accepted_until: Option<Timestamp>,
     /// How many rows earlier datasets had that were asked for likewise, the oldest first.
-    pub(crate) rows: Vec<u64>,
-    /// Features that were found to differ between answering and training, with in how many answers; and how many were read again.
-    pub(crate) differing: BTreeMap<String, u64>,
-    pub(crate) read_again: u64,
+    rows: Vec<u64>,
+    /// Features that were not in answers what they are in training when that was last compared, with in how many answers; and how many
+    /// were ever read again.
+    differing: BTreeMap<String, u64>,
+    read_again: u64,
 }
 
 impl ProjectLoop {
@@ -37,10 +37,11 @@ impl ProjectLoop {
         record: &DatasetRecord,
     ) -> Result<Before, CycleError> {
         let name = &model.name;
-        let accepted = match self.slot(name)?.champion() {
+        let accepted_until = match self.slot(name)?.champion() {
             Some(champion) => self.accepted_until(model, champion.number).await?,
             None => None,
         };
+        let is_from = record.from.is_some();
         let mut rows: Vec<u64> = self
             .datasets(name, None, DATASETS_MAX)
             .await?
@@ -48,18 +49,18 @@ impl ProjectLoop {
             .map(|kept| kept.note.record)
             // a dataset that was built again or by a person at the same time says nothing new
             .filter(|kept| kept.known_until < record.known_until)
-            .filter(|kept| {
-                kept.sample == record.sample && kept.from.is_some() == record.from.is_some()
-            })
+            .filter(|kept| kept.sample == record.sample && kept.from.is_some() == is_from)
             .map(|kept| kept.rows)
             .collect();
         rows.reverse();
         let consistency = self.consistency()?;
-        let differs = consistency.features.into_iter();
+        let compared_at = consistency.compared_at;
+        let differing = consistency.features.into_iter();
         Ok(Before {
-            accepted,
+            accepted_until,
             rows,
-            differing: differs
+            differing: differing
+                .filter(|(_, found)| found.found_at.is_some() && found.found_at == compared_at)
                 .map(|(feature, found)| (feature, found.count()))
                 .collect(),
             read_again: consistency.answers,
@@ -70,17 +71,13 @@ impl ProjectLoop {
         &self,
         model: &PredictModel,
         number: u32,
-    ) -> Result<Option<(String, Timestamp)>, CycleError> {
+    ) -> Result<Option<Timestamp>, CycleError> {
         let detail = self.version(&model.name, number).await?.detail;
+        // a version that was registered without a run has no dataset
         let detail: Option<RunDetail> = serde_json::from_value(detail).ok();
         let record = detail.and_then(|detail| detail.dataset);
-        let until = record.map(|record| record.known_until - model.target.within());
-        Ok(until.map(|until| (called(&model.name, number), until)))
+        Ok(record.map(|record| record.known_until - model.target.within()))
     }
-}
-
-fn called(model: &ModelName, number: u32) -> String {
-    format!("{model}@{number}")
 }
 
 /// Judges the rows themselves: volume, freshness, and each feature beside its own past.
@@ -91,71 +88,67 @@ pub(crate) fn judge(
 ) -> (Vec<Check>, DataQuality) {
     let moments: Vec<i64> = dataset.moments.iter().map(|one| one.micros()).collect();
     let newest = dataset.record.known_until - model.target.within();
-    let accepted = before.accepted.as_ref();
     let new = NewDataset {
         features: &dataset.features,
         moments_us: &moments,
         newest_us: newest.micros(),
-        accepted: accepted.map(|(called, until)| (called.as_str(), until.micros())),
+        accepted_until_us: before.accepted_until.map(Timestamp::micros),
         earlier_rows: &before.rows,
-        rows: dataset.record.rows,
         trusted: &model.gate.trusted,
-        false_alarms: FALSE_ALARMS,
     };
     let (mut checks, quality) = new.judge();
-    checks.push(consistent(dataset, before));
+    checks.push(as_answered(&model.gate, dataset, before));
     (checks, quality)
 }
 
 /// Whether answers had the very values that training sees.
-fn consistent(dataset: &Dataset, before: &Before) -> Check {
+fn as_answered(gate: &GateRules, dataset: &Dataset, before: &Before) -> Check {
     let columns = dataset.features.columns().iter();
     let names: BTreeSet<&str> = columns.map(|column| column.name.as_str()).collect();
     let differing = before.differing.iter();
-    let differing: Vec<(&String, &u64)> = differing
-        .filter(|(feature, count)| **count > 0 && names.contains(feature.as_str()))
-        .collect();
-    let sentence = match differing.first() {
+    let (trusted, differing): (Vec<_>, Vec<_>) = differing
+        .filter(|(feature, _)| names.contains(feature.as_str()))
+        .partition(|(feature, _)| gate.trusted.contains_key(*feature));
+    let mut sentence = match differing.first() {
         Some((feature, count)) => format!(
             "{} features were not in answers what they are in training: {feature} in {count} of {}; `tidemill features check` says more",
             differing.len(),
             before.read_again
         ),
         None => format!(
-            "in {} answers that were read again all features were what they are in training",
+            "in {} answers that were read again the features were what they are in training",
             before.read_again
         ),
     };
-    Check {
-        name: "data:as_answered".to_owned(),
-        value: differing.len() as f64,
-        threshold: 0.0,
-        interval: None,
-        passed: differing.is_empty(),
-        sentence,
+    for (feature, count) in trusted {
+        let reason = gate.trusted.get(feature).map_or("", String::as_str);
+        sentence.push_str(&format!(
+            "; {feature} was not in {count}, and is trusted: {reason}"
+        ));
     }
+    Check::at_most("data:as_answered", differing.len() as f64, 0.0, sentence)
 }
 
 /// Whether a feature alone tells the target too well, beside what the champion tells of these rows.
 pub(crate) fn leak(
-    model: &PredictModel,
+    gate: &GateRules,
     record: &DatasetRecord,
     champion: Option<&Package>,
     rows: &Rows<'_>,
     reigning: Option<&ScoresView<'_>>,
 ) -> Result<Check, CycleError> {
+    let known: BTreeSet<&str> = champion
+        .into_iter()
+        .flat_map(|package| package.columns.iter().map(|column| column.name.as_str()))
+        .collect();
     let alone: Vec<Alone<'_>> = record
         .columns
         .iter()
         .filter_map(|column| {
-            let reads = |package: &Package| {
-                let mut columns = package.columns.iter();
-                columns.any(|known| known.name == column.name)
-            };
             Some(Alone {
                 feature: &column.name,
                 value: column.alone.as_ref()?.value,
-                is_known: champion.is_some_and(reads),
+                is_known: known.contains(column.name.as_str()),
             })
         })
         .collect();
@@ -167,5 +160,11 @@ pub(crate) fn leak(
         (TaskKind::Binary, Some(scores)) => Metric::Auc.compute(rows, scores)?,
         _ => None,
     };
-    Ok(leaks(&alone, measure, auc, &model.gate.trusted))
+    let mut check = leaks(&alone, measure, auc, &gate.trusted);
+    let is_feature = |name: &String| record.columns.iter().any(|column| column.name == *name);
+    for name in gate.trusted.keys().filter(|name| !is_feature(name)) {
+        let said = format!("; gate.trusted names {name}, which is no feature of this model");
+        check.sentence.push_str(&said);
+    }
+    Ok(check)
 }

@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use serde::{Deserialize, Serialize};
-use tidemill_core::project::{PredictModel, Problem, ProjectError};
+use tidemill_core::project::{GateRules, PredictModel, Problem, ProjectError};
 use tidemill_evaluate::gate::{DataQuality, Gate, Strictness};
 use tidemill_evaluate::slices::{Slice, SliceQuality, SliceSearch, slices};
 use tidemill_evaluate::{
@@ -177,37 +177,16 @@ pub(crate) fn examine(candidates: &Candidates<'_>) -> Result<Examination, CycleE
         .champion
         .as_ref()
         .map(|(_, package)| champion_scores(package, rows));
-    let reigning = reigning
-        .as_deref()
-        .map(|scores| ScoresView::new(kind.width(), scores))
-        .transpose()?;
-
-    let slices = declared_slices(model, rows)?;
-    let strictness = Strictness {
-        bootstrap,
-        tolerance: model.gate.tolerance,
-        ..Strictness::default()
+    let reigning = match (&candidates.champion, &reigning) {
+        (Some((name, package)), Some(scores)) => Some(Reigning {
+            name,
+            package,
+            scores: ScoresView::new(kind.width(), scores)?,
+        }),
+        _ => None,
     };
+    let (further, difference) = further(candidates, &joined, &ours, reigning.as_ref())?;
     let baselines = challenger.baselines.iter().zip(&theirs);
-    let reigns = candidates.champion.as_ref().zip(reigning.as_ref());
-    let difference = match reigns {
-        Some((_, scores)) => {
-            without_unsound(AnswerDifference::of(&joined, scores, &ours).map(Some))?
-        }
-        None => None,
-    };
-    let mut further = packaged(challenger, rows, &joined, &ours)?;
-    if let (Some(difference), Some(((name, _), _))) = (&difference, reigns) {
-        further.push(changed(difference, name, model.gate.change_max));
-    }
-    further.push(leak(
-        model,
-        candidates.record,
-        candidates.champion.as_ref().map(|(_, package)| *package),
-        &joined,
-        reigning.as_ref(),
-    )?);
-    further.extend(candidates.data.0.iter().cloned());
     let verdict = Gate {
         rows: joined,
         metric,
@@ -216,15 +195,15 @@ pub(crate) fn examine(candidates: &Candidates<'_>) -> Result<Examination, CycleE
             .clone()
             .map(|(b, scores)| (b.name.as_str(), called(&b.name), *scores))
             .collect(),
-        champion: candidates
-            .champion
-            .as_ref()
-            .zip(reigning)
-            .map(|((name, _), scores)| (name.as_str(), scores)),
-        slices: &slices,
+        champion: reigning.as_ref().map(|one| (one.name, one.scores)),
+        slices: &declared_slices(model, rows)?,
         minimums: &minimums,
         further,
-        strictness,
+        strictness: Strictness {
+            bootstrap,
+            tolerance: model.gate.tolerance,
+            ..Strictness::default()
+        },
     }
     .decide()?;
 
@@ -238,29 +217,59 @@ pub(crate) fn examine(candidates: &Candidates<'_>) -> Result<Examination, CycleE
             interval,
         })
     };
+    let worst = SliceSearch::default().worst(&rows.features, &joined, &ours, metric);
     Ok(Examination {
         metric,
         challenger: match Report::new(&joined, &ours, &bootstrap) {
             Err(EvaluateError::Score { .. }) => Report::of_nothing(&joined),
             report => report?,
         },
-        champion: match (&candidates.champion, &reigning) {
-            (Some((name, _)), Some(scores)) => Some(compare(name, scores)?),
-            _ => None,
-        },
+        champion: reigning
+            .map(|one| compare(one.name, &one.scores))
+            .transpose()?,
         baselines: baselines
             .map(|(b, scores)| compare(&b.name, scores))
             .collect::<Result<_, _>>()?,
-        worst_slices: without_unsound(SliceSearch::default().worst(
-            &rows.features,
-            &joined,
-            &ours,
-            metric,
-        ))?,
+        worst_slices: without_unsound(worst)?,
         difference,
         data: Some(candidates.data.1.clone()),
         verdict,
     })
+}
+
+/// The version that answers, and what it says of the examined rows.
+struct Reigning<'a> {
+    name: &'a str,
+    package: &'a Package,
+    scores: ScoresView<'a>,
+}
+
+/// What is checked beyond targets and scores: the artifact, what changes for people, leaks, the data.
+fn further(
+    candidates: &Candidates<'_>,
+    joined: &Rows<'_>,
+    ours: &ScoresView<'_>,
+    reigning: Option<&Reigning<'_>>,
+) -> Result<(Vec<Check>, Option<AnswerDifference>), CycleError> {
+    let rules = &candidates.model.gate;
+    let mut checks = packaged(candidates.challenger, candidates.rows, joined, ours)?;
+    let mut difference = None;
+    if let Some(one) = reigning {
+        difference = without_unsound(AnswerDifference::of(joined, &one.scores, ours).map(Some))?;
+        checks.extend(difference.map(|difference| {
+            let said = difference.sentence(one.name);
+            changed(difference.changed(), said, rules)
+        }));
+    }
+    checks.push(leak(
+        rules,
+        candidates.record,
+        reigning.map(|one| one.package),
+        joined,
+        reigning.map(|one| &one.scores),
+    )?);
+    checks.extend(candidates.data.0.iter().cloned());
+    Ok((checks, difference))
 }
 
 /// What a baseline is called in a sentence.
@@ -296,49 +305,40 @@ fn packaged(
         Ok(_) => format!("the packaged model answers all {golden} golden rows as the trainer did"),
         Err(error) => format!("the packaged model is not the trained one: {error}"),
     };
+    let value = if result.is_ok() { golden } else { 0.0 };
     let mut checks = vec![Check {
-        name: "packaged".to_owned(),
-        value: if result.is_ok() { golden } else { 0.0 },
-        threshold: golden,
-        interval: None,
         passed: result.is_ok(),
-        sentence,
+        ..Check::at_least("packaged", value, golden, sentence)
     }];
+    // bytes that cannot be read have failed already
     if let Ok(packaged) = result {
         let again = scores_or_none(&packaged, rows);
         let again = ScoresView::new(ours.width(), &again)?;
         let itself = without_unsound(AnswerDifference::of(joined, ours, &again).map(Some))?;
-        checks.extend(itself.map(|itself| Check {
-            name: "answers:again".to_owned(),
-            value: itself.largest,
-            threshold: 0.0,
-            interval: None,
-            passed: itself.largest == 0.0,
-            sentence: format!(
+        checks.extend(itself.map(|itself| {
+            let sentence = format!(
                 "asked again as it is packaged, it differs from itself by {} at most on {} rows",
                 itself.largest, itself.rows
-            ),
+            );
+            Check::at_most("answers:again", itself.largest, 0.0, sentence)
         }));
     }
     Ok(checks)
 }
 
-/// What people would be told otherwise than by the champion: reported, and limited where the project file says so.
-fn changed(difference: &AnswerDifference, champion: &str, most: Option<f64>) -> Check {
-    let value = difference.changed();
-    let threshold = most.unwrap_or(1.0);
-    let limit = match most {
-        Some(most) => format!("; {:.1} % may change (gate.change_max)", most * 100.0),
-        None => String::new(),
+/// What people would be told otherwise than by the champion, a share from 0 to 1 and in words: reported, and limited where the project
+/// file says so.
+pub(crate) fn changed(share: f64, said: String, rules: &GateRules) -> Check {
+    let sentence = match rules.change_max {
+        Some(most) => format!("{said}; {:.1} % may change (gate.change_max)", most * 100.0),
+        None => format!("{said}; as many as there are may change, as there is no gate.change_max"),
     };
-    Check {
-        name: "answers:champion".to_owned(),
-        value,
-        threshold,
-        interval: None,
-        passed: value <= threshold,
-        sentence: format!("{}{limit}", difference.sentence(champion)),
-    }
+    Check::at_most(
+        "answers:champion",
+        share,
+        rules.change_max.unwrap_or(1.0),
+        sentence,
+    )
 }
 
 /// The scores of a challenger; no numbers where it panics, which is for the gate to say.

@@ -3,11 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::agreement::rank_correlation;
+use crate::agreement::{edges, part_of, rank_correlation};
 use crate::{EvaluateError, Rows, ScoresView, TaskKind};
 
-/// Into how many bands of about equal size the first version's scores are cut.
-const BANDS: usize = 10;
 /// From this probability on a yes/no question is answered with yes.
 const YES_FROM: f64 = 0.5;
 /// How fast rank-biased overlap loses interest: somebody who looked at one place looks at the next with this probability
@@ -59,16 +57,17 @@ impl AnswerDifference {
             if width > 1 { sum / 2.0 } else { sum }
         };
         let edges = edges(first.values());
-        let band = |score: f64| edges.partition_point(|edge| *edge < score);
+        let band = |scores: &[f64]| scores.first().map(|score| part_of(*score, &edges));
+        let is_yes = |scores: &[f64]| scores.first().is_some_and(|score| *score >= YES_FROM);
         let weighted = pairs().map(distance).zip(weights);
         Ok(Self {
             rows: rows.count(),
             other_side: match rows.task() {
                 TaskKind::Regression => None,
-                TaskKind::Binary => Some(share(&|a, b| (a[0] >= YES_FROM) != (b[0] >= YES_FROM))),
+                TaskKind::Binary => Some(share(&|a, b| is_yes(a) != is_yes(b))),
                 TaskKind::Multiclass { .. } => Some(share(&|a, b| likeliest(a) != likeliest(b))),
             },
-            other_band: (width == 1).then(|| share(&|a, b| band(a[0]) != band(b[0]))),
+            other_band: (width == 1).then(|| share(&|a, b| band(a) != band(b))),
             mean: weighted
                 .map(|(distance, weight)| distance * weight)
                 .sum::<f64>()
@@ -178,26 +177,11 @@ fn rank_biased_distance(a: &[u32], b: &[u32]) -> f64 {
     distance + weight * differing
 }
 
-/// The scores at which bands end; fewer where many are equal.
-fn edges(scores: &[f64]) -> Vec<f64> {
-    let mut sorted = scores.to_vec();
-    sorted.sort_unstable_by(f64::total_cmp);
-    let ends = 1..BANDS;
-    let mut edges: Vec<f64> = ends
-        .filter_map(|band| sorted.get(band * sorted.len() / BANDS).copied())
-        .collect();
-    edges.dedup();
-    edges
-}
-
-fn likeliest(scores: &[f64]) -> usize {
-    let mut best = 0;
-    for (place, score) in scores.iter().enumerate() {
-        if *score > scores[best] {
-            best = place;
-        }
-    }
-    best
+/// The class with the largest probability, the first of several.
+fn likeliest(scores: &[f64]) -> Option<usize> {
+    let places = scores.iter().enumerate().rev();
+    let best = places.max_by(|(_, one), (_, other)| one.total_cmp(other));
+    best.map(|(place, _)| place)
 }
 
 #[cfg(test)]

@@ -32,7 +32,7 @@ mod rows;
 pub mod slices;
 pub mod split;
 pub mod staleness;
-pub mod usual;
+mod usual;
 
 pub use agreement::Agreement;
 pub use bootstrap::{Bootstrap, Difference, Estimate};

@@ -62,11 +62,6 @@ impl Usual {
         })
     }
 
-    /// How many windows it knows.
-    pub fn windows(&self) -> usize {
-        self.windows
-    }
-
     /// The distance that a usual window exceeds with the probability `false_alarms / questions`, in the unit of the question.
     pub fn threshold(&self, chance: f64, false_alarms: f64, questions: usize) -> f64 {
         let share = false_alarms / questions.max(1) as f64;
@@ -106,7 +101,7 @@ impl Centre {
 
 /// The probability that Student's variable with whole degrees of freedom exceeds `t` (Abramowitz and Stegun, *Handbook of
 /// Mathematical Functions*, 26.7.3 and 26.7.4).
-pub fn student_tail(t: f64, freedom: usize) -> f64 {
+fn student_tail(t: f64, freedom: usize) -> f64 {
     let nu = freedom.max(1) as f64;
     let angle = (t.abs() / nu.sqrt()).atan();
     let (sine, cosine) = angle.sin_cos();

@@ -1,6 +1,5 @@
 //! What was taken beside what was taken before: whether it may be learnt from.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tidemill_core::feature::{ColumnValues, FeatureColumn, FeatureTable, FeatureType, Unit};
@@ -8,7 +7,6 @@ use tidemill_core::project::RecommendModel;
 use tidemill_core::{ModelName, Timestamp};
 use tidemill_evaluate::Check;
 use tidemill_evaluate::gate::NewDataset;
-use tidemill_evaluate::gate::quality::FALSE_ALARMS;
 use tidemill_features::dataset::InteractionLog;
 
 use super::RecommendDetail;
@@ -21,11 +19,21 @@ const INCOMPLETE_EFFECT_MIN: f64 = 0.05;
 /// … and is told from this many standard errors on: by chance in one of 1,000 runs.
 const INCOMPLETE_ERRORS: f64 = 3.1;
 
+/// The version that answers.
+#[derive(Debug, Clone)]
+struct Accepted {
+    called: String,
+    /// When it was made.
+    at: Timestamp,
+    /// How much had been taken by then, and how many events were incomplete.
+    taken: u64,
+    incomplete: u64,
+}
+
 /// What earlier runs of a model that recommends found.
 #[derive(Debug, Clone, Default)]
 pub(super) struct TakenBefore {
-    /// The version that answers, when it was made, and what was taken by then, of how many events that were incomplete.
-    accepted: Option<(String, Timestamp, u64, u64)>,
+    accepted: Option<Accepted>,
     /// How much was taken by the time of each, the oldest first.
     taken: Vec<u64>,
 }
@@ -38,14 +46,11 @@ impl ProjectLoop {
         if let Some(champion) = self.recommender(model)?.champion() {
             let version = self.version(model, champion.number).await?;
             let detail: Option<RecommendDetail> = serde_json::from_value(version.detail).ok();
-            before.accepted = detail.map(|detail| {
-                let called = format!("{model}@{}", champion.number);
-                (
-                    called,
-                    version.created_at,
-                    detail.signals as u64,
-                    detail.incomplete,
-                )
+            before.accepted = detail.map(|detail| Accepted {
+                called: format!("{model}@{}", champion.number),
+                at: version.created_at,
+                taken: detail.signals as u64,
+                incomplete: detail.incomplete,
             });
         }
         let runs = catalog.runs(&self.project.name, Some(model), None, RUNS_MAX);
@@ -87,17 +92,14 @@ pub(super) fn judge(
         .iter()
         .map(|taken| taken.timestamp.micros())
         .collect();
-    let trusted = BTreeMap::new();
     let accepted = before.accepted.as_ref();
     let new = NewDataset {
         features: &table,
         moments_us: &moments,
         newest_us: now.micros(),
-        accepted: accepted.map(|(called, at, ..)| (called.as_str(), at.micros())),
+        accepted_until_us: accepted.map(|accepted| accepted.at.micros()),
         earlier_rows: &before.taken,
-        rows: log.taken.len() as u64,
-        trusted: &trusted,
-        false_alarms: FALSE_ALARMS,
+        trusted: &model.gate.trusted,
     };
     let (mut checks, _) = new.judge();
     // there is one column, and of it only the shares of the signals can change
@@ -113,26 +115,21 @@ pub(super) fn judge(
 
 /// Events since the last accepted version that say not who, or not what, beside those before.
 fn incomplete(log: &InteractionLog, before: &TakenBefore) -> Option<Check> {
-    let (called, _, taken, lacking) = before.accepted.as_ref()?;
+    let accepted = before.accepted.as_ref()?;
+    let then = (accepted.taken, accepted.incomplete);
     let now = (log.taken.len() as u64, log.incomplete);
-    let new = (now.0.saturating_sub(*taken), now.1.saturating_sub(*lacking));
-    let share = |(taken, lacking): (u64, u64)| lacking as f64 / (taken + lacking).max(1) as f64;
-    let (was, is) = (share((*taken, *lacking)), share(new));
-    let pooled = share(now);
-    let counts = [taken + lacking, new.0 + new.1].map(|count| 1.0 / count.max(1) as f64);
-    let error = (pooled * (1.0 - pooled) * (counts[0] + counts[1])).sqrt();
+    let new = (now.0.saturating_sub(then.0), now.1.saturating_sub(then.1));
+    let all = |(taken, lacking): (u64, u64)| (taken + lacking).max(1) as f64;
+    let share = |of: (u64, u64)| of.1 as f64 / all(of);
+    let (was, is, pooled) = (share(then), share(new), share(now));
+    let error = (pooled * (1.0 - pooled) * (1.0 / all(then) + 1.0 / all(new))).sqrt();
     let threshold = was + INCOMPLETE_EFFECT_MIN.max(INCOMPLETE_ERRORS * error);
-    Some(Check {
-        name: "data:incomplete".to_owned(),
-        value: is,
-        threshold,
-        interval: None,
-        passed: is <= threshold,
-        sentence: format!(
-            "{:.1} % of the events since {called} say not who or not what, {:.1} % before; up to {:.1} % pass",
-            is * 100.0,
-            was * 100.0,
-            threshold * 100.0
-        ),
-    })
+    let sentence = format!(
+        "{:.1} % of the events since {} say not who or not what, {:.1} % before; up to {:.1} % pass",
+        is * 100.0,
+        accepted.called,
+        was * 100.0,
+        threshold * 100.0
+    );
+    Some(Check::at_most("data:incomplete", is, threshold, sentence))
 }

@@ -10,7 +10,7 @@ use tidemill_features::dataset::InteractionLog;
 use tidemill_learn::recommend::{Case, ItemIndex, Query, Signal};
 use tidemill_serve::recommend::{GoldenList, RecommendChampion, RecommendPackage};
 
-use crate::examine::Compared;
+use crate::examine::{Compared, changed};
 
 /// How many items of a list are examined.
 const DEPTH: usize = 10;
@@ -63,32 +63,8 @@ impl Examining<'_> {
     ) -> RecommendExamination {
         let own = |item: ItemIndex| Some(item);
         let ours = self.lists(package, own, own);
-        let excludes = package.fitted.excludes_seen();
-        let theirs: Vec<Vec<ItemIndex>> = self
-            .cases
-            .iter()
-            .map(|case| {
-                let seen =
-                    |item: &ItemIndex| case.history.iter().any(|signal| signal.item == *item);
-                let unseen = popular
-                    .iter()
-                    .copied()
-                    .filter(|item| !(excludes && seen(item)));
-                unseen.take(DEPTH).collect()
-            })
-            .collect();
-        let reigning = champion.map(|champion| {
-            let numbers: HashMap<&str, ItemIndex> =
-                self.log.items.iter().map(AsRef::as_ref).zip(0..).collect();
-            let there =
-                |item: ItemIndex| champion.index.get(&self.log.items[item as usize]).copied();
-            let back = |item: ItemIndex| {
-                let id = champion.package.items.get(item as usize)?;
-                numbers.get(id.as_ref()).copied()
-            };
-            let name = format!("{}@{}", self.model.name, champion.number);
-            (name, self.lists(&champion.package, there, back))
-        });
+        let theirs = self.popular_lists(popular, package.fitted.excludes_seen());
+        let reigning = champion.map(|champion| self.reigning_lists(champion));
         let bootstrap = Bootstrap {
             resamples: self.resamples,
             seed: self.model.training.seed,
@@ -105,7 +81,8 @@ impl Examining<'_> {
         let champion = reigning.map(|(name, lists)| {
             difference = ListDifference::of(&lists, &ours, DEPTH);
             if let Some(difference) = &difference {
-                checks.push(changed(difference, &name, self.model.gate.change_max));
+                let said = difference.sentence(&name);
+                checks.push(changed(difference.other_items, said, &self.model.gate));
             }
             let reigning = values(&lists);
             let tolerance = self.model.gate.tolerance.unwrap_or(TOLERANCE_DEFAULT);
@@ -144,6 +121,38 @@ impl Examining<'_> {
             difference,
             verdict: Verdict::of(checks),
         }
+    }
+
+    /// What everybody takes, in each case.
+    fn popular_lists(&self, popular: &[ItemIndex], excludes_seen: bool) -> Vec<Vec<ItemIndex>> {
+        let cases = self.cases.iter();
+        cases
+            .map(|case| {
+                let seen =
+                    |item: &ItemIndex| case.history.iter().any(|signal| signal.item == *item);
+                let unseen = popular
+                    .iter()
+                    .copied()
+                    .filter(|item| !(excludes_seen && seen(item)));
+                unseen.take(DEPTH).collect()
+            })
+            .collect()
+    }
+
+    /// The champion's name and what it recommends in each case, of the items that there are now.
+    fn reigning_lists(&self, champion: &RecommendChampion) -> (String, Vec<Vec<ItemIndex>>) {
+        let numbers: HashMap<&str, ItemIndex> =
+            self.log.items.iter().map(AsRef::as_ref).zip(0..).collect();
+        let there = |item: ItemIndex| {
+            let id = self.log.items.get(item as usize)?;
+            champion.index.get(id).copied()
+        };
+        let back = |item: ItemIndex| {
+            let id = champion.package.items.get(item as usize)?;
+            numbers.get(id.as_ref()).copied()
+        };
+        let name = format!("{}@{}", self.model.name, champion.number);
+        (name, self.lists(&champion.package, there, back))
     }
 
     /// The features of the persons as a package reads them.
@@ -345,52 +354,33 @@ fn packaged(package: &RecommendPackage) -> (Check, Option<RecommendPackage>) {
     let histories = package.golden.len() as f64;
     let bytes = package.to_bytes();
     let result = bytes.and_then(|bytes| RecommendPackage::from_bytes(&bytes));
-    let check = Check {
-        name: "packaged".to_owned(),
-        value: if result.is_ok() { histories } else { 0.0 },
-        threshold: histories,
-        interval: None,
-        passed: result.is_ok(),
-        sentence: match &result {
-            Ok(_) => format!(
-                "the packaged model recommends what the trainer did for all {histories} golden histories"
-            ),
-            Err(error) => format!("the packaged model is not the trained one: {error}"),
-        },
+    let sentence = match &result {
+        Ok(_) => format!(
+            "the packaged model recommends what the trainer did for all {histories} golden histories"
+        ),
+        Err(error) => format!("the packaged model is not the trained one: {error}"),
     };
+    let value = if result.is_ok() { histories } else { 0.0 };
+    let check = Check {
+        passed: result.is_ok(),
+        ..Check::at_least("packaged", value, histories, sentence)
+    };
+    // bytes that cannot be read have failed already
     (check, result.ok())
 }
 
 /// A version beside itself differs by nothing.
 fn itself(ours: &[Vec<ItemIndex>], again: &[Vec<ItemIndex>]) -> Option<Check> {
     let itself = ListDifference::of(ours, again, DEPTH)?;
-    Some(Check {
-        name: "answers:again".to_owned(),
-        value: itself.rank_biased,
-        threshold: 0.0,
-        interval: None,
-        passed: itself.rank_biased == 0.0,
-        sentence: format!(
-            "asked again as it is packaged, {:.1} % of its items are others in {} lists",
-            itself.other_items * 100.0,
-            itself.lists
-        ),
-    })
-}
-
-/// What people would be shown otherwise than by the champion: reported, and limited where the project file says so.
-fn changed(difference: &ListDifference, champion: &str, most: Option<f64>) -> Check {
-    let threshold = most.unwrap_or(1.0);
-    let limit = match most {
-        Some(most) => format!("; {:.1} % may be others (gate.change_max)", most * 100.0),
-        None => String::new(),
-    };
-    Check {
-        name: "answers:champion".to_owned(),
-        value: difference.other_items,
-        threshold,
-        interval: None,
-        passed: difference.other_items <= threshold,
-        sentence: format!("{}{limit}", difference.sentence(champion)),
-    }
+    let sentence = format!(
+        "asked again as it is packaged, {:.1} % of its items are others in {} lists",
+        itself.other_items * 100.0,
+        itself.lists
+    );
+    Some(Check::at_most(
+        "answers:again",
+        itself.rank_biased,
+        0.0,
+        sentence,
+    ))
 }

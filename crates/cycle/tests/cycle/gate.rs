@@ -15,29 +15,12 @@ use crate::shop::open;
 const PEOPLE: u64 = 60;
 const DAYS: i64 = 150;
 
-fn project(features: &str, gate: &str) -> String {
+fn project(features: &[&str], gate: &str) -> String {
+    let features = features.concat();
     format!(
         r#"
 [project]
 name = "shop"
-
-[[features.user]]
-name      = "orders"
-aggregate = "count"
-event     = "Order"
-windows   = ["7d", "30d"]
-
-[[features.user]]
-name      = "since"
-aggregate = "since_last"
-event     = "Order"
-
-[[features.user]]
-name      = "paid"
-aggregate = "last"
-type      = "number"
-event     = "Order"
-value     = "properties.paid"
 {features}
 [models.will_return]
 kind     = "predict"
@@ -48,6 +31,28 @@ gate     = {{ {gate} }}
 "#
     )
 }
+
+const ORDERS: &str = r#"
+[[features.user]]
+name      = "orders"
+aggregate = "count"
+event     = "Order"
+windows   = ["7d", "30d"]
+
+[[features.user]]
+name      = "since"
+aggregate = "since_last"
+event     = "Order"
+"#;
+
+const PAID: &str = r#"
+[[features.user]]
+name      = "paid"
+aggregate = "last"
+type      = "number"
+event     = "Order"
+value     = "properties.paid"
+"#;
 
 const LEAK: &str = r#"
 [[features.user]]
@@ -80,7 +85,7 @@ struct Shop {
     project: Arc<ProjectLoop>,
     clock: Arc<VirtualClock>,
     model: ModelName,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Shop {
@@ -91,7 +96,16 @@ impl Shop {
             project: open(&folder, project, clock.clone(), 5).await,
             clock,
             model: "will_return".parse().unwrap(),
-            _folder: folder,
+            folder,
+        }
+    }
+
+    /// The same shop in another process, with another project file.
+    async fn reopened(self, project: &str) -> Self {
+        drop(self.project);
+        Self {
+            project: open(&self.folder, project, self.clock.clone(), 5).await,
+            ..self
         }
     }
 
@@ -137,7 +151,7 @@ fn check<'r>(run: &'r Run, name: &str) -> &'r Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_feature_that_knows_the_future_is_refused_unless_somebody_vouches_for_it() {
-    let shop = Shop::open(&project(LEAK, "")).await;
+    let shop = Shop::open(&project(&[ORDERS, PAID, LEAK], "")).await;
     shop.live(DAYS, |paid| json!(paid)).await;
     let run = shop.train().await;
     assert_eq!(run.state, RunState::Refused, "{}", run.summary);
@@ -180,7 +194,7 @@ async fn a_feature_that_knows_the_future_is_refused_unless_somebody_vouches_for_
 
     // or the project file says why it is no leak
     let trusted = "trusted = { \"user.reminded\" = \"reminders are sent before\" }";
-    let shop = Shop::open(&project(LEAK, trusted)).await;
+    let shop = Shop::open(&project(&[ORDERS, PAID, LEAK], trusted)).await;
     shop.live(DAYS, |paid| json!(paid)).await;
     let run = shop.train().await;
     let leak = check(&run, "leak");
@@ -194,7 +208,7 @@ async fn a_feature_that_knows_the_future_is_refused_unless_somebody_vouches_for_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn data_that_is_not_as_it_was_is_refused_and_what_changes_for_people_is_said() {
-    let shop = Shop::open(&project("", "")).await;
+    let shop = Shop::open(&project(&[ORDERS, PAID], "")).await;
     shop.live(DAYS, |paid| json!(paid)).await;
     let first = shop.train().await;
     let none = json!(null);
@@ -256,4 +270,27 @@ async fn data_that_is_not_as_it_was_is_refused_and_what_changes_for_people_is_sa
         (&found["feature"], &found["told"]),
         (&json!("user.paid"), &json!(true))
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_lost_what_told_most_is_refused_and_the_champion_goes_on() {
+    let mut shop = Shop::open(&project(&[ORDERS, PAID], "")).await;
+    shop.live(DAYS, |paid| json!(paid)).await;
+    let first = shop.train().await;
+    let number = first.version.unwrap();
+    let promoted = shop
+        .project
+        .promote(&shop.model, number, "anna", "a start", true);
+    promoted.await.unwrap();
+
+    // somebody takes the counts of orders out of the project file
+    shop = shop.reopened(&project(&[PAID], "")).await;
+    shop.live(7, |paid| json!(paid)).await;
+    let second = shop.train().await;
+    assert_eq!(second.state, RunState::Refused, "{}", second.summary);
+    let champion = check(&second, "champion");
+    assert_eq!(champion["passed"], false, "{champion}");
+    println!("{champion}");
+    let slot = shop.project.slot(&shop.model).unwrap();
+    assert_eq!(slot.champion().unwrap().number, number);
 }

@@ -13,6 +13,9 @@ mod gate;
 mod proofs;
 #[path = "../../../monitor/tests/support/shop.rs"]
 mod real_shop;
+mod records;
 mod rollout;
 mod shop;
+#[path = "../support/spoilt.rs"]
+mod spoilt;
 mod value;

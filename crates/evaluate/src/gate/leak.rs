@@ -22,7 +22,7 @@ pub struct Alone<'a> {
 
 /// Refuses features that alone tell the target too well: from [`TOO_GOOD`] on, and those that the champion does not read already where they
 /// leave less than half of what the whole champion (its AUC, where there is one) leaves untold. `trusted` names features that
-/// somebody vouches for, with the reason.
+/// somebody vouches for, with the reason. The check's value is that of the feature that is farthest beyond its threshold.
 pub fn leaks(
     alone: &[Alone<'_>],
     measure: &str,
@@ -33,58 +33,59 @@ pub fn leaks(
         f64::midpoint(auc, 1.0).clamp(NEW_MIN, TOO_GOOD)
     });
     let threshold = |one: &Alone<'_>| if one.is_known { TOO_GOOD } else { of_new };
-    let by_excess = |one: &&Alone<'_>, other: &&Alone<'_>| {
-        (one.value - threshold(one)).total_cmp(&(other.value - threshold(other)))
-    };
-    let judged = alone
+    let excess = |one: &Alone<'_>| one.value - threshold(one);
+    let (vouched, judged): (Vec<&Alone<'_>>, Vec<&Alone<'_>>) = alone
         .iter()
-        .filter(|one| !trusted.contains_key(one.feature));
-    let leaking = judged.clone().filter(|one| one.value >= threshold(one));
-    let count = leaking.count();
-    let worst = judged.max_by(by_excess);
+        .partition(|one| trusted.contains_key(one.feature));
+    let leaking = judged.iter().filter(|one| excess(one) >= 0.0).count();
+    let worst = judged
+        .into_iter()
+        .max_by(|one, other| excess(one).total_cmp(&excess(other)));
     let mut sentence = match worst {
+        Some(worst) => in_words(worst, measure, threshold(worst), leaking),
         None => "no feature alone can be compared with the target".to_owned(),
-        Some(worst) if count == 0 => format!(
-            "no feature alone tells the target too well; the best is {} with {measure} {} (below {})",
-            worst.feature,
-            number(worst.value),
-            number(threshold(worst))
-        ),
-        Some(worst) => format!(
-            "{} alone tells the target with {measure} {}, too well to be true (from {} on{}): it probably knows what happened after the \
-             moment{}. Take it out, or name it under gate.trusted with the reason why it is known in time",
-            worst.feature,
-            number(worst.value),
-            number(threshold(worst)),
-            match worst.is_known {
-                true => "",
-                false if of_new < TOO_GOOD =>
-                    ", as it is new and the champion's many features tell less than half of that",
-                false => "",
-            },
-            match count {
-                1 => String::new(),
-                more => format!("; {} other features do as well", more - 1),
-            }
-        ),
     };
-    for one in alone.iter().filter(|one| one.value >= threshold(one)) {
-        if let Some(reason) = trusted.get(one.feature) {
-            sentence = format!(
-                "{sentence}; {} does ({measure} {}) and is trusted: {reason}",
-                one.feature,
-                number(one.value)
-            );
-        }
+    for one in vouched.into_iter().filter(|one| excess(one) >= 0.0) {
+        let reason = trusted.get(one.feature).map_or("", String::as_str);
+        sentence.push_str(&format!(
+            "; {} does ({measure} {}) and is trusted: {reason}",
+            one.feature,
+            number(one.value)
+        ));
     }
     Check {
-        name: "leak".to_owned(),
-        value: worst.map_or(0.0, |worst| worst.value),
-        threshold: worst.map_or(TOO_GOOD, threshold),
-        interval: None,
-        passed: count == 0,
-        sentence,
+        // the threshold itself is refused too
+        passed: leaking == 0,
+        ..Check::at_most(
+            "leak",
+            worst.map_or(0.0, |worst| worst.value),
+            worst.map_or(TOO_GOOD, threshold),
+            sentence,
+        )
     }
+}
+
+/// What there is to say of the feature that is farthest beyond its threshold, or nearest to it.
+fn in_words(worst: &Alone<'_>, measure: &str, threshold: f64, leaking: usize) -> String {
+    let of_new = match threshold < TOO_GOOD {
+        true => " for a feature that the champion does not read",
+        false => "",
+    };
+    let (feature, value, threshold) = (worst.feature, number(worst.value), number(threshold));
+    if leaking == 0 {
+        return format!(
+            "no feature alone tells the target too well; the nearest to that is {feature} with {measure} {value} (below {threshold})"
+        );
+    }
+    let others = match leaking - 1 {
+        0 => String::new(),
+        1 => "; another feature does as well".to_owned(),
+        more => format!("; {more} other features do as well"),
+    };
+    format!(
+        "{feature} alone tells the target with {measure} {value}, too well to be true (from {threshold} on{of_new}): it probably knows \
+         what happened after the moment{others}. Take it out, or name it under gate.trusted with the reason why it is known in time"
+    )
 }
 
 #[cfg(test)]

@@ -19,6 +19,33 @@ pub struct Check {
     pub sentence: String,
 }
 
+impl Check {
+    /// Passes where the value is no larger than the threshold; a value that is no number does not.
+    pub fn at_most(name: &str, value: f64, threshold: f64, sentence: String) -> Self {
+        Self {
+            name: name.to_owned(),
+            value,
+            threshold,
+            interval: None,
+            passed: value <= threshold,
+            sentence,
+        }
+    }
+
+    /// Passes where the value is no smaller than the threshold; a value that is no number does not.
+    pub fn at_least(name: &str, value: f64, threshold: f64, sentence: String) -> Self {
+        Self {
+            passed: value >= threshold,
+            ..Self::at_most(name, value, threshold, sentence)
+        }
+    }
+
+    /// Passes, since there is nothing to judge: the sentence says why.
+    pub fn not_judged(name: &str, sentence: String) -> Self {
+        Self::at_most(name, 0.0, 0.0, sentence)
+    }
+}
+
 /// The decision about a challenger.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {

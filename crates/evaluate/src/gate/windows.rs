@@ -5,7 +5,76 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 use tidemill_core::feature::ColumnValues;
 
-use crate::usual::Distance;
+use super::quality::FALSE_ALARMS;
+use crate::usual::{Distance, PAST_MIN, Usual};
+
+/// The fewest rows of a window.
+pub(super) const WINDOW_ROWS_MIN: usize = 30;
+/// The most windows: rows before the first are compared with, and not cut.
+const WINDOWS_MAX: usize = 60;
+/// The last window is compared with those before it only where there are so many in all: the first has nothing before it.
+pub(super) const WINDOWS_MIN: usize = PAST_MIN + 2;
+
+/// Rows in the order of time, cut into windows of equally many up to the last row.
+pub(super) struct Windows {
+    pub(super) all: Vec<Range<usize>>,
+    /// Which of them are judged together: those of new rows alone, the last one at least. What is judged says nothing about what is usual.
+    pub(super) judged: Range<usize>,
+    /// How many questions the false alarms are divided among.
+    pub(super) questions: usize,
+}
+
+impl Windows {
+    /// Of `rows` rows, of which those from `first_new` on are new: windows as large as what is new, but so that there are enough of them.
+    /// Each is asked `questions` questions. `None` where there are too few rows.
+    pub(super) fn cut(rows: usize, first_new: Option<usize>, questions: usize) -> Option<Self> {
+        let new = first_new.map_or(0, |first| rows.saturating_sub(first));
+        let most = rows / WINDOWS_MIN;
+        let window = if new == 0 { most } else { new.min(most) };
+        let window = window.max(WINDOW_ROWS_MIN);
+        let count = (rows / window).min(WINDOWS_MAX);
+        if count < WINDOWS_MIN {
+            return None;
+        }
+        let first = rows - count * window;
+        let starts = (0..count).map(|place| first + place * window);
+        let all: Vec<Range<usize>> = starts.map(|start| start..start + window).collect();
+        let from = first_new.unwrap_or(rows);
+        let from = all.partition_point(|window| window.start < from);
+        let judged = from.clamp(PAST_MIN + 1, count - 1)..count;
+        Some(Self {
+            questions: questions * judged.len(),
+            all,
+            judged,
+        })
+    }
+
+    /// How many rows each has.
+    pub(super) fn rows(&self) -> usize {
+        self.all.first().map_or(0, Range::len)
+    }
+
+    /// How many say what is usual: those before the judged ones, without the first, which has nothing before it.
+    pub(super) fn past(&self) -> usize {
+        self.judged.start - 1
+    }
+
+    /// The distance of the judged window that is farthest beyond what it may be, and that; `distances` has one per window. What is
+    /// smaller than `effect_min` always may be.
+    pub(super) fn farthest(&self, distances: &[Distance], effect_min: f64) -> (f64, f64) {
+        let past = distances.iter().take(self.judged.start).skip(1).copied();
+        let Some(usual) = Usual::of(past) else {
+            return (0.0, 0.0);
+        };
+        let judged = distances.iter().skip(self.judged.start).map(|distance| {
+            let usual = usual.threshold(distance.chance, FALSE_ALARMS, self.questions);
+            (distance.value, usual.max(effect_min))
+        });
+        let share = |pair: &(f64, f64)| pair.0 / pair.1.max(f64::MIN_POSITIVE);
+        let farthest = judged.max_by(|one, other| share(one).total_cmp(&share(other)));
+        farthest.unwrap_or((0.0, 0.0))
+    }
+}
 
 /// A question about the values of a feature in a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -53,32 +122,47 @@ pub(super) struct Column {
 
 /// A column in one window beside all rows before it.
 pub(super) struct Seen {
-    pub(super) distances: [(Question, Distance); 3],
+    missing: Distance,
+    range: Distance,
+    distribution: Distance,
     /// The share of the most frequent value among those that are there, and how many are.
     pub(super) most_frequent: f64,
     pub(super) present: usize,
+}
+
+impl Seen {
+    pub(super) fn distance(&self, question: Question) -> Distance {
+        match question {
+            Question::Missing => self.missing,
+            Question::Range => self.range,
+            Question::Distribution => self.distribution,
+        }
+    }
 }
 
 impl Column {
     pub(super) fn new(values: &ColumnValues) -> Self {
         let rows = values.len();
         let mut order: Vec<u32> = (0..u32::try_from(rows).unwrap_or(u32::MAX)).collect();
-        let mut ends = Vec::new();
+        // the places are those of `values`
         match values {
             ColumnValues::Number(numbers) => {
                 order.retain(|row| numbers[*row as usize].is_finite());
                 let number = |row: &u32| numbers[*row as usize];
                 order.sort_unstable_by(|a, b| number(a).total_cmp(&number(b)));
-                let groups = order.chunk_by(|a, b| number(a) == number(b));
-                groups.for_each(|group| ends.push(ends.last().unwrap_or(&0) + group.len()));
             }
             ColumnValues::Category(texts) => {
                 order.retain(|row| texts[*row as usize].is_some());
-                let text = |row: &u32| texts[*row as usize].as_deref();
-                order.sort_unstable_by(|a, b| text(a).cmp(&text(b)));
-                let groups = order.chunk_by(|a, b| text(a) == text(b));
-                groups.for_each(|group| ends.push(ends.last().unwrap_or(&0) + group.len()));
+                order.sort_unstable_by_key(|row| texts[*row as usize].as_deref());
             }
+        }
+        let is_same = |a: &u32, b: &u32| match values {
+            ColumnValues::Number(numbers) => numbers[*a as usize] == numbers[*b as usize],
+            ColumnValues::Category(texts) => texts[*a as usize] == texts[*b as usize],
+        };
+        let mut ends = Vec::new();
+        for group in order.chunk_by(is_same) {
+            ends.push(ends.last().unwrap_or(&0) + group.len());
         }
         Self {
             order,
@@ -113,17 +197,12 @@ impl Column {
         let all = (window.start as f64, window.len() as f64);
         let most_frequent = groups.iter().map(|group| group.1).max().unwrap_or(0);
         Seen {
-            distances: [
-                (Question::Missing, missing((before as f64, now as f64), all)),
-                (Question::Range, self.outside(&groups, (before, now))),
-                (
-                    Question::Distribution,
-                    match self.is_category {
-                        true => total_variation(&groups, (before, now)),
-                        false => largest_step(&groups, (before, now)),
-                    },
-                ),
-            ],
+            missing: missing((before as f64, now as f64), all),
+            range: self.outside(&groups, (before, now)),
+            distribution: match self.is_category {
+                true => total_variation(&groups, (before, now)),
+                false => largest_step(&groups, (before, now)),
+            },
             most_frequent: most_frequent as f64 / now.max(1) as f64,
             present: now,
         }
@@ -212,12 +291,4 @@ fn total_variation(groups: &[(usize, usize)], (before, now): (usize, usize)) -> 
         value,
         chance: chance + 1.0 / now,
     }
-}
-
-/// Windows of as many rows each up to the last row; what is left over is before the first.
-pub(super) fn cut(rows: usize, window: usize, windows_max: usize) -> Vec<Range<usize>> {
-    let count = (rows / window.max(1)).min(windows_max);
-    let first = rows - count * window;
-    let starts = (0..count).map(|place| first + place * window);
-    starts.map(|start| start..start + window).collect()
 }
