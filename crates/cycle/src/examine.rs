@@ -257,7 +257,8 @@ fn further(
     if let Some(one) = reigning {
         difference = without_unsound(AnswerDifference::of(joined, &one.scores, ours).map(Some))?;
         checks.extend(difference.map(|difference| {
-            let said = difference.sentence(one.name);
+            let mut said = difference.sentence(one.name);
+            said.push_str(&unread(one.package, candidates.rows));
             changed(difference.changed(), said, rules)
         }));
     }
@@ -270,6 +271,21 @@ fn further(
     )?);
     checks.extend(candidates.data.0.iter().cloned());
     Ok((checks, difference))
+}
+
+/// Which features the champion reads that the rows do not have: it answers them as if these were missing, and may be better than it looks.
+fn unread(champion: &Package, rows: &TrainingSet) -> String {
+    let columns = champion.columns.iter().map(|column| column.name.as_str());
+    let absent: Vec<&str> = columns
+        .filter(|name| rows.features.index_of(name).is_none())
+        .collect();
+    match absent.first() {
+        None => String::new(),
+        Some(first) => format!(
+            "; it was asked without {} features that this version does not read, like {first}, and may be better with them",
+            absent.len()
+        ),
+    }
 }
 
 /// What a baseline is called in a sentence.

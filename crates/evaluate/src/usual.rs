@@ -214,7 +214,8 @@ mod tests {
 
     #[test]
     fn false_alarms_are_as_rare_as_was_asked_for() {
-        let kinds: [(f64, fn(&mut ChaCha8Rng) -> f64); 5] = [
+        type Draw = fn(&mut ChaCha8Rng) -> f64;
+        let kinds: [(f64, Draw); 5] = [
             // the distance of a mean from another: half a normal variable
             (0.03, |random| normal(random).abs()),
             // a distribution function from another, about (Kolmogorov): the largest of some
