@@ -16,7 +16,8 @@ pub struct GateRules {
     pub tolerance: Option<f64>,
     /// The largest share of answers, from 0 to 1, that may become others than the champion's; any where absent.
     pub change_max: Option<f64>,
-    /// Features that may tell the target well, and differ from before, by their name, each with the reason why.
+    /// Features that may tell the target well, and differ from before, by their name, and checks of the data that may fail
+    /// (`data:volume`), each with the reason why.
     pub trusted: BTreeMap<String, String>,
 }
 

@@ -371,3 +371,29 @@ fn the_project_file_says_how_much_may_change() {
     let examination = stand.examine(&stand.good);
     check_refused("more changes than may", &examination, "answers:champion");
 }
+
+#[test]
+fn a_check_of_the_data_that_fails_passes_where_somebody_says_why_it_may() {
+    let mut stand = Stand::new(None);
+    let before = Before {
+        rows: vec![100_000],
+        ..Before::default()
+    };
+    let volume = |stand: &Stand| {
+        let model = stand.project.models.values().next().unwrap();
+        let (checks, _) = judge(model, &stand.dataset, &before);
+        checks
+            .into_iter()
+            .find(|check| check.name == "data:volume")
+            .unwrap()
+    };
+    assert!(!volume(&stand).passed);
+    let model = stand.project.models.values_mut().next().unwrap();
+    let trusted = &mut model.gate.trusted;
+    trusted.insert("data:volume".to_owned(), "bots are left out".to_owned());
+    let vouched = volume(&stand);
+    assert!(vouched.passed && vouched.sentence.ends_with("trusted: bots are left out"));
+    let leak = stand.examine(&stand.good).verdict.checks;
+    let leak = leak.iter().find(|check| check.name == "leak").unwrap();
+    assert!(!leak.sentence.contains("no feature of this model"));
+}

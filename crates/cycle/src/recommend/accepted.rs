@@ -10,6 +10,7 @@ use tidemill_evaluate::gate::NewDataset;
 use tidemill_features::dataset::InteractionLog;
 
 use super::RecommendDetail;
+use crate::accepted::unless_trusted;
 use crate::project_loop::{CycleError, ProjectLoop};
 
 /// How many earlier runs say how much is taken.
@@ -110,7 +111,7 @@ pub(super) fn judge(
         )
     });
     checks.extend(incomplete(log, before));
-    checks
+    unless_trusted(checks, &model.gate)
 }
 
 /// Events since the last accepted version that say not who, or not what, beside those before.
