@@ -110,27 +110,56 @@ pub(super) fn judge(
             "data:nulls" | "data:ranges" | "data:constant"
         )
     });
-    checks.extend(incomplete(log, before));
+    let now = (log.taken.len() as u64, log.incomplete);
+    checks.extend(before.accepted.as_ref().map(|one| one.incomplete(now)));
     unless_trusted(checks, &model.gate)
 }
 
-/// Events since the last accepted version that say not who, or not what, beside those before.
-fn incomplete(log: &InteractionLog, before: &TakenBefore) -> Option<Check> {
-    let accepted = before.accepted.as_ref()?;
-    let then = (accepted.taken, accepted.incomplete);
-    let now = (log.taken.len() as u64, log.incomplete);
-    let new = (now.0.saturating_sub(then.0), now.1.saturating_sub(then.1));
-    let all = |(taken, lacking): (u64, u64)| (taken + lacking).max(1) as f64;
-    let share = |of: (u64, u64)| of.1 as f64 / all(of);
-    let (was, is, pooled) = (share(then), share(new), share(now));
-    let error = (pooled * (1.0 - pooled) * (1.0 / all(then) + 1.0 / all(new))).sqrt();
-    let threshold = was + INCOMPLETE_EFFECT_MIN.max(INCOMPLETE_ERRORS * error);
-    let sentence = format!(
-        "{:.1} % of the events since {} say not who or not what, {:.1} % before; up to {:.1} % pass",
-        is * 100.0,
-        accepted.called,
-        was * 100.0,
-        threshold * 100.0
-    );
-    Some(Check::at_most("data:incomplete", is, threshold, sentence))
+impl Accepted {
+    /// Events since it was made that say not who, or not what, beside those before; `now` is how much was taken and how many events
+    /// were incomplete in all.
+    fn incomplete(&self, now: (u64, u64)) -> Check {
+        let then = (self.taken, self.incomplete);
+        let new = (now.0.saturating_sub(then.0), now.1.saturating_sub(then.1));
+        let all = |(taken, lacking): (u64, u64)| (taken + lacking).max(1) as f64;
+        let share = |of: (u64, u64)| of.1 as f64 / all(of);
+        let (was, is, pooled) = (share(then), share(new), share(now));
+        let error = (pooled * (1.0 - pooled) * (1.0 / all(then) + 1.0 / all(new))).sqrt();
+        // of few events one more is no sign
+        let chance = INCOMPLETE_ERRORS * error + 1.0 / all(new);
+        let threshold = was + INCOMPLETE_EFFECT_MIN.max(chance);
+        let sentence = format!(
+            "{:.1} % of the events since {} say not who or not what, {:.1} % before; up to {:.1} % pass",
+            is * 100.0,
+            self.called,
+            was * 100.0,
+            threshold * 100.0
+        );
+        Check::at_most("data:incomplete", is, threshold, sentence)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_that_lost_their_item_are_told() {
+        let accepted = Accepted {
+            called: "for_you@3".to_owned(),
+            at: Timestamp::EPOCH,
+            taken: 9_900,
+            incomplete: 100,
+        };
+        // one in a hundred, as before; and a few more of few events, as chance has it
+        assert!(accepted.incomplete((10_890, 110)).passed);
+        assert!(accepted.incomplete((9_918, 102)).passed);
+        let lost = accepted.incomplete((10_700, 300));
+        assert!(!lost.passed, "{lost:?}");
+        assert!(
+            lost.sentence
+                .starts_with("20.0 % of the events since for_you@3"),
+            "{lost:?}"
+        );
+    }
 }
