@@ -1,15 +1,20 @@
 //! Examines a challenger on the newest rows, which neither it nor the champion was trained on.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use serde::{Deserialize, Serialize};
-use tidemill_core::project::{PredictModel, Problem, ProjectError};
-use tidemill_evaluate::gate::{Gate, Strictness};
+use tidemill_core::project::{GateRules, PredictModel, Problem, ProjectError};
+use tidemill_evaluate::gate::{DataQuality, Gate, Strictness};
 use tidemill_evaluate::slices::{Slice, SliceQuality, SliceSearch, slices};
 use tidemill_evaluate::{
-    Bootstrap, Check, Estimate, EvaluateError, Metric, Report, Rows, ScoresView, TaskKind, Verdict,
+    AnswerDifference, Bootstrap, Check, Estimate, EvaluateError, Metric, Report, Rows, ScoresView,
+    TaskKind, Verdict,
 };
+use tidemill_features::dataset::DatasetRecord;
 use tidemill_learn::{Model, Task, TrainingSet};
 use tidemill_serve::Package;
 
+use crate::accepted::leak;
 use crate::project_loop::CycleError;
 
 /// Into how many groups numbers are cut for slices.
@@ -39,6 +44,12 @@ pub struct Examination {
     pub baselines: Vec<Compared>,
     /// Where the challenger is worst.
     pub worst_slices: Vec<SliceQuality>,
+    /// What people would be told otherwise than by the champion, on the same rows.
+    #[serde(default)]
+    pub difference: Option<AnswerDifference>,
+    /// How the rows are beside those before them.
+    #[serde(default)]
+    pub data: Option<DataQuality>,
     /// The gate's decision with all its checks.
     pub verdict: Verdict,
 }
@@ -126,6 +137,10 @@ pub(crate) struct Candidates<'a> {
     pub(crate) champion: Option<(String, &'a Package)>,
     /// The rows of the newest period with the challenger's columns.
     pub(crate) rows: &'a TrainingSet,
+    /// The dataset that they are from.
+    pub(crate) record: &'a DatasetRecord,
+    /// What was found about that dataset.
+    pub(crate) data: &'a (Vec<Check>, DataQuality),
     pub(crate) resamples: usize,
 }
 
@@ -147,7 +162,7 @@ pub(crate) fn examine(candidates: &Candidates<'_>) -> Result<Examination, CycleE
     };
     let joined = Rows::new(kind, &rows.targets, &rows.weights, &rows.entities)?;
 
-    let ours = package_scores(challenger, rows);
+    let ours = scores_or_none(challenger, rows);
     let ours = ScoresView::new(kind.width(), &ours)?;
     let theirs: Vec<Vec<f64>> = challenger
         .baselines
@@ -162,17 +177,15 @@ pub(crate) fn examine(candidates: &Candidates<'_>) -> Result<Examination, CycleE
         .champion
         .as_ref()
         .map(|(_, package)| champion_scores(package, rows));
-    let reigning = reigning
-        .as_deref()
-        .map(|scores| ScoresView::new(kind.width(), scores))
-        .transpose()?;
-
-    let slices = declared_slices(model, rows)?;
-    let strictness = Strictness {
-        bootstrap,
-        tolerance: model.gate.tolerance,
-        ..Strictness::default()
+    let reigning = match (&candidates.champion, &reigning) {
+        (Some((name, package)), Some(scores)) => Some(Reigning {
+            name,
+            package,
+            scores: ScoresView::new(kind.width(), scores)?,
+        }),
+        _ => None,
     };
+    let (further, difference) = further(candidates, &joined, &ours, reigning.as_ref())?;
     let baselines = challenger.baselines.iter().zip(&theirs);
     let verdict = Gate {
         rows: joined,
@@ -182,15 +195,15 @@ pub(crate) fn examine(candidates: &Candidates<'_>) -> Result<Examination, CycleE
             .clone()
             .map(|(b, scores)| (b.name.as_str(), called(&b.name), *scores))
             .collect(),
-        champion: candidates
-            .champion
-            .as_ref()
-            .zip(reigning)
-            .map(|((name, _), scores)| (name.as_str(), scores)),
-        slices: &slices,
+        champion: reigning.as_ref().map(|one| (one.name, one.scores)),
+        slices: &declared_slices(model, rows)?,
         minimums: &minimums,
-        further: vec![packaged(challenger)],
-        strictness,
+        further,
+        strictness: Strictness {
+            bootstrap,
+            tolerance: model.gate.tolerance,
+            ..Strictness::default()
+        },
     }
     .decide()?;
 
@@ -204,19 +217,75 @@ pub(crate) fn examine(candidates: &Candidates<'_>) -> Result<Examination, CycleE
             interval,
         })
     };
+    let worst = SliceSearch::default().worst(&rows.features, &joined, &ours, metric);
     Ok(Examination {
         metric,
-        challenger: Report::new(&joined, &ours, &bootstrap)?,
-        champion: match (&candidates.champion, &reigning) {
-            (Some((name, _)), Some(scores)) => Some(compare(name, scores)?),
-            _ => None,
+        challenger: match Report::new(&joined, &ours, &bootstrap) {
+            Err(EvaluateError::Score { .. }) => Report::of_nothing(&joined),
+            report => report?,
         },
+        champion: reigning
+            .map(|one| compare(one.name, &one.scores))
+            .transpose()?,
         baselines: baselines
             .map(|(b, scores)| compare(&b.name, scores))
             .collect::<Result<_, _>>()?,
-        worst_slices: SliceSearch::default().worst(&rows.features, &joined, &ours, metric)?,
+        worst_slices: without_unsound(worst)?,
+        difference,
+        data: Some(candidates.data.1.clone()),
         verdict,
     })
+}
+
+/// The version that answers, and what it says of the examined rows.
+struct Reigning<'a> {
+    name: &'a str,
+    package: &'a Package,
+    scores: ScoresView<'a>,
+}
+
+/// What is checked beyond targets and scores: the artifact, what changes for people, leaks, the data.
+fn further(
+    candidates: &Candidates<'_>,
+    joined: &Rows<'_>,
+    ours: &ScoresView<'_>,
+    reigning: Option<&Reigning<'_>>,
+) -> Result<(Vec<Check>, Option<AnswerDifference>), CycleError> {
+    let rules = &candidates.model.gate;
+    let mut checks = packaged(candidates.challenger, candidates.rows, joined, ours)?;
+    let mut difference = None;
+    if let Some(one) = reigning {
+        difference = without_unsound(AnswerDifference::of(joined, &one.scores, ours).map(Some))?;
+        checks.extend(difference.map(|difference| {
+            let mut said = difference.sentence(one.name);
+            said.push_str(&unread(one.package, candidates.rows));
+            changed(difference.changed(), said, rules)
+        }));
+    }
+    checks.push(leak(
+        rules,
+        candidates.record,
+        reigning.map(|one| one.package),
+        joined,
+        reigning.map(|one| &one.scores),
+    )?);
+    checks.extend(candidates.data.0.iter().cloned());
+    Ok((checks, difference))
+}
+
+/// Which features the champion reads that the rows do not have: it answers them as if these were missing, and may be better than it looks.
+fn unread(champion: &Package, rows: &TrainingSet) -> String {
+    let columns = champion.columns.iter().map(|column| column.name.as_str());
+    let absent: Vec<&str> = columns
+        .filter(|name| rows.features.index_of(name).is_none())
+        .collect();
+    match absent.first() {
+        None => String::new(),
+        Some(first) => format!(
+            "; it was asked without {} features that this version does not read, like {first}, and may be better with them",
+            absent.len()
+        ),
+    }
 }
 
 /// What a baseline is called in a sentence.
@@ -228,25 +297,71 @@ pub fn called(baseline: &str) -> &'static str {
     }
 }
 
-/// The packaged bytes must read back and answer every golden row to the bit.
-fn packaged(package: &Package) -> Check {
-    let rows = package.golden.len() as f64;
+/// Nothing, where scores are no numbers: the gate has a check for that.
+fn without_unsound<T: Default>(found: Result<T, EvaluateError>) -> Result<T, EvaluateError> {
+    match found {
+        Err(EvaluateError::Score { .. }) => Ok(T::default()),
+        found => found,
+    }
+}
+
+/// The packaged bytes must read back and answer every golden row to the bit, and every examined row as the trained one did: a
+/// version beside itself differs by nothing.
+fn packaged(
+    package: &Package,
+    rows: &TrainingSet,
+    joined: &Rows<'_>,
+    ours: &ScoresView<'_>,
+) -> Result<Vec<Check>, CycleError> {
+    let golden = package.golden.len() as f64;
     let result = package
         .to_bytes()
         .and_then(|bytes| Package::from_bytes(&bytes));
     let sentence = match &result {
-        Ok(_) => format!("the packaged model answers all {rows} golden rows as the trainer did"),
+        Ok(_) => format!("the packaged model answers all {golden} golden rows as the trainer did"),
         Err(error) => format!("the packaged model is not the trained one: {error}"),
     };
-    let value = if result.is_ok() { rows } else { 0.0 };
-    Check {
-        name: "packaged".to_owned(),
-        value,
-        threshold: rows,
-        interval: None,
+    let value = if result.is_ok() { golden } else { 0.0 };
+    let mut checks = vec![Check {
         passed: result.is_ok(),
-        sentence,
+        ..Check::at_least("packaged", value, golden, sentence)
+    }];
+    // bytes that cannot be read have failed already
+    if let Ok(packaged) = result {
+        let again = scores_or_none(&packaged, rows);
+        let again = ScoresView::new(ours.width(), &again)?;
+        let itself = without_unsound(AnswerDifference::of(joined, ours, &again).map(Some))?;
+        checks.extend(itself.map(|itself| {
+            let sentence = format!(
+                "asked again as it is packaged, it differs from itself by {} at most on {} rows",
+                itself.largest, itself.rows
+            );
+            Check::at_most("answers:again", itself.largest, 0.0, sentence)
+        }));
     }
+    Ok(checks)
+}
+
+/// What people would be told otherwise than by the champion, a share from 0 to 1 and in words: reported, and limited where the project
+/// file says so.
+pub(crate) fn changed(share: f64, said: String, rules: &GateRules) -> Check {
+    let sentence = match rules.change_max {
+        Some(most) => format!("{said}; {:.1} % may change (gate.change_max)", most * 100.0),
+        None => format!("{said}; as many as there are may change, as there is no gate.change_max"),
+    };
+    Check::at_most(
+        "answers:champion",
+        share,
+        rules.change_max.unwrap_or(1.0),
+        sentence,
+    )
+}
+
+/// The scores of a challenger; no numbers where it panics, which is for the gate to say.
+fn scores_or_none(package: &Package, rows: &TrainingSet) -> Vec<f64> {
+    let scores = AssertUnwindSafe(|| package_scores(package, rows));
+    let none = || vec![f64::NAN; rows.rows() * package.task.width()];
+    catch_unwind(scores).unwrap_or_else(|_| none())
 }
 
 fn package_scores(package: &Package, rows: &TrainingSet) -> Vec<f64> {
@@ -296,3 +411,6 @@ fn declared_slices(model: &PredictModel, rows: &TrainingSet) -> Result<Vec<Slice
     ProjectError::check(problems)?;
     Ok(found)
 }
+
+#[cfg(test)]
+mod planted;

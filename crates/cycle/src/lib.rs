@@ -8,6 +8,7 @@
 //!
 //! This crate is *not* a face: it knows no HTTP and prints nothing.
 
+mod accepted;
 pub mod alerting;
 pub mod background;
 pub mod checkup;

@@ -13,6 +13,7 @@ use tidemill_store::StoreError;
 use tidemill_store::catalog::{Run, RunState};
 use tidemill_store::lake::{EventsSnapshot, TableVersion};
 
+use crate::accepted::{Before, judge};
 use crate::datasets::BuiltDataset;
 use crate::examine::{Candidates, Examination, examine, metric_of, minimums_of, task_kind};
 use crate::fit::{Order, fit, simpler, training_set};
@@ -251,6 +252,8 @@ impl ProjectLoop {
         if (built.dataset.rows() as u64) < wanted {
             return Err(Stopped::TooLittle(too_little(&built.dataset, wanted)));
         }
+        let declared = &self.slot(&model)?.model;
+        let before = self.before(declared, &built.dataset.record).await?;
         let kept = self.keep_dataset(&model, Some(run.id), &built).await?;
         let dataset = built.dataset;
         detail.dataset_version = Some(kept.version);
@@ -266,7 +269,7 @@ impl ProjectLoop {
                 let champion = champion
                     .as_ref()
                     .map(|(called, champion)| (called.clone(), &champion.package));
-                this.make(&name, &dataset, champion)
+                this.make(&name, &dataset, champion, &before)
             })
         })
         .await
@@ -287,6 +290,7 @@ impl ProjectLoop {
         model: &ModelName,
         dataset: &Dataset,
         champion: Option<(String, &Package)>,
+        before: &Before,
     ) -> Result<Made, Stopped> {
         let slot = self.slot(model)?;
         let (known, examined, parts) = divide(&slot.model, dataset, task_kind(&slot.task))?;
@@ -305,12 +309,15 @@ impl ProjectLoop {
         let mut package = fit(&order, &known)?;
         let fitted = stopwatch.seconds();
         let rows = training_set(dataset, &examined);
+        let data = judge(&slot.model, dataset, before);
         let examine = |challenger: &Package| {
             examine(&Candidates {
                 model: &slot.model,
                 challenger,
                 champion: champion.clone(),
                 rows: &rows,
+                record: &dataset.record,
+                data: &data,
                 resamples: self.options.resamples,
             })
         };

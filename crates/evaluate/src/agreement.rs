@@ -82,7 +82,7 @@ impl Agreement {
 }
 
 /// The scores at which the parts end; fewer where many are equal.
-fn edges(scores: &[f64]) -> Vec<f64> {
+pub(crate) fn edges(scores: &[f64]) -> Vec<f64> {
     let mut sorted = scores.to_vec();
     sorted.sort_unstable_by(f64::total_cmp);
     let mut edges: Vec<f64> = (1..PARTS)
@@ -92,13 +92,18 @@ fn edges(scores: &[f64]) -> Vec<f64> {
     edges
 }
 
-/// How many scores lie in each part; the end of a part belongs to it.
+/// How many scores lie in each part.
 fn counts(scores: &[f64], edges: &[f64]) -> Vec<f64> {
     let mut counts = vec![0.0; edges.len() + 1];
     for score in scores {
-        counts[edges.partition_point(|edge| edge < score)] += 1.0;
+        counts[part_of(*score, edges)] += 1.0;
     }
     counts
+}
+
+/// The part that a score lies in; the end of a part belongs to it.
+pub(crate) fn part_of(score: f64, edges: &[f64]) -> usize {
+    edges.partition_point(|edge| *edge < score)
 }
 
 /// `Σ (b − a) ln(b / a)` over the shares of the parts. An empty part counts as half a score, so that it stays finite.
@@ -115,7 +120,7 @@ fn stability_index(first: &[f64], second: &[f64]) -> f64 {
 }
 
 /// Spearman's rank correlation; `None` where one of them does not vary.
-fn rank_correlation(first: &[f64], second: &[f64]) -> Option<f64> {
+pub(crate) fn rank_correlation(first: &[f64], second: &[f64]) -> Option<f64> {
     let entities: Vec<u64> = (0..first.len() as u64).collect();
     let weights = vec![1.0; first.len()];
     let rows = Rows::new(TaskKind::Regression, first, &weights, &entities).ok()?;

@@ -20,6 +20,7 @@
 
 pub mod agreement;
 pub mod bootstrap;
+pub mod difference;
 pub mod experiment;
 pub mod gate;
 pub mod lists;
@@ -31,9 +32,11 @@ mod rows;
 pub mod slices;
 pub mod split;
 pub mod staleness;
+mod usual;
 
 pub use agreement::Agreement;
 pub use bootstrap::{Bootstrap, Difference, Estimate};
+pub use difference::{AnswerDifference, ListDifference};
 pub use gate::{Check, Verdict};
 pub use lists::ListMeasures;
 pub use metric::Metric;

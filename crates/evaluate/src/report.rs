@@ -114,6 +114,21 @@ impl Report {
         })
     }
 
+    /// That nothing could be computed, since answers are no numbers.
+    pub fn of_nothing(rows: &Rows<'_>) -> Self {
+        Self {
+            task: rows.task(),
+            rows: rows.count(),
+            entities: rows.entity_count(),
+            base: None,
+            metrics: Vec::new(),
+            calibration: Vec::new(),
+            roc: Vec::new(),
+            precision_recall: Vec::new(),
+            classes: Vec::new(),
+        }
+    }
+
     /// The value of a metric, if it is of this task and defined.
     pub fn value(&self, metric: Metric) -> Option<f64> {
         self.metrics

@@ -7,6 +7,7 @@
 mod alerts;
 mod expectations;
 mod features;
+mod gate;
 mod operation;
 mod parse;
 mod problem;
@@ -25,6 +26,7 @@ use crate::time::Span;
 
 pub use alerts::AlertTargets;
 pub use expectations::Expectations;
+pub use gate::GateRules;
 pub use operation::{Operation, ValueUse};
 pub use problem::{Problem, ProjectError, did_you_mean};
 pub use recommend::{FrequencyCap, RecommendModel};
@@ -350,17 +352,6 @@ pub struct Retrain {
     pub every: Option<Span>,
     /// When that many new targets have become certain since the last training.
     pub min_new_targets: Option<u64>,
-}
-
-/// What a challenger must reach beyond what always holds.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct GateRules {
-    /// Smallest (or, for errors, largest) values of metrics, by name.
-    pub min: BTreeMap<String, f64>,
-    /// Features whose slices are compared with the champion.
-    pub slices: Vec<String>,
-    /// How much worse than the champion a challenger may be, in the metric's unit.
-    pub tolerance: Option<f64>,
 }
 
 /// How a model is fitted.

@@ -7,6 +7,7 @@ use toml::de::DeTable;
 use super::alerts::read_alerts;
 use super::expectations::read_expectations;
 use super::features::{Declared, read_features};
+use super::gate::read_gate;
 use super::problem::{Problem, ProjectError, did_you_mean};
 use super::reader::{Entry, Source as Text, Table};
 use super::recommend::{RecommendModel, read_recommend};
@@ -145,7 +146,7 @@ fn read_project(source: &Text<'_>, mut root: Table<'_, '_>, text: &str) -> Optio
 }
 
 /// Reads each entry of a table whose keys are names.
-fn named<'s, 't, T>(
+pub(super) fn named<'s, 't, T>(
     entry: Option<Entry<'s, 't>>,
     read: impl Fn(&str, &Entry<'s, 't>) -> Option<T>,
 ) -> BTreeMap<String, T> {
@@ -556,28 +557,6 @@ fn read_retrain(mut table: Table<'_, '_>) -> Retrain {
     Retrain {
         every,
         min_new_targets,
-    }
-}
-
-fn read_gate(mut table: Table<'_, '_>) -> GateRules {
-    let min = named(table.get("min"), |_, entry| entry.number());
-    let slices = table
-        .get("slices")
-        .and_then(|entry| entry.array())
-        .unwrap_or_default();
-    let slices = slices.iter().filter_map(Entry::string).collect();
-    let tolerance = table.get("tolerance").and_then(|entry| {
-        let tolerance = entry.number()?;
-        if tolerance < 0.0 {
-            entry.problem("a tolerance is not negative", None);
-        }
-        Some(tolerance)
-    });
-    table.finish();
-    GateRules {
-        min,
-        slices,
-        tolerance,
     }
 }
 

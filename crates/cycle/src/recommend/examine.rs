@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use serde::{Deserialize, Serialize};
 use tidemill_core::feature::{FeatureTable, FeatureValue};
 use tidemill_core::project::RecommendModel;
-use tidemill_evaluate::{Bootstrap, Check, Estimate, RankingMetric, Verdict};
+use tidemill_evaluate::{Bootstrap, Check, Estimate, ListDifference, RankingMetric, Verdict};
 use tidemill_features::dataset::InteractionLog;
 use tidemill_learn::recommend::{Case, ItemIndex, Query, Signal};
 use tidemill_serve::recommend::{GoldenList, RecommendChampion, RecommendPackage};
 
-use crate::examine::Compared;
+use crate::examine::{Compared, changed};
 
 /// How many items of a list are examined.
 const DEPTH: usize = 10;
@@ -36,6 +36,9 @@ pub struct RecommendExamination {
     pub further: BTreeMap<String, f64>,
     /// The share of the catalogue that was recommended to anybody.
     pub coverage: f64,
+    /// What people would be shown otherwise than by the champion.
+    #[serde(default)]
+    pub difference: Option<ListDifference>,
     /// The gate's decision with all its checks.
     pub verdict: Verdict,
 }
@@ -56,35 +59,12 @@ impl Examining<'_> {
         package: &RecommendPackage,
         popular: &[ItemIndex],
         champion: Option<&RecommendChampion>,
+        data: Vec<Check>,
     ) -> RecommendExamination {
         let own = |item: ItemIndex| Some(item);
         let ours = self.lists(package, own, own);
-        let excludes = package.fitted.excludes_seen();
-        let theirs: Vec<Vec<ItemIndex>> = self
-            .cases
-            .iter()
-            .map(|case| {
-                let seen =
-                    |item: &ItemIndex| case.history.iter().any(|signal| signal.item == *item);
-                let unseen = popular
-                    .iter()
-                    .copied()
-                    .filter(|item| !(excludes && seen(item)));
-                unseen.take(DEPTH).collect()
-            })
-            .collect();
-        let reigning = champion.map(|champion| {
-            let numbers: HashMap<&str, ItemIndex> =
-                self.log.items.iter().map(AsRef::as_ref).zip(0..).collect();
-            let there =
-                |item: ItemIndex| champion.index.get(&self.log.items[item as usize]).copied();
-            let back = |item: ItemIndex| {
-                let id = champion.package.items.get(item as usize)?;
-                numbers.get(id.as_ref()).copied()
-            };
-            let name = format!("{}@{}", self.model.name, champion.number);
-            (name, self.lists(&champion.package, there, back))
-        });
+        let theirs = self.popular_lists(popular, package.fitted.excludes_seen());
+        let reigning = champion.map(|champion| self.reigning_lists(champion));
         let bootstrap = Bootstrap {
             resamples: self.resamples,
             seed: self.model.training.seed,
@@ -97,7 +77,13 @@ impl Examining<'_> {
             sound(&ours),
             beats(&bootstrap, &ours_values, &popular_values),
         ];
+        let mut difference = None;
         let champion = reigning.map(|(name, lists)| {
+            difference = ListDifference::of(&lists, &ours, DEPTH);
+            if let Some(difference) = &difference {
+                let said = difference.sentence(&name);
+                checks.push(changed(difference.other_items, said, &self.model.gate));
+            }
             let reigning = values(&lists);
             let tolerance = self.model.gate.tolerance.unwrap_or(TOLERANCE_DEFAULT);
             checks.push(no_worse(
@@ -112,7 +98,12 @@ impl Examining<'_> {
         for (metric, least) in &self.model.gate.min {
             checks.push(at_least(metric, *least, challenger.value));
         }
-        checks.push(packaged(package));
+        let (check, packaged) = packaged(package);
+        checks.push(check);
+        if let Some(packaged) = packaged {
+            checks.extend(itself(&ours, &self.lists(&packaged, own, own)));
+        }
+        checks.extend(data);
         let mut further = BTreeMap::new();
         for metric in RankingMetric::ALL {
             let values = self.values(&ours, metric, DEPTH);
@@ -127,8 +118,41 @@ impl Examining<'_> {
             champion,
             further,
             coverage: shown.len() as f64 / self.log.items.len().max(1) as f64,
+            difference,
             verdict: Verdict::of(checks),
         }
+    }
+
+    /// What everybody takes, in each case.
+    fn popular_lists(&self, popular: &[ItemIndex], excludes_seen: bool) -> Vec<Vec<ItemIndex>> {
+        let cases = self.cases.iter();
+        cases
+            .map(|case| {
+                let seen =
+                    |item: &ItemIndex| case.history.iter().any(|signal| signal.item == *item);
+                let unseen = popular
+                    .iter()
+                    .copied()
+                    .filter(|item| !(excludes_seen && seen(item)));
+                unseen.take(DEPTH).collect()
+            })
+            .collect()
+    }
+
+    /// The champion's name and what it recommends in each case, of the items that there are now.
+    fn reigning_lists(&self, champion: &RecommendChampion) -> (String, Vec<Vec<ItemIndex>>) {
+        let numbers: HashMap<&str, ItemIndex> =
+            self.log.items.iter().map(AsRef::as_ref).zip(0..).collect();
+        let there = |item: ItemIndex| {
+            let id = self.log.items.get(item as usize)?;
+            champion.index.get(id).copied()
+        };
+        let back = |item: ItemIndex| {
+            let id = champion.package.items.get(item as usize)?;
+            numbers.get(id.as_ref()).copied()
+        };
+        let name = format!("{}@{}", self.model.name, champion.number);
+        (name, self.lists(&champion.package, there, back))
     }
 
     /// The features of the persons as a package reads them.
@@ -326,21 +350,37 @@ fn at_least(metric: &str, least: f64, value: Option<f64>) -> Check {
 }
 
 /// The packaged bytes must read back and give the same lists.
-fn packaged(package: &RecommendPackage) -> Check {
+fn packaged(package: &RecommendPackage) -> (Check, Option<RecommendPackage>) {
     let histories = package.golden.len() as f64;
     let bytes = package.to_bytes();
     let result = bytes.and_then(|bytes| RecommendPackage::from_bytes(&bytes));
-    Check {
-        name: "packaged".to_owned(),
-        value: if result.is_ok() { histories } else { 0.0 },
-        threshold: histories,
-        interval: None,
+    let sentence = match &result {
+        Ok(_) => format!(
+            "the packaged model recommends what the trainer did for all {histories} golden histories"
+        ),
+        Err(error) => format!("the packaged model is not the trained one: {error}"),
+    };
+    let value = if result.is_ok() { histories } else { 0.0 };
+    let check = Check {
         passed: result.is_ok(),
-        sentence: match &result {
-            Ok(_) => format!(
-                "the packaged model recommends what the trainer did for all {histories} golden histories"
-            ),
-            Err(error) => format!("the packaged model is not the trained one: {error}"),
-        },
-    }
+        ..Check::at_least("packaged", value, histories, sentence)
+    };
+    // bytes that cannot be read have failed already
+    (check, result.ok())
+}
+
+/// A version beside itself differs by nothing.
+fn itself(ours: &[Vec<ItemIndex>], again: &[Vec<ItemIndex>]) -> Option<Check> {
+    let itself = ListDifference::of(ours, again, DEPTH)?;
+    let sentence = format!(
+        "asked again as it is packaged, {:.1} % of its items are others in {} lists",
+        itself.other_items * 100.0,
+        itself.lists
+    );
+    Some(Check::at_most(
+        "answers:again",
+        itself.rank_biased,
+        0.0,
+        sentence,
+    ))
 }

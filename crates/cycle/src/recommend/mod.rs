@@ -1,5 +1,6 @@
 //! Models that recommend: learnt from what everybody took, examined on what they took then, promoted if they pass.
 
+mod accepted;
 mod background;
 mod divide;
 mod examine;
@@ -26,6 +27,7 @@ use tidemill_store::lake::EventsSnapshot;
 use crate::examine::Compared;
 use crate::project_loop::{CycleError, ProjectLoop};
 use crate::run::describe;
+use accepted::{TakenBefore, judge};
 use background::Catalogues;
 use divide::{Divided, divide, most_taken};
 use examine::Examining;
@@ -178,13 +180,15 @@ impl ProjectLoop {
     ) -> Result<(), CycleError> {
         let stopwatch = Stopwatch::start();
         let (log, table) = self.taken(model, detail).await?;
+        let before = self.taken_before(&model.name).await?;
         let learning = self.prepare(model, log, table).await?;
         detail.seconds.read = stopwatch.seconds();
         let champion = self.recommender(&model.name)?.champion();
         let (this, declared) = (self.clone(), model.clone());
         let made = tokio::task::spawn_blocking(move || {
-            this.training
-                .install(|| this.make_recommender(&declared, learning, champion.as_deref()))
+            this.training.install(|| {
+                this.make_recommender(&declared, learning, champion.as_deref(), &before)
+            })
         })
         .await
         .map_err(|_| CycleError::Ended("training"))?;
@@ -293,6 +297,7 @@ impl ProjectLoop {
         model: &RecommendModel,
         learning: Learning,
         champion: Option<&RecommendChampion>,
+        before: &TakenBefore,
     ) -> Made {
         let stopwatch = Stopwatch::start();
         let (log, divided) = (&learning.log, &learning.divided);
@@ -335,7 +340,8 @@ impl ProjectLoop {
             .with_golden(golden)
             .with_definitions(&learning.definition_hash);
         made.seconds.fit = stopwatch.seconds();
-        made.examination = Some(examining.examine(&package, &popular, champion));
+        let data = judge(model, log, before, self.clock.now());
+        made.examination = Some(examining.examine(&package, &popular, champion, data));
         made.package = Some(package);
         made.seconds.examine = stopwatch.seconds() - made.seconds.fit;
         made

@@ -9,9 +9,13 @@ mod alerts;
 mod consistency;
 mod data;
 mod datasets;
+mod gate;
 mod proofs;
 #[path = "../../../monitor/tests/support/shop.rs"]
 mod real_shop;
+mod records;
 mod rollout;
 mod shop;
+#[path = "../support/spoilt.rs"]
+mod spoilt;
 mod value;

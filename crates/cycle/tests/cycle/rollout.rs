@@ -15,6 +15,7 @@ use tidemill_serve::{Package, PredictRequest, Prediction};
 use tidemill_store::catalog::{AuditEntry, Rollout, RolloutStage, Version};
 
 use crate::shop::{SHOP, Shop, open};
+use crate::spoilt::{PLANTED, UNREADABLE};
 
 /// People whom the shop knows.
 const PEOPLE: i64 = 400;
@@ -151,17 +152,6 @@ async fn ask_until_it_ends(shop: &Shop, called: &str) -> usize {
     QUESTIONS_MAX
 }
 
-/// Lets the regression answer, which is one of the rules beside the trees where it does not already; returns its weights.
-fn linear(package: &mut Value) -> &mut Value {
-    if package["fitted"]["kind"] != "linear" {
-        let baselines = package["baselines"].as_array().unwrap();
-        let linear = baselines.iter().find(|one| one["name"] == "linear");
-        package["fitted"] = linear.unwrap()["fitted"].clone();
-    }
-    package["calibrator"] = json!({ "kind": "none" });
-    &mut package["fitted"]["outputs"][0]
-}
-
 /// Two million trees that are a single leaf each: what they add is nothing, and it takes a while.
 fn slow(package: &Package) -> Vec<u8> {
     const TREES: usize = 2_000_000;
@@ -186,82 +176,6 @@ fn slow(package: &Package) -> Vec<u8> {
     });
     serde_json::to_vec(&package).unwrap()
 }
-
-type Spoil = fn(&mut Value);
-
-/// Versions that must not answer, whatever the gate said.
-const PLANTED: [(&str, Spoil); 11] = [
-    ("it panics", |package| {
-        // a map that falls is refused where it is applied
-        package["calibrator"] =
-            json!({ "kind": "isotonic", "scores": [0.0, 1.0], "probabilities": [0.9, 0.1] });
-    }),
-    ("it gives no numbers", |package| {
-        let output = linear(package);
-        let coefficients = output["coefficients"].as_array_mut().unwrap();
-        for (place, coefficient) in coefficients.iter_mut().enumerate() {
-            *coefficient = json!(if place % 2 == 0 { 1.7e308 } else { -1.7e308 });
-        }
-    }),
-    ("it says the same about everybody", |package| {
-        package["fitted"] = package["baselines"][0]["fitted"].clone();
-    }),
-    ("its labels were inverted", |package| {
-        package["calibrator"] = json!({ "kind": "platt", "slope": -1.0, "intercept": 0.0 });
-    }),
-    ("it says yes to nearly everybody", |package| {
-        package["calibrator"] = json!({ "kind": "platt", "slope": 1.0, "intercept": 4.0 });
-    }),
-    ("it says no to nearly everybody", |package| {
-        package["calibrator"] = json!({ "kind": "platt", "slope": 1.0, "intercept": -4.0 });
-    }),
-    ("it is far too sure", |package| {
-        package["calibrator"] = json!({ "kind": "platt", "slope": 30.0, "intercept": 0.0 });
-    }),
-    ("it dares to say nothing", |package| {
-        package["calibrator"] = json!({ "kind": "platt", "slope": 0.02, "intercept": 0.0 });
-    }),
-    ("it was trained on inverted features", |package| {
-        let output = linear(package);
-        for coefficient in output["coefficients"].as_array_mut().unwrap() {
-            *coefficient = json!(-coefficient.as_f64().unwrap());
-        }
-    }),
-    ("its weights overflow", |package| {
-        let output = linear(package);
-        for coefficient in output["coefficients"].as_array_mut().unwrap() {
-            *coefficient = json!(coefficient.as_f64().unwrap() * 1e6);
-        }
-    }),
-    ("all weights are in the wrong place", |package| {
-        let output = linear(package);
-        output["coefficients"].as_array_mut().unwrap().reverse();
-        output["intercept"] = json!(3.0);
-    }),
-];
-
-/// Versions that cannot even be loaded.
-const UNREADABLE: [(&str, Spoil); 6] = [
-    ("a feature that there is not", |package| {
-        package["columns"][0]["name"] = json!("user.astrology");
-        package["fitted"] = package["baselines"][0]["fitted"].clone();
-    }),
-    ("fewer features than it was fitted on", |package| {
-        package["columns"].as_array_mut().unwrap().pop();
-    }),
-    ("features in another order", |package| {
-        package["columns"].as_array_mut().unwrap().reverse();
-    }),
-    ("another question", |package| {
-        package["task"] = json!({ "multiclass": { "classes": ["a", "b"] } });
-    }),
-    ("a newer format", |package| package["format"] = json!(9)),
-    ("answers that are not those of its trainer", |package| {
-        let columns = package["columns"].as_array().unwrap().len();
-        let features = vec![json!(null); columns];
-        package["golden"] = json!([{ "features": features, "scores": [0.123] }]);
-    }),
-];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_planted_version_answers_for_long_and_nobody_gets_a_failed_answer() {

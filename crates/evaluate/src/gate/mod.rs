@@ -1,14 +1,19 @@
 //! May a challenger serve? Checks with their numbers, each with a sentence that a product owner understands.
 //!
 //! Here are the checks that only need targets and scores: sound output, better than the baselines, not worse than the
-//! champion (overall and on declared slices), declared minimums, calibration. What needs the artifact, the dataset or a
-//! clock (the golden set, data quality, latency, size) is computed by the caller and given as [`Gate::further`].
+//! champion (overall and on declared slices), declared minimums, calibration; of the dataset its [`quality`] and whether a
+//! feature [`leak`]s. What needs the artifact or a clock is computed by the caller and given as [`Gate::further`].
 
+pub mod leak;
+pub mod quality;
 mod verdict;
+mod windows;
 
 use serde::{Deserialize, Serialize};
 
+pub use quality::{DataQuality, NewDataset};
 pub use verdict::{Check, Verdict};
+pub use windows::Question;
 
 use crate::bootstrap::{Bootstrap, Difference};
 use crate::metric::Direction;
@@ -132,12 +137,8 @@ impl Gate<'_> {
             )
         };
         Ok(Check {
-            name: "sound".to_owned(),
-            value: bad as f64,
-            threshold: 0.0,
-            interval: None,
             passed: bad == 0 && !constant,
-            sentence,
+            ..Check::at_most("sound", bad as f64, 0.0, sentence)
         })
     }
 
@@ -200,14 +201,8 @@ impl Gate<'_> {
 
     fn against_champion(&self) -> Result<Check, EvaluateError> {
         let Some((called, scores)) = &self.champion else {
-            return Ok(Check {
-                name: "champion".to_owned(),
-                value: 0.0,
-                threshold: 0.0,
-                interval: None,
-                passed: true,
-                sentence: "there is no champion yet: this is the first version".to_owned(),
-            });
+            let sentence = "there is no champion yet: this is the first version".to_owned();
+            return Ok(Check::not_judged("champion", sentence));
         };
         let difference = self.strictness.bootstrap.paired(
             &self.rows,
@@ -271,10 +266,7 @@ impl Gate<'_> {
                     "not compared where {}: {found} rows of the {needed} it needs",
                     slice.name
                 );
-                checks.push(Check {
-                    passed: true,
-                    ..undefined(&name, sentence)
-                });
+                checks.push(Check::not_judged(&name, sentence));
                 continue;
             }
             let (ours, theirs) = (
@@ -316,10 +308,7 @@ impl Gate<'_> {
         }) = difference
         else {
             let sentence = format!("not compared where {slice}: {label} is not defined there");
-            return Check {
-                passed: true,
-                ..undefined(&name, sentence)
-            };
+            return Check::not_judged(&name, sentence);
         };
         let threshold = -self.tolerance(other);
         let passed = found.is_none_or(|(_, high)| high >= threshold);
@@ -424,14 +413,7 @@ impl Gate<'_> {
             number(threshold),
             self.rows.count()
         );
-        Some(Check {
-            name: "calibrated".to_owned(),
-            value,
-            threshold,
-            interval: None,
-            passed,
-            sentence,
-        })
+        Some(Check::at_most("calibrated", value, threshold, sentence))
     }
 
     fn tolerance(&self, champion: f64) -> f64 {
@@ -469,12 +451,8 @@ impl Gate<'_> {
 
 fn undefined(name: &str, sentence: String) -> Check {
     Check {
-        name: name.to_owned(),
-        value: 0.0,
-        threshold: 0.0,
-        interval: None,
         passed: false,
-        sentence,
+        ..Check::not_judged(name, sentence)
     }
 }
 

@@ -1,5 +1,7 @@
 //! What a gate says.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// One condition, and whether it holds.
@@ -17,6 +19,43 @@ pub struct Check {
     pub passed: bool,
     /// The same in words.
     pub sentence: String,
+}
+
+impl Check {
+    /// Passes where the value is no larger than the threshold; a value that is no number does not.
+    pub fn at_most(name: &str, value: f64, threshold: f64, sentence: String) -> Self {
+        Self {
+            name: name.to_owned(),
+            value,
+            threshold,
+            interval: None,
+            passed: value <= threshold,
+            sentence,
+        }
+    }
+
+    /// Passes where the value is no smaller than the threshold; a value that is no number does not.
+    pub fn at_least(name: &str, value: f64, threshold: f64, sentence: String) -> Self {
+        Self {
+            passed: value >= threshold,
+            ..Self::at_most(name, value, threshold, sentence)
+        }
+    }
+
+    /// A check that failed passes where somebody vouches for it: by its name, with the reason, which is said.
+    #[must_use]
+    pub fn unless_trusted(mut self, trusted: &BTreeMap<String, String>) -> Self {
+        if let (false, Some(reason)) = (self.passed, trusted.get(&self.name)) {
+            self.passed = true;
+            self.sentence.push_str(&format!("; trusted: {reason}"));
+        }
+        self
+    }
+
+    /// Passes, since there is nothing to judge: the sentence says why.
+    pub fn not_judged(name: &str, sentence: String) -> Self {
+        Self::at_most(name, 0.0, 0.0, sentence)
+    }
 }
 
 /// The decision about a challenger.
