@@ -14,4 +14,5 @@ mod proofs;
 mod real_shop;
 mod rollout;
 mod shop;
+mod side_by_side;
 mod value;
