@@ -50,11 +50,6 @@ impl TrainingThreads {
             free: Arc::new(Mutex::new(pools)),
         }
     }
-
-    /// Computes with all threads.
-    pub(crate) fn install<T: Send>(&self, compute: impl FnOnce() -> T + Send) -> T {
-        self.whole.install(compute)
-    }
 }
 
 /// Places to compute at the same time.
