@@ -9,6 +9,7 @@ mod alerts;
 mod consistency;
 mod data;
 mod datasets;
+mod library;
 mod proofs;
 #[path = "../../../monitor/tests/support/shop.rs"]
 mod real_shop;
