@@ -204,11 +204,8 @@ async fn what_items_are_like_and_where_they_stood_is_learnt_from() {
     assert!(content["alone"].as_f64() > Some(0.0), "{content:#}");
     // … and those that are numbers put the best candidates in order
     assert_eq!(first["ranker"]["kept"], true, "{first:#}");
-    let by_price = |column: &&str| column.starts_with("item.price");
-    assert!(
-        columns(&first).iter().any(|one| by_price(&one)),
-        "{first:#}"
-    );
+    let by_price = |column: &str| column.starts_with("item.price");
+    assert!(columns(&first).iter().any(|one| by_price(one)), "{first:#}");
     assert!(!columns(&first).contains(&"position"), "{first:#}");
 
     for day in 110..118 {
