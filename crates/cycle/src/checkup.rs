@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tidemill_core::{ModelName, Span, Timestamp};
 
+use crate::lanes::Lane;
 use crate::project_loop::{CycleError, ProjectLoop};
 use crate::run::describe;
 
@@ -59,14 +60,26 @@ impl ProjectLoop {
     pub async fn check_up_due(self: &Arc<Self>) -> Result<(), CycleError> {
         let now = self.clock.now();
         let models = self.project.models.keys();
+        let mut due = Vec::new();
         for model in models.chain(self.project.recommenders.keys()) {
             let since = match self.last_checkup(model)? {
                 Some(last) => Some(last.at),
                 None => self.first_answered(model).await?,
             };
             if since.is_some_and(|since| now.since(since) >= CHECKUP_EVERY) {
-                self.check_up(model).await?;
+                due.push(model.clone());
             }
+        }
+        let lanes = self.training.lanes(due.len());
+        let mut checking = Vec::new();
+        for model in due {
+            let (this, lane) = (self.clone(), lanes.free().await?);
+            let check_up = async move { this.look_over(&model, lane).await };
+            checking.push(self.background().spawn(check_up));
+        }
+        for check_up in checking {
+            let ended = check_up.await;
+            ended.map_err(|_| CycleError::Ended("a check-up"))??;
         }
         Ok(())
     }
@@ -84,17 +97,41 @@ impl ProjectLoop {
     /// When the state store fails. What cannot be looked at is written into the check-up.
     pub async fn check_up(self: &Arc<Self>, model: &ModelName) -> Result<Checkup, CycleError> {
         self.check_model(model)?;
+        let lane = self.training.lanes(1).free().await?;
+        let (this, model) = (self.clone(), model.clone());
+        self.beside(async move { this.look_over(&model, lane).await })
+            .await
+    }
+
+    async fn look_over(
+        self: &Arc<Self>,
+        model: &ModelName,
+        lane: Lane,
+    ) -> Result<Checkup, CycleError> {
         let mut left_out = Vec::new();
         let mut note = |what: &str, error: &CycleError| {
             left_out.push(format!("{what}: {}", describe(error)));
         };
-        if let Err(error) = self.measure_staleness(model).await {
-            note("staleness", &error);
-        }
-        if !self.is_recommender(model)
-            && let Err(error) = self.rehearse(model).await
-        {
-            note("rehearsal", &error);
+        if self.is_recommender(model) {
+            if let Err(error) = self.age_of_lists(model).await {
+                note("staleness", &error);
+            }
+        } else {
+            match self.newest_rows(model).await {
+                Ok(rows) => {
+                    let rows = Arc::new(rows);
+                    if let Err(error) = self.age_of_answers(model, rows.clone(), &lane).await {
+                        note("staleness", &error);
+                    }
+                    if let Err(error) = self.rehearse_on(model, &rows, &lane).await {
+                        note("rehearsal", &error);
+                    }
+                }
+                Err(error) => {
+                    note("staleness", &error);
+                    note("rehearsal", &error);
+                }
+            }
         }
         let promises = match self.promises(model).await {
             Ok(promises) => promises,

@@ -145,7 +145,8 @@ impl ProjectLoop {
                 .lake
                 .event_table(&self.project.name, snapshot)
                 .await?;
-            let options = self.replay_options();
+            let lane = self.training.lanes(1).free().await?;
+            let options = self.replay_options(&lane);
             let all = engine.set().select_all();
             let again = read_again(&all, &sample.served, table, &options).await?;
             for (row, (id, version, values)) in sample.answers.iter().enumerate() {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
+use tidemill_core::clock::Stopwatch;
 use tidemill_core::project::Project;
 use tidemill_core::{ModelName, RunId, Timestamp};
 use tidemill_features::dataset::{
@@ -13,6 +14,7 @@ use tidemill_features::{FeatureSet, suggest};
 use tidemill_store::lake::{EventsSnapshot, RecordBatches, StoredDataset, TableVersion};
 use tidemill_store::{ArtifactHash, StoreError};
 
+use crate::lanes::Lane;
 use crate::project_loop::{CycleError, ProjectLoop};
 use crate::run::{RunDetail, describe};
 
@@ -39,6 +41,8 @@ pub struct BuiltDataset {
     pub dataset: Dataset,
     /// The plan. It served all models of the same pass.
     pub plan: Arc<str>,
+    /// How long that pass took, in seconds of real time.
+    pub seconds: f64,
 }
 
 /// A dataset as it is kept.
@@ -79,7 +83,9 @@ impl ProjectLoop {
             this.land(true).await?;
             this.follow_definitions().await?;
             let now = this.clock.now();
-            let datasets = this.rows(std::slice::from_ref(&model), now).await?;
+            let lane = this.training.lanes(1).free().await?;
+            let models = std::slice::from_ref(&model);
+            let datasets = this.rows(models, now, &lane).await?;
             let built = datasets.first().ok_or(CycleError::Ended("building"))?;
             this.keep_dataset(&model, None, built).await
         };
@@ -133,9 +139,9 @@ impl ProjectLoop {
             features: set.select(model)?,
             from: record.from,
         };
-        let datasets = self
-            .replay(&set, &[request], snapshot, record.known_until)
-            .await?;
+        let lane = self.training.lanes(1).free().await?;
+        let upto = (snapshot, record.known_until);
+        let datasets = self.replay(&set, &[request], upto, &lane).await?;
         let built = datasets.into_iter().next();
         let mut built = built.ok_or(CycleError::Ended("building"))?;
         built.dataset.record.project_file = Some(file.clone());
@@ -238,6 +244,7 @@ impl ProjectLoop {
         self: &Arc<Self>,
         models: &[ModelName],
         now: Timestamp,
+        lane: &Lane,
     ) -> Result<Vec<BuiltDataset>, CycleError> {
         let project_file = self.keep_project_file().await?;
         let lake = &self.stores.lake;
@@ -254,7 +261,7 @@ impl ProjectLoop {
                 from,
             });
         }
-        let mut datasets = self.replay(set, &requests, snapshot, now).await?;
+        let mut datasets = self.replay(set, &requests, (snapshot, now), lane).await?;
         for built in &mut datasets {
             built.dataset.record.events = Some(snapshot);
             built.dataset.record.project_file = Some(project_file.clone());
@@ -262,11 +269,11 @@ impl ProjectLoop {
         Ok(datasets)
     }
 
-    /// How events are replayed: within the budget of training.
-    pub(crate) fn replay_options(&self) -> ReplayOptions {
+    /// How events are replayed: within a lane's share of what training may take.
+    pub(crate) fn replay_options(&self, lane: &Lane) -> ReplayOptions {
         ReplayOptions {
-            partitions: self.options.training_threads,
-            memory_bytes_max: self.options.replay_memory_bytes_max,
+            partitions: lane.threads(),
+            memory_bytes_max: lane.share_of(self.options.replay_memory_bytes_max),
             ..ReplayOptions::default()
         }
     }
@@ -276,21 +283,24 @@ impl ProjectLoop {
         self: &Arc<Self>,
         set: &FeatureSet,
         requests: &[DatasetRequest<'_>],
-        snapshot: EventsSnapshot,
-        known_until: Timestamp,
+        (snapshot, known_until): (EventsSnapshot, Timestamp),
+        lane: &Lane,
     ) -> Result<Vec<BuiltDataset>, CycleError> {
+        let stopwatch = Stopwatch::start();
         let lake = &self.stores.lake;
         let events = lake.event_table(&self.project.name, snapshot).await?;
-        let options = self.replay_options();
+        let options = self.replay_options(lane);
         let replayed = replay(set, requests, events, known_until, &options).await?;
         let plan: Arc<str> = replayed.explained.as_str().into();
-        let this = self.clone();
-        let assemble = move || this.training.install(|| replayed.datasets());
+        let lane = lane.clone();
+        let assemble = move || lane.install(|| replayed.datasets());
         let datasets = tokio::task::spawn_blocking(assemble).await;
         let datasets = datasets.map_err(|_| CycleError::Ended("building datasets"))??;
+        let seconds = stopwatch.seconds();
         let built = datasets.into_iter().map(|dataset| BuiltDataset {
             dataset,
             plan: plan.clone(),
+            seconds,
         });
         Ok(built.collect())
     }
@@ -312,7 +322,7 @@ impl ProjectLoop {
         &self,
         model: &ModelName,
         run: Option<RunId>,
-        BuiltDataset { dataset, plan }: &BuiltDataset,
+        BuiltDataset { dataset, plan, .. }: &BuiltDataset,
     ) -> Result<KeptDataset, CycleError> {
         let note = DatasetNote {
             created_at: self.clock.now(),

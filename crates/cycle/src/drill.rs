@@ -6,11 +6,12 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tidemill_core::clock::Stopwatch;
 use tidemill_core::event::PersonKey;
-use tidemill_core::{ModelName, Span, Timestamp};
+use tidemill_core::{Decision, ModelName, Span, Timestamp};
 use tidemill_learn::calibration::Calibrator;
 use tidemill_serve::registry::Slot;
 use tidemill_serve::{Challenger, Champion};
 use tidemill_store::catalog::AuditEntry;
+use tidemill_store::lake::Sequenced;
 
 use crate::project_loop::{CycleError, ProjectLoop};
 use crate::promote::SYSTEM;
@@ -89,14 +90,26 @@ impl ProjectLoop {
             let why = format!("no version of {model} answers that a bad one could be sent back to");
             return Err(CycleError::NotAllowed(why));
         };
-        let people = self.asked_about(model)?;
+        let people = asked(&self.newest_decisions()?, model);
+        self.drill_with(&slot, &champion, &people, actor).await
+    }
+
+    /// Drills with the people whom a model was asked about.
+    async fn drill_with(
+        &self,
+        slot: &Slot,
+        champion: &Arc<Champion>,
+        people: &[PersonKey],
+        actor: &str,
+    ) -> Result<Drill, CycleError> {
+        let model = &slot.model.name;
         if people.is_empty() {
             let why = format!(
                 "ask {model} about somebody first: a drill is played with people whom it was asked about"
             );
             return Err(CycleError::NotAllowed(why));
         }
-        let drill = self.play(&slot, &champion, &people)?;
+        let drill = self.play(slot, champion, people)?;
         self.keep((DRILLS, model.as_str()), &drill, "encode a drill")?;
         let result = if drill.passed { "passed" } else { "failed" };
         let audit = AuditEntry {
@@ -116,17 +129,27 @@ impl ProjectLoop {
     /// # Errors
     /// When a store fails.
     pub(crate) async fn drill_due(&self) -> Result<(), CycleError> {
+        let mut due = Vec::new();
         for slot in self.registry.slots() {
-            let model = &slot.model.name;
             let every = slot.model.rollout.as_ref().and_then(|rules| rules.drill);
             let every = every.unwrap_or(DRILL_EVERY);
-            if slot.champion().is_none() {
+            let Some(champion) = slot.champion() else {
                 continue;
+            };
+            let last = self.last_drill(&slot.model.name)?;
+            if last.is_none_or(|last| self.clock.now().since(last.at) >= every) {
+                due.push((slot, champion));
             }
-            let last = self.last_drill(model)?;
-            let is_due = last.is_none_or(|last| self.clock.now().since(last.at) >= every);
-            if is_due && !self.asked_about(model)?.is_empty() {
-                self.drill_rollback(model, SYSTEM).await?;
+        }
+        if due.is_empty() {
+            return Ok(());
+        }
+        let newest = self.newest_decisions()?;
+        for (slot, champion) in due {
+            let people = asked(&newest, &slot.model.name);
+            if !people.is_empty() {
+                self.drill_with(&slot.apart(), &champion, &people, SYSTEM)
+                    .await?;
             }
         }
         Ok(())
@@ -143,12 +166,11 @@ impl ProjectLoop {
 
     /// People whom a model was asked about lately and answered by a version.
     pub(crate) fn asked_about(&self, model: &ModelName) -> Result<Vec<PersonKey>, CycleError> {
-        let newest = self.decisions.newest(None, DECISIONS_LOOKED_AT)?;
-        let answered = newest.into_iter().map(|decision| decision.value);
-        let answered = answered.filter(|one| one.model == *model && one.version.is_some());
-        Ok(answered
-            .filter_map(|decision| PersonKey::written(&decision.entity))
-            .collect())
+        Ok(asked(&self.newest_decisions()?, model))
+    }
+
+    fn newest_decisions(&self) -> Result<Vec<Sequenced<Decision>>, CycleError> {
+        Ok(self.decisions.newest(None, DECISIONS_LOOKED_AT)?)
     }
 
     fn play(
@@ -201,6 +223,14 @@ impl ProjectLoop {
         drill.passed = drill.reason.is_some() && drill.failed_answers == 0 && is_again;
         Ok(drill)
     }
+}
+
+fn asked(newest: &[Sequenced<Decision>], model: &ModelName) -> Vec<PersonKey> {
+    let answered = newest.iter().map(|decision| &decision.value);
+    let answered = answered.filter(|one| one.model == *model && one.version.is_some());
+    answered
+        .filter_map(|decision| PersonKey::written(&decision.entity))
+        .collect()
 }
 
 /// The champion with a number of its own, as a version that gives no numbers.

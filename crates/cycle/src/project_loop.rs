@@ -20,7 +20,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::alerting::{Courier, Resting};
-use crate::background::take_what_is_left;
+use crate::lanes::TrainingThreads;
 use crate::recommend::Shown;
 use crate::rollout::Rollouts;
 
@@ -178,7 +178,7 @@ pub struct ProjectLoop {
     pub(crate) running: tokio::sync::Mutex<()>,
     /// One landing at a time.
     pub(crate) landing: tokio::sync::Mutex<()>,
-    pub(crate) training: rayon::ThreadPool,
+    pub(crate) training: TrainingThreads,
     /// How versions take over.
     pub(crate) rollouts: Rollouts,
     /// Definitions of features that are still to take over from those that the states were made with.
@@ -245,7 +245,7 @@ impl ProjectLoop {
             random,
         );
         let applied = watch::Sender::new(engine.load().applied());
-        let training = training_pool(options.training_threads)?;
+        let training = TrainingThreads::start(options.training_threads)?;
         let alerts = AlertBook::new(project.name.clone(), stores.state.clone());
         let data = DataWatch::open(project.name.clone(), stores.state.clone())?;
         let project_loop = Arc::new(Self {
@@ -551,20 +551,4 @@ async fn fold_batches<T: Send + 'static>(
         Some(error) => Err(error.into()),
         None => folded,
     }
-}
-
-/// Threads for training that give way to those that serve.
-fn training_pool(threads: usize) -> Result<rayon::ThreadPool, CycleError> {
-    rayon::ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .thread_name(|index| format!("training-{index}"))
-        .start_handler(|_| take_what_is_left())
-        .build()
-        .map_err(|source| {
-            StoreError::Backend {
-                action: "start the training threads",
-                source: source.into(),
-            }
-            .into()
-        })
 }

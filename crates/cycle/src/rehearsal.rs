@@ -7,11 +7,13 @@ use serde::{Deserialize, Serialize};
 use tidemill_core::clock::Stopwatch;
 use tidemill_core::{ModelName, Timestamp};
 use tidemill_evaluate::{Metric, Rows, ScoresView, TaskKind};
+use tidemill_features::dataset::Dataset;
 use tidemill_learn::TrainingSet;
 use tidemill_serve::{Champion, Package};
 
 use crate::examine::task_kind;
 use crate::fit::{Order, fit, training_set};
+use crate::lanes::Lane;
 use crate::project_loop::{CycleError, ProjectLoop};
 
 /// The newest rehearsal, by model.
@@ -69,29 +71,38 @@ impl ProjectLoop {
         }
         let (this, model) = (self.clone(), model.clone());
         let play = async move {
-            let dataset = this.newest_rows(&model).await?;
-            let step = dataset.rows().div_ceil(ROWS_MAX).max(1);
-            let rows: Vec<usize> = (0..dataset.rows()).step_by(step).collect();
-            let rows = training_set(&dataset, &rows);
-            if rows.rows() == 0 {
-                let why = format!("the newest dataset of {model} has no rows");
-                return Err(CycleError::NotAllowed(why));
-            }
-            let hash = dataset.record.definition_hash.clone();
-            let playing = this.clone();
-            let played = tokio::task::spawn_blocking(move || {
-                playing
-                    .training
-                    .install(|| playing.play_through(&model, &rows, &hash))
-            });
-            let played = played
-                .await
-                .map_err(|_| CycleError::Ended("a rehearsal"))??;
-            let place = (REHEARSALS, played.model.as_str());
-            this.keep(place, &played, "encode a rehearsal")?;
-            Ok(played)
+            let rows = this.newest_rows(&model).await?;
+            let lane = this.training.lanes(1).free().await?;
+            this.rehearse_on(&model, &rows, &lane).await
         };
         self.beside(play).await
+    }
+
+    /// Rehearses a model that predicts on the rows of its newest dataset.
+    pub(crate) async fn rehearse_on(
+        self: &Arc<Self>,
+        model: &ModelName,
+        dataset: &Dataset,
+        lane: &Lane,
+    ) -> Result<Rehearsal, CycleError> {
+        let step = dataset.rows().div_ceil(ROWS_MAX).max(1);
+        let rows: Vec<usize> = (0..dataset.rows()).step_by(step).collect();
+        let rows = training_set(dataset, &rows);
+        if rows.rows() == 0 {
+            let why = format!("the newest dataset of {model} has no rows");
+            return Err(CycleError::NotAllowed(why));
+        }
+        let hash = dataset.record.definition_hash.clone();
+        let (this, model, lane) = (self.clone(), model.clone(), lane.clone());
+        let played = tokio::task::spawn_blocking(move || {
+            lane.install(|| this.play_through(&model, &rows, &hash, lane.threads()))
+        });
+        let played = played
+            .await
+            .map_err(|_| CycleError::Ended("a rehearsal"))??;
+        let place = (REHEARSALS, played.model.as_str());
+        self.keep(place, &played, "encode a rehearsal")?;
+        Ok(played)
     }
 
     /// The newest rehearsal of a model.
@@ -108,6 +119,7 @@ impl ProjectLoop {
         model: &ModelName,
         rows: &TrainingSet,
         definition_hash: &str,
+        threads: usize,
     ) -> Result<Rehearsal, CycleError> {
         let stopwatch = Stopwatch::start();
         let slot = self.slot(model)?;
@@ -120,7 +132,7 @@ impl ProjectLoop {
             training: &training,
             counts: &[],
             definition_hash,
-            threads: self.options.training_threads,
+            threads,
         };
         let failed = |source| CycleError::Package {
             version: format!("the rehearsal of {model}"),

@@ -18,6 +18,7 @@ use crate::datasets::BuiltDataset;
 use crate::examine::{Candidates, Examination, examine, metric_of, minimums_of, task_kind};
 use crate::fit::{Order, fit, simpler, training_set};
 use crate::gain::{FeatureGain, gains};
+use crate::lanes::Lane;
 use crate::project_loop::{CycleError, ProjectLoop};
 use crate::schedule::{definition_of, targets};
 
@@ -77,6 +78,21 @@ pub struct Seconds {
     pub explain: f64,
 }
 
+/// A run of a model that predicts.
+pub(crate) struct PredictRun {
+    pub(crate) run: Run,
+    detail: RunDetail,
+    /// What computing came to; nothing before it.
+    made: Option<Result<Made, Stopped>>,
+}
+
+impl PredictRun {
+    /// Leaves out computing, for a reason.
+    pub(crate) fn fail(&mut self, error: CycleError) {
+        self.made = Some(Err(Stopped::Failed(error)));
+    }
+}
+
 /// What the working thread of a run brings back.
 struct Made {
     package: Package,
@@ -106,69 +122,6 @@ impl From<StoreError> for Stopped {
 }
 
 impl ProjectLoop {
-    /// Trains models in one pass over the events, and promotes what passes the gate.
-    ///
-    /// # Errors
-    /// When there is no such model, or a store fails before the runs have begun. What goes wrong in one model's run
-    /// is written into that run.
-    pub async fn train(
-        self: &Arc<Self>,
-        models: &[ModelName],
-        trigger: &str,
-        actor: &str,
-    ) -> Result<Vec<Run>, CycleError> {
-        for model in models {
-            self.check_model(model)?;
-        }
-        let (this, models) = (self.clone(), models.to_vec());
-        let (trigger, actor) = (trigger.to_owned(), actor.to_owned());
-        self.beside(async move { this.train_together(&models, &trigger, &actor).await })
-            .await
-    }
-
-    async fn train_together(
-        self: &Arc<Self>,
-        models: &[ModelName],
-        trigger: &str,
-        actor: &str,
-    ) -> Result<Vec<Run>, CycleError> {
-        let _one_at_a_time = self.running.lock().await;
-        let now = self.clock.now();
-        let is_recommender = |model: &&ModelName| self.is_recommender(model);
-        let (recommenders, models): (Vec<&ModelName>, Vec<&ModelName>) =
-            models.iter().partition(is_recommender);
-        let models: &[ModelName] = &models.into_iter().cloned().collect::<Vec<_>>();
-        let mut recommended = Vec::new();
-        for model in recommenders {
-            recommended.push(self.train_recommender(model, trigger, actor).await?);
-        }
-        if models.is_empty() {
-            return Ok(recommended);
-        }
-        let mut runs = Vec::new();
-        for model in models {
-            runs.push(self.begin(model, trigger, now).await?);
-        }
-        let mut details = vec![RunDetail::default(); runs.len()];
-        match self.collect(models, now, &mut details).await {
-            Ok(datasets) => {
-                for ((run, detail), dataset) in runs.iter_mut().zip(&mut details).zip(datasets) {
-                    let result = self.work(run, detail, dataset, actor).await;
-                    self.end(run, detail, result).await?;
-                }
-            }
-            Err(error) => {
-                let reason = describe(&error);
-                for (run, detail) in runs.iter_mut().zip(&mut details) {
-                    let failed = CycleError::NotAllowed(reason.clone());
-                    self.end(run, detail, Err(Stopped::Failed(failed))).await?;
-                }
-            }
-        }
-        runs.extend(recommended);
-        Ok(runs)
-    }
-
     /// Runs that were under way when the process ended are written down as failed; their schedule tries again.
     pub(crate) async fn finish_broken_runs(&self) -> Result<(), CycleError> {
         for mut run in self
@@ -190,12 +143,12 @@ impl ProjectLoop {
         Ok(())
     }
 
-    async fn begin(
+    pub(crate) async fn begin(
         &self,
         model: &ModelName,
         trigger: &str,
         now: Timestamp,
-    ) -> Result<Run, CycleError> {
+    ) -> Result<PredictRun, CycleError> {
         let run = self.new_run(model, trigger, now);
         self.stores.catalog.put_run(&run).await?;
         let mut state = self.model_state(model)?;
@@ -203,50 +156,42 @@ impl ProjectLoop {
         state.last_targets = targets(&self.slot(model)?.model, &state, now);
         self.put_model_state(model, &state)?;
         self.note_definition(model)?;
-        Ok(run)
+        Ok(PredictRun {
+            run,
+            detail: RunDetail::default(),
+            made: None,
+        })
     }
 
     /// Writes down what a run is asked, so that another definition sets off another run, and the same one does not.
-    fn note_definition(&self, model: &ModelName) -> Result<(), CycleError> {
+    pub(crate) fn note_definition(&self, model: &ModelName) -> Result<(), CycleError> {
         let definition = definition_of(self.engine().set(), &self.slot(model)?.model);
         let mut state = self.model_state(model)?;
         state.definition = Some(definition);
         self.put_model_state(model, &state)
     }
 
-    /// Lands everything, then builds the rows of all models in one pass.
-    async fn collect(
+    /// Keeps the rows, fits and examines.
+    pub(crate) async fn compute(
         self: &Arc<Self>,
-        models: &[ModelName],
-        now: Timestamp,
-        details: &mut [RunDetail],
-    ) -> Result<Vec<BuiltDataset>, CycleError> {
-        let stopwatch = Stopwatch::start();
-        self.catch_up().await?;
-        self.land(true).await?;
-        if self.follow_definitions().await? {
-            for model in models {
-                self.note_definition(model)?;
-            }
-        }
-        let datasets = self.rows(models, now).await?;
-        let seconds = stopwatch.seconds();
-        for (built, detail) in datasets.iter().zip(details) {
-            detail.snapshot = built.dataset.record.events;
-            detail.dataset = Some(built.dataset.record.clone());
-            detail.seconds.dataset = seconds;
-        }
-        Ok(datasets)
+        begun: &mut PredictRun,
+        built: BuiltDataset,
+        lane: Lane,
+    ) {
+        let PredictRun { run, detail, made } = begun;
+        *made = Some(self.work(run, detail, built, lane).await);
     }
 
-    /// Fits, examines, registers, promotes.
     async fn work(
         self: &Arc<Self>,
-        run: &mut Run,
+        run: &Run,
         detail: &mut RunDetail,
         built: BuiltDataset,
-        actor: &str,
-    ) -> Result<(), Stopped> {
+        lane: Lane,
+    ) -> Result<Made, Stopped> {
+        detail.snapshot = built.dataset.record.events;
+        detail.dataset = Some(built.dataset.record.clone());
+        detail.seconds.dataset = built.seconds;
         let model = run.model.clone();
         let wanted = self.slot(&model)?.model.training.min_rows;
         if (built.dataset.rows() as u64) < wanted {
@@ -263,25 +208,16 @@ impl ProjectLoop {
             .champion()
             .map(|champion| (format!("{model}@{}", champion.number), champion));
         let this = self.clone();
-        let name = model.clone();
-        let made = tokio::task::spawn_blocking(move || {
-            this.training.install(|| {
+        tokio::task::spawn_blocking(move || {
+            lane.install(|| {
                 let champion = champion
                     .as_ref()
                     .map(|(called, champion)| (called.clone(), &champion.package));
-                this.make(&name, &dataset, champion, &before)
+                this.make(&model, &dataset, (champion, &before), lane.threads())
             })
         })
         .await
-        .map_err(|_| CycleError::Ended("training"))??;
-        detail.parts = Some(made.parts);
-        detail.gains.clone_from(&made.gains);
-        detail.seconds.fit = made.seconds.fit;
-        detail.seconds.examine = made.seconds.examine;
-        detail.seconds.explain = made.seconds.explain;
-        detail.examination = Some(made.examination.clone());
-        detail.refused.clone_from(&made.refused);
-        self.register(run, detail, made, actor).await
+        .map_err(|_| CycleError::Ended("training"))?
     }
 
     /// The part of a run that computes; it runs on the training threads.
@@ -289,8 +225,8 @@ impl ProjectLoop {
         &self,
         model: &ModelName,
         dataset: &Dataset,
-        champion: Option<(String, &Package)>,
-        before: &Before,
+        (champion, before): (Option<(String, &Package)>, &Before),
+        threads: usize,
     ) -> Result<Made, Stopped> {
         let slot = self.slot(model)?;
         let (known, examined, parts) = divide(&slot.model, dataset, task_kind(&slot.task))?;
@@ -303,7 +239,7 @@ impl ProjectLoop {
             training: &slot.model.training,
             counts: &counts,
             definition_hash: &dataset.record.definition_hash,
-            threads: self.options.training_threads,
+            threads,
         };
         let known = training_set(dataset, &known);
         let mut package = fit(&order, &known)?;
@@ -395,19 +331,58 @@ impl ProjectLoop {
             .collect()
     }
 
+    /// Registers what was made, promotes it if the gate lets it pass, and writes down how the run ended.
+    pub(crate) async fn end(&self, computed: PredictRun, actor: &str) -> Result<Run, CycleError> {
+        let PredictRun {
+            mut run,
+            mut detail,
+            made,
+        } = computed;
+        let made = made.unwrap_or_else(|| Err(CycleError::Ended("training").into()));
+        let result = match made {
+            Ok(made) => self.register(&mut run, &mut detail, made, actor).await,
+            Err(stopped) => Err(stopped),
+        };
+        match result {
+            Ok(()) => {}
+            Err(Stopped::TooLittle(reason)) => {
+                run.state = RunState::Skipped;
+                run.summary = reason;
+            }
+            Err(Stopped::Failed(error)) => {
+                run.state = RunState::Failed;
+                run.summary = describe(&error);
+                tracing::error!(model = %run.model, error = run.summary, "the run failed");
+            }
+        }
+        self.close(&mut run, &detail).await?;
+        Ok(run)
+    }
+
     /// Stores the version with its examination; the gate's verdict decides whether it answers from now on.
     async fn register(
         &self,
         run: &mut Run,
-        detail: &RunDetail,
+        detail: &mut RunDetail,
         made: Made,
         actor: &str,
     ) -> Result<(), Stopped> {
         let Made {
             package,
             examination,
-            ..
+            refused,
+            parts,
+            gains,
+            seconds,
         } = made;
+        detail.parts = Some(parts);
+        detail.gains = gains;
+        detail.seconds = Seconds {
+            dataset: detail.seconds.dataset,
+            ..seconds
+        };
+        detail.examination = Some(examination.clone());
+        detail.refused = refused;
         let model = &run.model;
         let bytes = package.to_bytes().map_err(|source| CycleError::Package {
             version: model.to_string(),
@@ -421,27 +396,6 @@ impl ProjectLoop {
         self.add_version(run, artifact, detail, &examination.verdict, actor)
             .await?;
         Ok(())
-    }
-
-    async fn end(
-        &self,
-        run: &mut Run,
-        detail: &RunDetail,
-        result: Result<(), Stopped>,
-    ) -> Result<(), CycleError> {
-        match result {
-            Ok(()) => {}
-            Err(Stopped::TooLittle(reason)) => {
-                run.state = RunState::Skipped;
-                run.summary = reason;
-            }
-            Err(Stopped::Failed(error)) => {
-                run.state = RunState::Failed;
-                run.summary = describe(&error);
-                tracing::error!(model = %run.model, error = run.summary, "the run failed");
-            }
-        }
-        self.close(run, detail).await
     }
 
     /// Finds what a project file asks of evaluation that there is not.

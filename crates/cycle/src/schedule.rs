@@ -1,6 +1,5 @@
 //! When a model is trained again.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
@@ -11,13 +10,14 @@ use tidemill_store::catalog::Run;
 
 use crate::project_loop::{CycleError, ProjectLoop};
 use crate::promote::SYSTEM;
+use crate::side_by_side::Wanted;
 use crate::version::ModelState;
 
 /// How long a model rests between runs that no schedule asks for, however many targets come.
 const COOL_DOWN: Span = Span::from_seconds(3_600);
 
 impl ProjectLoop {
-    /// Trains every model that is due, in one pass over the events.
+    /// Trains every model that is due, side by side.
     ///
     /// # Errors
     /// When a store fails. A run that fails is a row in the catalog, not an error here.
@@ -33,7 +33,13 @@ impl ProjectLoop {
         let now = self.clock.now();
         let engine = self.engine();
         let seen = engine.seen();
-        let mut triggered: BTreeMap<Trigger, Vec<ModelName>> = BTreeMap::new();
+        let recommenders = self.recommenders_due()?.into_iter();
+        let mut wanted: Vec<Wanted> = recommenders
+            .map(|(model, trigger)| Wanted {
+                model,
+                trigger: trigger.to_owned(),
+            })
+            .collect();
         for (name, model) in &self.project.models {
             let mut state = self.model_state(name)?;
             if note_observations(model, &seen, now, &mut state) {
@@ -42,18 +48,14 @@ impl ProjectLoop {
             let definition = definition_of(engine.set(), model);
             let due = due(model, &state, now, seen.events.is_empty(), &definition);
             if let Some(trigger) = due {
-                triggered.entry(trigger).or_default().push(name.clone());
+                wanted.push(Wanted {
+                    model: name.clone(),
+                    trigger: trigger.as_str().to_owned(),
+                });
             }
         }
         drop(engine);
-        let mut runs = Vec::new();
-        for (model, trigger) in self.recommenders_due()? {
-            runs.extend(self.train(&[model], trigger, SYSTEM).await?);
-        }
-        for (trigger, models) in triggered {
-            runs.extend(self.train(&models, trigger.as_str(), SYSTEM).await?);
-        }
-        Ok(runs)
+        self.train_wanted(wanted, SYSTEM).await
     }
 
     /// After a start with a changed project file, models that are asked something else need not rest first.
@@ -84,7 +86,7 @@ impl ProjectLoop {
 }
 
 /// Why a model is trained although nobody asked for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Trigger {
     Schedule,
     NewDefinition,

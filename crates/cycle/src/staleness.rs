@@ -14,6 +14,7 @@ use tidemill_serve::Package;
 
 use crate::examine::{metric_of, task_kind};
 use crate::fit::entity_hash;
+use crate::lanes::Lane;
 use crate::project_loop::{CycleError, ProjectLoop};
 use crate::recommend::METRIC_NAME;
 
@@ -76,15 +77,35 @@ impl ProjectLoop {
     ) -> Result<Staleness, CycleError> {
         let (this, model) = (self.clone(), model.clone());
         let measure = async move {
-            let measured = match this.is_recommender(&model) {
-                true => this.staleness_of_lists(&model).await?,
-                false => this.staleness_of_answers(&model).await?,
-            };
-            let place = (STALENESS, model.as_str());
-            this.keep(place, &measured, "encode a staleness curve")?;
-            Ok(measured)
+            if this.is_recommender(&model) {
+                return this.age_of_lists(&model).await;
+            }
+            let rows = Arc::new(this.newest_rows(&model).await?);
+            let lane = this.training.lanes(1).free().await?;
+            this.age_of_answers(&model, rows, &lane).await
         };
         self.beside(measure).await
+    }
+
+    /// Measures it of a model that recommends.
+    pub(crate) async fn age_of_lists(&self, model: &ModelName) -> Result<Staleness, CycleError> {
+        let measured = self.staleness_of_lists(model).await?;
+        let place = (STALENESS, model.as_str());
+        self.keep(place, &measured, "encode a staleness curve")?;
+        Ok(measured)
+    }
+
+    /// Measures it of a model that predicts, on the rows of its newest dataset.
+    pub(crate) async fn age_of_answers(
+        &self,
+        model: &ModelName,
+        rows: Arc<Dataset>,
+        lane: &Lane,
+    ) -> Result<Staleness, CycleError> {
+        let measured = self.staleness_of_answers(model, rows, lane).await?;
+        let place = (STALENESS, model.as_str());
+        self.keep(place, &measured, "encode a staleness curve")?;
+        Ok(measured)
     }
 
     /// The newest curve of a model.
@@ -98,12 +119,13 @@ impl ProjectLoop {
     }
 
     async fn staleness_of_answers(
-        self: &Arc<Self>,
+        &self,
         model: &ModelName,
+        dataset: Arc<Dataset>,
+        lane: &Lane,
     ) -> Result<Staleness, CycleError> {
         let slot = self.slot(model)?;
         let metric = metric_of(&slot.model, &slot.task)?;
-        let dataset = self.newest_rows(model).await?;
         let numbers = self.served(model).await?;
         let (mut served, looked_at) = (Vec::new(), numbers.len());
         for number in numbers {
@@ -121,10 +143,9 @@ impl ProjectLoop {
         }
         served.sort_by_key(|version| (version.since, version.number));
         let left_out = looked_at - served.len();
-        let this = self.clone();
-        let bands = tokio::task::spawn_blocking(move || {
-            this.training.install(|| curve(&served, &dataset, metric))
-        });
+        let lane = lane.clone();
+        let bands =
+            tokio::task::spawn_blocking(move || lane.install(|| curve(&served, &dataset, metric)));
         let bands = bands
             .await
             .map_err(|_| CycleError::Ended("measuring staleness"))??;

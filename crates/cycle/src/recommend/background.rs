@@ -13,6 +13,7 @@ use tidemill_learn::recommend::{Background, Description, Holdout};
 use tidemill_store::EventTable;
 
 use super::divide::Divided;
+use crate::lanes::Lane;
 use crate::project_loop::{CycleError, ProjectLoop};
 
 /// The items at two moments: when what is held back begins, and when what is examined does.
@@ -136,7 +137,7 @@ impl ProjectLoop {
         features: &ModelFeatures,
         log: &InteractionLog,
         (holdout, divided): (&Holdout, &Divided),
-        table: Arc<dyn EventTable>,
+        (table, lane): (Arc<dyn EventTable>, &Lane),
     ) -> Result<Persons, CycleError> {
         if features.columns().is_empty() {
             let none = || FeatureTable::new(Vec::new());
@@ -158,7 +159,7 @@ impl ProjectLoop {
                 }
             })
             .collect();
-        let rows = read_again(features, &served, table, &self.replay_options()).await?;
+        let rows = read_again(features, &served, table, &self.replay_options(lane)).await?;
         let first: Vec<usize> = (0..held_back).collect();
         let rest: Vec<usize> = (held_back..served.len()).collect();
         Ok(Persons {

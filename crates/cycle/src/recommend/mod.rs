@@ -5,13 +5,13 @@ mod background;
 mod divide;
 mod examine;
 mod impressions;
+mod run;
 mod shown;
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use tidemill_core::clock::Stopwatch;
 use tidemill_core::project::{ItemDeclaration, RecommendModel};
 use tidemill_core::{FeatureTable, ModelName, Span, Timestamp};
 use tidemill_features::ModelFeatures;
@@ -21,27 +21,23 @@ use tidemill_serve::recommend::{
     RecommendChampion, RecommendPackage, RecommendSlot, Rulebook, SignalOf,
 };
 use tidemill_store::EventTable;
-use tidemill_store::catalog::{Run, RunState};
 use tidemill_store::lake::EventsSnapshot;
 
 use crate::examine::Compared;
+use crate::lanes::Lane;
 use crate::project_loop::{CycleError, ProjectLoop};
-use crate::run::describe;
-use accepted::{TakenBefore, judge};
 use background::Catalogues;
-use divide::{Divided, divide, most_taken};
-use examine::Examining;
+use divide::{Divided, divide};
 pub(crate) use examine::METRIC_NAME;
 pub use examine::RecommendExamination;
 use impressions::shown_lists;
+pub(crate) use run::RecommendRun;
 pub(crate) use shown::Shown;
 
 /// The fewest persons of the examined period that are worth comparing on.
 const CASES_MIN: usize = 30;
 /// From this budget on, all sources are tried and their parameters searched for.
 const THOROUGH_FROM: f64 = 0.5;
-/// Histories whose lists prove a packaged model.
-const GOLDEN: usize = 20;
 
 /// Everything about a run of a model that recommends.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -140,98 +136,12 @@ impl ProjectLoop {
         Ok(due)
     }
 
-    /// Learns, examines, registers, promotes. The caller holds the lock of runs.
-    pub(crate) async fn train_recommender(
-        self: &Arc<Self>,
-        model: &ModelName,
-        trigger: &str,
-        actor: &str,
-    ) -> Result<Run, CycleError> {
-        let now = self.clock.now();
-        let mut run = self.new_run(model, trigger, now);
-        self.stores.catalog.put_run(&run).await?;
-        let declared = self.recommender(model)?.model.clone();
-        let seen = self.engine().seen();
-        let count = |event: &String| seen.events.get(event).map_or(0, |event| event.count);
-        let mut state = self.model_state(model)?;
-        state.last_run = Some(now);
-        state.last_targets = declared.signals.keys().map(count).sum();
-        state.definition = Some(definition_of(&declared));
-        self.put_model_state(model, &state)?;
-        let mut detail = RecommendDetail::default();
-        match self.learn(&declared, &mut run, &mut detail, actor).await {
-            Ok(()) => {}
-            Err(error) => {
-                run.state = RunState::Failed;
-                run.summary = describe(&error);
-                tracing::error!(%model, error = run.summary, "the run failed");
-            }
-        }
-        self.close(&mut run, &detail).await?;
-        Ok(run)
-    }
-
-    async fn learn(
-        self: &Arc<Self>,
-        model: &RecommendModel,
-        run: &mut Run,
-        detail: &mut RecommendDetail,
-        actor: &str,
-    ) -> Result<(), CycleError> {
-        let stopwatch = Stopwatch::start();
-        let (log, table) = self.taken(model, detail).await?;
-        let before = self.taken_before(&model.name).await?;
-        let learning = self.prepare(model, log, table).await?;
-        detail.seconds.read = stopwatch.seconds();
-        let champion = self.recommender(&model.name)?.champion();
-        let (this, declared) = (self.clone(), model.clone());
-        let made = tokio::task::spawn_blocking(move || {
-            this.training.install(|| {
-                this.make_recommender(&declared, learning, champion.as_deref(), &before)
-            })
-        })
-        .await
-        .map_err(|_| CycleError::Ended("training"))?;
-        let Made {
-            package,
-            popular,
-            divided_from,
-            cases,
-            examination,
-            seconds,
-        } = made;
-        self.note_popular(model, popular)?;
-        detail.examined_from = Some(divided_from);
-        detail.cases = cases;
-        detail.seconds.fit = seconds.fit;
-        detail.seconds.examine = seconds.examine;
-        let (Some(package), Some(examination)) = (package, examination) else {
-            run.state = RunState::Skipped;
-            run.summary = format!(
-                "there is too little to learn from yet: {cases} persons took something in the newest period, {CASES_MIN} are needed"
-            );
-            return Ok(());
-        };
-        detail.record = Some(package.fitted.record().clone());
-        detail.examination = Some(examination.clone());
-        let bytes = package.to_bytes().map_err(|source| CycleError::Package {
-            version: model.name.to_string(),
-            source,
-        })?;
-        let artifact = self.stores.artifacts.put(bytes).await?;
-        self.add_version(run, artifact, detail, &examination.verdict, actor)
-            .await
-    }
-
     /// Everything that was taken so far, and the events that it is from.
     async fn taken(
         self: &Arc<Self>,
         model: &RecommendModel,
         detail: &mut RecommendDetail,
     ) -> Result<(InteractionLog, Arc<dyn EventTable>), CycleError> {
-        self.catch_up().await?;
-        self.land(true).await?;
-        self.follow_definitions().await?;
         let snapshot = self.stores.lake.events_snapshot(&self.project.name).await?;
         detail.snapshot = Some(snapshot);
         let table = self
@@ -262,7 +172,7 @@ impl ProjectLoop {
         self: &Arc<Self>,
         model: &RecommendModel,
         log: InteractionLog,
-        table: Arc<dyn EventTable>,
+        (table, lane): (Arc<dyn EventTable>, &Lane),
     ) -> Result<Learning, CycleError> {
         let (now, declared, items) = (self.clock.now(), model.clone(), self.project.items.clone());
         let events = table.clone();
@@ -280,7 +190,9 @@ impl ProjectLoop {
             let features = self.engine().set().select_for_lists(model)?;
             let Learning { log, divided, .. } = &learning;
             let cases = (&learning.holdout, divided);
-            let persons = self.persons_of(&features, log, cases, table).await?;
+            let persons = self
+                .persons_of(&features, log, cases, (table, lane))
+                .await?;
             learning.background.persons = persons.held_back;
             features
                 .set()
@@ -289,74 +201,6 @@ impl ProjectLoop {
             learning.examined = persons.examined;
         }
         Ok(learning)
-    }
-
-    /// The part of a run that computes; it runs on the training threads.
-    fn make_recommender(
-        &self,
-        model: &RecommendModel,
-        learning: Learning,
-        champion: Option<&RecommendChampion>,
-        before: &TakenBefore,
-    ) -> Made {
-        let stopwatch = Stopwatch::start();
-        let (log, divided) = (&learning.log, &learning.divided);
-        let popular = most_taken(&divided.train);
-        let mut made = Made {
-            package: None,
-            popular: popular
-                .iter()
-                .map(|item| log.items[*item as usize].clone())
-                .collect(),
-            divided_from: divided.examined_from,
-            cases: divided.cases.len(),
-            examination: None,
-            seconds: RecommendSeconds::default(),
-        };
-        if divided.cases.len() < CASES_MIN {
-            return made;
-        }
-        let fitted =
-            learning
-                .recommender
-                .fit_with(&divided.train, learning.holdout, &learning.background);
-        let examining = Examining {
-            model,
-            log,
-            cases: &divided.cases,
-            persons: &learning.examined,
-            resamples: self.options.resamples,
-        };
-        let package = RecommendPackage::new(
-            (self.project.name.clone(), model.name.clone()),
-            log.items.clone(),
-            signals_of(model),
-            fitted,
-            popular.clone(),
-            divided.examined_from,
-        );
-        let golden = examining.golden(&package, GOLDEN);
-        let package = package
-            .with_golden(golden)
-            .with_definitions(&learning.definition_hash);
-        made.seconds.fit = stopwatch.seconds();
-        let data = judge(model, log, before, self.clock.now());
-        made.examination = Some(examining.examine(&package, &popular, champion, data));
-        made.package = Some(package);
-        made.seconds.examine = stopwatch.seconds() - made.seconds.fit;
-        made
-    }
-
-    fn note_popular(
-        &self,
-        model: &RecommendModel,
-        popular: Vec<Arc<str>>,
-    ) -> Result<(), CycleError> {
-        let mut state = self.model_state(&model.name)?;
-        state.popular = popular.iter().map(ToString::to_string).collect();
-        self.put_model_state(&model.name, &state)?;
-        self.recommender(&model.name)?.set_popular(popular);
-        Ok(())
     }
 
     /// Lets a version recommend from now on, or what everybody takes.
@@ -503,16 +347,6 @@ fn signals_of(model: &RecommendModel) -> Vec<SignalOf> {
             weight: *weight as f32,
         })
         .collect()
-}
-
-/// What the working thread of a run brings back.
-struct Made {
-    package: Option<RecommendPackage>,
-    popular: Vec<Arc<str>>,
-    divided_from: Timestamp,
-    cases: usize,
-    examination: Option<RecommendExamination>,
-    seconds: RecommendSeconds,
 }
 
 /// One hash of everything that decides what is learnt.

@@ -10,12 +10,14 @@ mod consistency;
 mod data;
 mod datasets;
 mod gate;
+mod library;
 mod proofs;
 #[path = "../../../monitor/tests/support/shop.rs"]
 mod real_shop;
 mod records;
 mod rollout;
 mod shop;
+mod side_by_side;
 #[path = "../support/spoilt.rs"]
 mod spoilt;
 mod value;

@@ -123,6 +123,17 @@ pub(crate) async fn open(
     clock: Arc<VirtualClock>,
     datasets_keep: usize,
 ) -> Arc<ProjectLoop> {
+    open_with(folder, project, clock, datasets_keep, 1).await
+}
+
+/// With a number of threads to train with.
+pub(crate) async fn open_with(
+    folder: &TempDir,
+    project: &str,
+    clock: Arc<VirtualClock>,
+    datasets_keep: usize,
+    training_threads: usize,
+) -> Arc<ProjectLoop> {
     let folder = DataFolder::open(folder.path().join("data")).unwrap();
     let fjall = FjallStore::open(&folder, &FjallOptions::default()).unwrap();
     let stores = Stores {
@@ -133,7 +144,7 @@ pub(crate) async fn open(
         artifacts: Arc::new(LocalArtifacts::open(&folder)),
     };
     let options = LoopOptions {
-        training_threads: 1,
+        training_threads,
         datasets_keep,
         ..LoopOptions::default()
     };

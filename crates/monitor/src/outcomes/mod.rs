@@ -8,7 +8,7 @@ mod follow;
 mod keys;
 mod reading;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -105,6 +105,8 @@ struct Step {
     opened: HashMap<String, BTreeMap<u64, Open>>,
     /// Decisions that are loaded and have seen something, by person; written once, at the end.
     changed: BTreeSet<(String, u64)>,
+    /// Decisions that this step has resolved because their time was over.
+    expired: HashSet<u64>,
     /// The earliest deadline of the decisions that this step opens.
     earliest: Option<Timestamp>,
 }
@@ -271,15 +273,19 @@ impl OutcomeJoiner {
         cursor: &mut Cursor,
     ) -> Result<(), MonitorError> {
         let sequence = sequence_of(due_key);
-        self.load(person, step)?;
-        let open = step
-            .loaded
-            .get_mut(person)
-            .and_then(|open| open.remove(&sequence));
+        // where the project's horizons changed, a decision may have two deadlines
+        let open = match step.expired.insert(sequence) {
+            // this one alone, and not all that the person waits for: what is stored is the newest, as this step loads nothing
+            true => self
+                .state
+                .get(&self.project, OPEN, &open_key(person, sequence))?,
+            false => None,
+        };
         let Some(open) = open else {
             step.batch.remove(DUE, due_key);
             return Ok(());
         };
+        let open: Open = decode("an open decision", &open)?;
         let resolved = match self.followed.get(&open.model) {
             Some(follow) => follow.expire(&open, now),
             None => None, // the model left the project file: its decisions have no outcome any more
