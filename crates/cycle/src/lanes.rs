@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use tidemill_store::StoreError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -14,49 +13,33 @@ use crate::project_loop::CycleError;
 /// one thread can work on, which a second run fills.
 const LANES_MAX: usize = 2;
 
-/// The threads of training: all of them for what computes alone, or divided among lanes. Whoever computes in lanes holds the lock of
-/// runs, so that no more threads work than the budget says.
-pub(crate) struct TrainingThreads {
-    whole: Arc<ThreadPool>,
-    /// Empty where the budget is one thread: runs are one after the other.
-    parts: Vec<Arc<ThreadPool>>,
-}
+/// The threads of training: one pool for all lanes, so that no thread waits while any run has work that can be divided. Whoever
+/// computes in lanes holds the lock of runs, so that no more threads work than the budget says.
+pub(crate) struct TrainingThreads(Arc<ThreadPool>);
 
 impl TrainingThreads {
     /// # Errors
     /// When the operating system gives no threads.
     pub(crate) fn start(threads: usize) -> Result<Self, CycleError> {
-        let lanes = threads.min(LANES_MAX);
-        let part = |lane: usize| pool(threads / lanes + usize::from(lane < threads % lanes));
-        let parts: Result<Vec<_>, CycleError> = match lanes > 1 {
-            true => (0..lanes).map(part).collect(),
-            false => Ok(Vec::new()),
-        };
-        Ok(Self {
-            whole: pool(threads)?,
-            parts: parts?,
-        })
+        pool(threads).map(Self)
     }
 
-    /// Lanes for a number of jobs: one that has all threads for a single job.
+    /// Lanes for a number of jobs: one for a single job, and where the budget is one thread.
     pub(crate) fn lanes(&self, jobs: usize) -> Lanes {
-        let pools = match jobs > 1 && !self.parts.is_empty() {
-            true => self.parts.clone(),
-            false => vec![self.whole.clone()],
-        };
+        let count = jobs.min(LANES_MAX).clamp(1, self.0.current_num_threads());
         Lanes {
-            count: pools.len(),
-            permits: Arc::new(Semaphore::new(pools.len())),
-            free: Arc::new(Mutex::new(pools)),
+            pool: self.0.clone(),
+            count,
+            permits: Arc::new(Semaphore::new(count)),
         }
     }
 }
 
 /// Places to compute at the same time.
 pub(crate) struct Lanes {
+    pool: Arc<ThreadPool>,
     count: usize,
     permits: Arc<Semaphore>,
-    free: Arc<Mutex<Vec<Arc<ThreadPool>>>>,
 }
 
 impl Lanes {
@@ -64,14 +47,10 @@ impl Lanes {
     pub(crate) async fn free(&self) -> Result<Lane, CycleError> {
         const CLOSED: CycleError = CycleError::Ended("the lanes of training");
         let permit = self.permits.clone().acquire_owned().await;
-        let permit = permit.map_err(|_| CLOSED)?;
-        let pool = self.free.lock().pop().ok_or(CLOSED)?;
-        let free = self.free.clone();
         Ok(Lane(Arc::new(Taken {
-            pool,
+            pool: self.pool.clone(),
             count: self.count,
-            free,
-            _permit: permit,
+            _permit: permit.map_err(|_| CLOSED)?,
         })))
     }
 }
@@ -83,14 +62,13 @@ pub(crate) struct Lane(Arc<Taken>);
 struct Taken {
     pool: Arc<ThreadPool>,
     count: usize,
-    free: Arc<Mutex<Vec<Arc<ThreadPool>>>>,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Lane {
-    /// How many threads it has, 1 or more.
+    /// How many threads of its own what computes in it may start, 1 or more.
     pub(crate) fn threads(&self) -> usize {
-        self.0.pool.current_num_threads()
+        self.share_of(self.0.pool.current_num_threads())
     }
 
     /// Its share of an amount that is for all lanes.
@@ -98,16 +76,9 @@ impl Lane {
         amount / self.0.count
     }
 
-    /// Computes with the threads of the lane.
+    /// Computes with the threads of training; what can be divided goes to whichever has nothing to do.
     pub(crate) fn install<T: Send>(&self, compute: impl FnOnce() -> T + Send) -> T {
         self.0.pool.install(compute)
-    }
-}
-
-impl Drop for Taken {
-    fn drop(&mut self) {
-        // before the permit is given back, which fields are after this
-        self.free.lock().push(self.pool.clone());
     }
 }
 
@@ -153,6 +124,6 @@ mod tests {
         check(1, 4, &[1]);
         check(2, 1, &[2]);
         check(2, 4, &[1, 1]);
-        check(5, 2, &[2, 3]);
+        check(5, 2, &[2, 2]);
     }
 }

@@ -13,8 +13,8 @@ const VOLUME_SHARE: f64 = 0.5;
 const VOLUME_SPREAD_MIN: f64 = 0.05;
 /// A dataset is old when nothing came for so many times the longest gap between its rows …
 const GAP_TIMES: f64 = 2.0;
-/// … and at least so long.
-const GAP_MIN_DAYS: f64 = 1.0;
+/// … and at least so long: what is brought once a day, and not at weekends, is no older than that.
+const GAP_MIN_DAYS: f64 = 3.0;
 /// Rows of less time know no holidays yet: their longest gap says nothing.
 const GAPS_FROM_DAYS: f64 = 56.0;
 /// Rows that come more than this much faster or slower are told, if that is unusual: the logarithm of the ratio.
