@@ -187,6 +187,45 @@ fn the_rules_match_what_they_forbid() {
 }
 
 /// Whether a line names a backend of `store`: as a path, or in the braces of an import from it.
+/// The rows of docs/rules-of-ml.md: number, how, where.
+fn rules() -> Vec<(usize, String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let page = read(&root.join("docs/rules-of-ml.md"));
+    let rows = page.lines().filter_map(|line| {
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        let number = cells.get(1)?.parse().ok()?;
+        Some((number, cells.get(3)?.to_string(), cells.get(5)?.to_string()))
+    });
+    rows.collect()
+}
+
+#[test]
+fn the_page_of_rules_points_at_what_there_is() {
+    let rules = rules();
+    let numbers: Vec<usize> = rules.iter().map(|(number, ..)| *number).collect();
+    assert_eq!(numbers, (1..=43).collect::<Vec<_>>());
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    for (number, how, shown) in rules {
+        if how == "open" {
+            assert_eq!(shown, "", "rule {number}");
+            continue;
+        }
+        let known = ["enforced", "embodied", "reported", "guidance"];
+        assert!(known.contains(&how.as_str()), "rule {number}: {how}");
+        let pointer = shown.trim_matches('`');
+        let (path, test) = match pointer.split_once('#') {
+            Some((path, test)) => (path, Some(test)),
+            None => (pointer, None),
+        };
+        let file = root.join(path);
+        assert!(file.is_file(), "rule {number}: there is no {path}");
+        if let Some(test) = test {
+            let is_there = read(&file).contains(&format!("fn {test}("));
+            assert!(is_there, "rule {number}: {path} has no test {test}");
+        }
+    }
+}
+
 fn names_backend(line: &str) -> bool {
     BACKENDS.iter().any(|backend| {
         mentions(line, &format!("store::{backend}"))
