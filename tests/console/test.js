@@ -182,6 +182,15 @@ async function main() {
     await page.waitForTimeout(1100);
     assert.equal((await track()).status(), 401);
   });
+  await step("what is in quarantine is tried again, and what is still no event stays", async () => {
+    await visit(page, `${base}/events/quarantine`);
+    const rows = await page.getByRole("region", { name: "quarantine" }).locator("tbody tr").count();
+    assert.ok(rows > 0);
+    await page.locator("summary", { hasText: "Try all again" }).click();
+    await page.getByRole("button", { name: "Try all again" }).click();
+    await page.getByText(`0 became events, ${rows} did not`).waitFor();
+    await accessible(page);
+  });
   await step("a person is erased", async () => {
     await visit(page, `${base}/people/c7`);
     await page.locator("summary", { hasText: "Erase" }).click();
@@ -227,7 +236,7 @@ async function main() {
     const token = await viewer.page.locator("input[name=token]").first().inputValue();
     const acts = [[`/models/${model}/train`, {}], [`/models/${model}/rollback`, { reason: "x" }], [`/models/${model}/versions/1/promote`, {}],
       ["/alerts/silence", { id: "x", for: "1d" }], ["/settings/users", { name: "eve", role: "admin" }], ["/settings/users/remove", { name: "admin" }],
-      ["/settings/users/link", { name: "admin" }], ["/settings/keys", { scope: "admin" }], ["/settings/keys/revoke", { id: "x" }],
+      ["/settings/users/link", { name: "admin" }], ["/settings/keys", { scope: "admin" }], ["/settings/keys/revoke", { id: "x" }], ["/events/quarantine/replay", {}],
       ["/people/c1/erase", { reason: "x" }], [`/models/${model}/scorecard`, { test: "data1", note: "x" }]];
     for (const [path, fields] of acts) {
       const status = await viewer.page.evaluate(async ([to, body]) =>

@@ -6,9 +6,10 @@ use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
 use serde_json::{Value, json};
-use tidemill_collect::{Call, IntakeError, Receipt};
+use tidemill_collect::{Call, IntakeError, Receipt, ReplayedQuarantine};
 use tidemill_core::clock::Stopwatch;
 use tidemill_store::Quarantined;
+use tidemill_store::catalog::AuditEntry;
 use tidemill_store::event_log::LogCounts;
 
 use crate::app::App;
@@ -147,6 +148,25 @@ pub(crate) async fn quarantine(
     );
     let entries: Vec<Value> = pieces.iter().map(quarantined_json).collect();
     page_json("quarantine", &entries, next)
+}
+
+/// Tries all that is in quarantine again; what is an event now leaves it.
+pub(crate) async fn replay(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+) -> Result<Json<ReplayedQuarantine>, Problem> {
+    let project = &caller.project;
+    let replayed = app.intake.replay_quarantine(&project.project).await?;
+    let audit = AuditEntry {
+        at: app.clock.now(),
+        project: Some(project.project.name.clone()),
+        actor: caller.actor(),
+        action: "replay_quarantine".to_owned(),
+        subject: "the quarantine".to_owned(),
+        reason: format!("{} became events", replayed.accepted),
+    };
+    project.stores.catalog.audit(audit).await?;
+    Ok(Json(replayed))
 }
 
 fn quarantined_json((id, piece): &(u64, Quarantined)) -> Value {

@@ -224,6 +224,7 @@ pub fn routes() -> Vec<Route> {
         Route::new(Method::GET, "/v1/sql", READ, sql::tables),
         Route::new(Method::POST, "/v1/sql", READ, sql::ask),
         Route::new(Method::GET, "/v1/quarantine", READ, events::quarantine),
+        Route::new(Method::POST, "/v1/quarantine/replay", ADMIN, events::replay),
         Route::new(Method::GET, "/v1/keys", ADMIN, admin::keys),
         Route::new(Method::POST, "/v1/keys", ADMIN, admin::create),
         Route::new(Method::DELETE, "/v1/keys/{id}", ADMIN, admin::revoke),

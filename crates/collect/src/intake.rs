@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use serde::Serialize;
 use tidemill_core::{Clock, Event, Offset, Project, ProjectName};
 use tidemill_store::{Appended, EventLog, Quarantined, StoreError};
 
@@ -10,6 +11,11 @@ use crate::limits::Limits;
 use crate::rejection::Rejection;
 use crate::segment::{self, Batch, Call, Envelope, RequestError, Shared};
 use crate::stats::{CallNames, ProjectCounts, Stats};
+
+/// How many pieces are tried again in one step.
+const REPLAYED_AT_ONCE: usize = 1_000;
+/// For how many pieces it is said why they are still not events.
+const REASONS_MAX: usize = 100;
 
 /// Takes calls, parses them, stores what they hold and counts it. Cheap to share; one for all projects.
 pub struct Intake {
@@ -41,6 +47,19 @@ pub struct Replayed {
     pub duplicates: u64,
     /// For the pieces that are still not events: which one (its place in what was given) and why, in words.
     pub still_bad: Vec<(usize, String)>,
+}
+
+/// What became of the quarantine that was tried again.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct ReplayedQuarantine {
+    /// Pieces that are events now and have left the quarantine.
+    pub accepted: u64,
+    /// Pieces that had been stored as events before, and have left it too.
+    pub duplicates: u64,
+    /// Pieces that are still not events.
+    pub still_bad: u64,
+    /// Why the newest of them are not: id and reason, in words.
+    pub reasons: Vec<(u64, String)>,
 }
 
 /// Why a call was not stored. Nothing of it was.
@@ -201,6 +220,40 @@ impl Intake {
         replayed.accepted = receipt.accepted;
         replayed.duplicates = receipt.duplicates;
         Ok(replayed)
+    }
+
+    /// Tries all that is in quarantine again, as [`replay`](Self::replay) does. What has become an event leaves the quarantine once it is
+    /// stored; if that is cut off, it counts as sent again the next time.
+    ///
+    /// # Errors
+    /// [`IntakeError::Store`] when a store fails; what was replayed until then stays so.
+    pub async fn replay_quarantine(
+        &self,
+        project: &Project,
+    ) -> Result<ReplayedQuarantine, IntakeError> {
+        let mut all = ReplayedQuarantine::default();
+        let mut before = None;
+        loop {
+            let found = self
+                .log
+                .quarantined(&project.name, before, REPLAYED_AT_ONCE)?;
+            let Some((oldest, _)) = found.last() else {
+                return Ok(all);
+            };
+            before = Some(*oldest);
+            let (mut ids, pieces): (Vec<u64>, Vec<Quarantined>) = found.into_iter().unzip();
+            let replayed = self.replay(project, &pieces).await?;
+            all.accepted += replayed.accepted;
+            all.duplicates += replayed.duplicates;
+            all.still_bad += replayed.still_bad.len() as u64;
+            let bad = replayed.still_bad.into_iter();
+            let bad = bad.filter_map(|(place, why)| Some((*ids.get(place)?, why)));
+            let bad: Vec<(u64, String)> = bad.collect();
+            ids.retain(|id| !bad.iter().any(|(bad, _)| bad == id));
+            let room = REASONS_MAX.saturating_sub(all.reasons.len());
+            all.reasons.extend(bad.into_iter().take(room));
+            self.log.forget_quarantined(&project.name, &ids)?;
+        }
     }
 
     fn read_again(
@@ -400,6 +453,12 @@ mod tests {
             3
         );
         assert_eq!(strict.log.quarantined.lock().len(), 4);
+
+        // the same as a whole: what is an event now leaves the quarantine
+        let all = block_on(strict.intake.replay_quarantine(&mended)).unwrap();
+        assert_eq!((all.accepted, all.duplicates, all.still_bad), (0, 3, 1));
+        assert_eq!(all.reasons.len(), 1);
+        assert_eq!(strict.log.quarantined.lock().len(), 1);
     }
 
     #[test]

@@ -90,7 +90,7 @@ impl EventLog for MemoryLog {
     fn quarantined(
         &self,
         _: &ProjectName,
-        _: Option<u64>,
+        before: Option<u64>,
         limit: usize,
     ) -> Result<Vec<(u64, Quarantined)>, StoreError> {
         let pieces = self.quarantined.lock();
@@ -99,8 +99,20 @@ impl EventLog for MemoryLog {
             .enumerate()
             .rev()
             .map(|(id, piece)| (id as u64, piece.clone()))
+            .filter(|(id, _)| before.is_none_or(|before| *id < before))
             .take(limit)
             .collect())
+    }
+
+    fn forget_quarantined(&self, _: &ProjectName, ids: &[u64]) -> Result<u64, StoreError> {
+        let mut pieces = self.quarantined.lock();
+        let before = pieces.len();
+        let mut id = 0;
+        pieces.retain(|_| {
+            id += 1;
+            !ids.contains(&(id - 1))
+        });
+        Ok((before - pieces.len()) as u64)
     }
 
     fn counts(&self, _: &ProjectName) -> Result<LogCounts, StoreError> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tidemill_collect::Intake;
 use tidemill_core::{Clock, ProjectName, Span};
 use tidemill_cycle::ProjectLoop;
 use tidemill_store::catalog::AuditEntry;
@@ -38,6 +39,8 @@ pub type RandomBytes = Box<dyn Fn() -> [u8; 32] + Send + Sync>;
 pub struct Console {
     pub(crate) projects: BTreeMap<ProjectName, Arc<ProjectLoop>>,
     pub(crate) catalog: Arc<dyn Catalog>,
+    /// What takes events in, to try again what was none.
+    pub(crate) intake: Arc<Intake>,
     /// The time of people, also where that of a project is moved by a driver.
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: RandomBytes,
@@ -54,7 +57,7 @@ impl Console {
     /// Puts the parts together. Pages that are followed live end when `stopping` turns true.
     pub fn new(
         projects: impl IntoIterator<Item = Arc<ProjectLoop>>,
-        catalog: Arc<dyn Catalog>,
+        (catalog, intake): (Arc<dyn Catalog>, Arc<Intake>),
         clock: Arc<dyn Clock>,
         random: RandomBytes,
         settings: Vec<(String, String, String)>,
@@ -65,6 +68,7 @@ impl Console {
         Arc::new(Self {
             projects: named.collect(),
             catalog,
+            intake,
             clock,
             random,
             settings,

@@ -2,21 +2,23 @@
 
 use axum::extract::{Path, Query};
 use axum::http::{HeaderMap, header};
-use axum::response::Response;
+use axum::response::{Redirect, Response};
 use tidemill_core::Offset;
 use tidemill_cycle::{DataReport, EventReport};
 use tidemill_monitor::data::DataFinding;
+use tidemill_store::catalog::AuditEntry;
+use tidemill_store::users::Role;
 
 use crate::chart;
 use crate::html::{Html, html, url};
-use crate::layout::{Page, Section};
+use crate::layout::{Action, Page, Section};
 use crate::models::section;
 use crate::parts::{
     NOTHING, Table, Tone, count, figure, figures, link, number, percent, state, text, time,
 };
 use crate::people::{person_path, said};
 use crate::problem::Problem;
-use crate::visit::{Form, Visit};
+use crate::visit::{Act, Form, Visit};
 
 /// How many of the newest events are read, and how many are shown.
 const LOOKED_AT: usize = 2_000;
@@ -324,14 +326,55 @@ pub(crate) async fn quarantine(
             *id
         )
     });
+    let replay = (!pieces.is_empty()).then(|| {
+        let action = Action {
+            path: "/events/quarantine/replay",
+            button: "Try all again",
+            means: "Each piece is read as it would be now. What is an event now is stored, as of the time when it came, and leaves the quarantine.",
+            fields: Html::default(),
+        };
+        visit.action(Role::Editor, &action)
+    });
+    let done = query.get("accepted").map(|accepted| {
+        let left = query.get("left").map_or("0", String::as_str);
+        html!(
+            "<p class=\"calm\" role=\"status\">{} {} became events, {} did not.</p>",
+            state(Tone::Good, "tried again:"),
+            accepted,
+            left
+        )
+    });
     let body = html!(
-        "<p class=\"about\">What was sent and cannot be an event keeps its bytes and a reason. Mend what sends it; a fixed event can be sent again with the same id.</p>{}{}",
+        "{}<p class=\"about\">What was sent and cannot be an event keeps its bytes and a reason. Mend the project file or what sends it, and try again; rows of files are imported again instead.</p><div class=\"actions\">{}</div>{}{}",
+        done,
+        replay,
         table.or(&html!(
             "<p><strong>Nothing is in quarantine</strong></p><p>Everything that was sent could be read.</p>"
         )),
         more
     );
     page(&visit, "Quarantine", "/events/quarantine", &body)
+}
+
+/// Tries all that is in quarantine again.
+pub(crate) async fn replay(act: Act<Visit>) -> Result<Redirect, Problem> {
+    let visit = &act.who;
+    visit.viewer.check(Role::Editor)?;
+    let (console, project) = (&visit.console, &visit.project.project);
+    let replayed = console.intake.replay_quarantine(project).await?;
+    let audit = AuditEntry {
+        at: visit.project.clock.now(),
+        project: Some(project.name.clone()),
+        reason: format!("{} became events", replayed.accepted),
+        ..console.entry(&visit.viewer.actor(), "replay_quarantine", "the quarantine")
+    };
+    console.catalog.audit(audit).await?;
+    let page = format!(
+        "/events/quarantine?accepted={}&left={}",
+        replayed.accepted + replayed.duplicates,
+        replayed.still_bad
+    );
+    Ok(Redirect::to(&visit.path(&page)))
 }
 
 /// How an app is connected, and whether it is.

@@ -91,6 +91,7 @@ pub fn router(console: Arc<Console>) -> Router {
         .route("/events", get(events::list))
         .route("/events/newest", get(events::newest))
         .route("/events/quarantine", get(events::quarantine))
+        .route("/events/quarantine/replay", post(events::replay))
         .route("/events/connect", get(events::connect))
         .route("/events/kinds/{event}", get(events::kind))
         .route("/alerts", get(alerts::list))

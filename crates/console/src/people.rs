@@ -198,11 +198,12 @@ pub(crate) async fn erase(
         "<p role=\"status\">{}</p>{}",
         state(Tone::Good, "erased"),
         figures(&html!(
-            "{}{}{}{}{}",
+            "{}{}{}{}{}{}",
             figure("ids", &count(gone.ids as u64), &nothing),
             figure("events", &count(gone.erased.events), &nothing),
             figure("decisions", &count(gone.erased.decisions), &nothing),
             figure("outcomes", &count(gone.erased.outcomes), &nothing),
+            figure("pieces in quarantine", &count(gone.quarantined), &nothing),
             figure(
                 "datasets that lost their rows",
                 &count(gone.erased.datasets),

@@ -2,6 +2,7 @@
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use tidemill_collect::IntakeError;
 use tidemill_cycle::CycleError;
 use tidemill_store::StoreError;
 
@@ -103,6 +104,15 @@ impl From<StoreError> for Problem {
         match &error {
             StoreError::NotFound(_) => Self::not_found(error.to_string()),
             _ => Self::failed(&error),
+        }
+    }
+}
+
+impl From<IntakeError> for Problem {
+    fn from(error: IntakeError) -> Self {
+        match error {
+            IntakeError::Store(error) => error.into(),
+            error => Self::failed(&error),
         }
     }
 }

@@ -120,6 +120,9 @@ pub trait EventLog: Send + Sync {
         limit: usize,
     ) -> Result<Vec<(u64, Quarantined)>, StoreError>;
 
+    /// Forgets quarantined pieces by their ids, on disk when it returns; they stay counted. Returns how many there were.
+    fn forget_quarantined(&self, project: &ProjectName, ids: &[u64]) -> Result<u64, StoreError>;
+
     /// How many events are stored and how many pieces are quarantined, since the beginning of the project.
     fn counts(&self, project: &ProjectName) -> Result<LogCounts, StoreError>;
 }

@@ -150,7 +150,7 @@ impl Node {
     pub fn console(&self, stopping: watch::Receiver<bool>) -> Arc<Console> {
         Console::new(
             self.loops.values().cloned(),
-            self.stores.catalog.clone(),
+            (self.stores.catalog.clone(), self.app.intake.clone()),
             Arc::new(SystemClock),
             Box::new(random),
             self.settings.clone(),

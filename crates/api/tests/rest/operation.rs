@@ -258,3 +258,26 @@ async fn tables_are_asked_in_sql() {
         .await;
     assert_eq!(writer.status, StatusCode::FORBIDDEN);
 }
+
+#[tokio::test]
+async fn the_quarantine_is_tried_again() {
+    let world = world().await;
+    let sent = world
+        .post(
+            Scope::Write,
+            "/v1/track",
+            json!({ "userId": "u1", "event": "" }),
+        )
+        .await;
+    assert_eq!(sent.json["quarantined"], 1, "{}", sent.text);
+    let replay = async |scope| world.post(scope, "/v1/quarantine/replay", "").await;
+    assert_eq!(replay(Scope::Read).await.status, StatusCode::FORBIDDEN);
+    let replayed = replay(Scope::Admin).await.json;
+    assert_eq!(
+        (&replayed["accepted"], &replayed["still_bad"]),
+        (&json!(0), &json!(1))
+    );
+    assert_eq!(replayed["reasons"][0][0], 1, "{replayed}");
+    let left = world.get("/v1/quarantine").await.json;
+    assert_eq!(left["quarantine"].as_array().map(Vec::len), Some(1));
+}

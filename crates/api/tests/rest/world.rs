@@ -314,6 +314,10 @@ impl EventLog for FullLog {
         self.0.quarantined(project, before, limit)
     }
 
+    fn forget_quarantined(&self, project: &ProjectName, ids: &[u64]) -> Result<u64, StoreError> {
+        self.0.forget_quarantined(project, ids)
+    }
+
     fn counts(&self, project: &ProjectName) -> Result<LogCounts, StoreError> {
         self.0.counts(project)
     }

@@ -321,6 +321,17 @@ async fn quarantined_pieces_are_kept<L: EventLog>(open: &impl AsyncFn(&str) -> L
         .quarantined(&name, Some(all[1].0), 1)
         .expect("quarantined");
     assert_eq!(page, [all[2].clone()]);
+
+    let (gone, unknown) = ([all[1].0, all[3].0, all[1].0], [all[0].0 + 100]);
+    assert_eq!(log.forget_quarantined(&name, &gone).expect("forget"), 2);
+    assert_eq!(log.forget_quarantined(&name, &gone).expect("forget"), 0);
+    assert_eq!(log.forget_quarantined(&name, &unknown).expect("forget"), 0);
+    let others = log.forget_quarantined(&project("other"), &[all[0].0]);
+    assert_eq!(others.expect("forget"), 0);
+    drop(log);
+    let log = open("quarantine").await;
+    let left = log.quarantined(&name, None, 10).expect("quarantined");
+    assert_eq!(left, [all[0].clone(), all[2].clone()]);
     assert_eq!(
         log.counts(&name).expect("counts"),
         LogCounts {

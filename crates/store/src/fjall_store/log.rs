@@ -11,13 +11,14 @@
 //!
 //! Every append is one batch over all of them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::ops::Bound;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use async_trait::async_trait;
+use fjall::PersistMode;
 use parking_lot::{Mutex, RwLock};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -411,6 +412,28 @@ impl EventLog for FjallLog {
                 ))
             })
             .collect()
+    }
+
+    fn forget_quarantined(&self, project: &ProjectName, ids: &[u64]) -> Result<u64, StoreError> {
+        let _one_at_a_time = self.shared.clean_up.lock();
+        let tables = self.shared.tables.get()?;
+        let mut batch = tables
+            .database
+            .batch()
+            .durability(Some(PersistMode::SyncAll));
+        let mut forgotten = 0;
+        for id in ids.iter().collect::<BTreeSet<_>>() {
+            let key = keys::numbered(project, *id);
+            let is_there = tables.quarantined.contains_key(&key);
+            if is_there.map_err(|e| failed("read the quarantine", e))? {
+                batch.remove(&tables.quarantined, key);
+                forgotten += 1;
+            }
+        }
+        batch
+            .commit()
+            .map_err(|e| failed("forget quarantined pieces", e))?;
+        Ok(forgotten)
     }
 
     fn counts(&self, project: &ProjectName) -> Result<LogCounts, StoreError> {
