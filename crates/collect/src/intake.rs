@@ -38,17 +38,6 @@ pub struct Receipt {
     pub last: Option<Offset>,
 }
 
-/// What became of quarantined pieces that were tried again.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Replayed {
-    /// Events that were stored.
-    pub accepted: u64,
-    /// Events that had been stored before.
-    pub duplicates: u64,
-    /// For the pieces that are still not events: which one (its place in what was given) and why, in words.
-    pub still_bad: Vec<(usize, String)>,
-}
-
 /// What became of the quarantine that was tried again.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct ReplayedQuarantine {
@@ -60,6 +49,15 @@ pub struct ReplayedQuarantine {
     pub still_bad: u64,
     /// Why the newest of them are not: id and reason, in words.
     pub reasons: Vec<(u64, String)>,
+}
+
+impl ReplayedQuarantine {
+    fn note_bad(&mut self, id: u64, why: String) {
+        self.still_bad += 1;
+        if self.reasons.len() < REASONS_MAX {
+            self.reasons.push((id, why));
+        }
+    }
 }
 
 /// Why a call was not stored. Nothing of it was.
@@ -194,36 +192,10 @@ impl Intake {
         Ok((receipt, appended))
     }
 
-    /// Tries quarantined pieces again, after the project file or the limits were mended, each as the call that it came
+    /// Tries all that is in quarantine again, after the project file or the limits were mended: each piece as the call that it came
     /// with and as of the time of its arrival. What a batch said for all of its events was not kept, so the time of an event is taken
-    /// as it is. What is still not an event is reported, not quarantined a second time; rows of imported
-    /// files are imported again instead.
-    ///
-    /// # Errors
-    /// [`IntakeError::Store`] when the events could not be stored; then none was.
-    pub async fn replay(
-        &self,
-        project: &Project,
-        pieces: &[Quarantined],
-    ) -> Result<Replayed, IntakeError> {
-        let mut replayed = Replayed::default();
-        let mut events = Vec::new();
-        for (place, piece) in pieces.iter().enumerate() {
-            match self.read_again(project, place, piece) {
-                Ok(event) => events.push(event),
-                Err(rejection) => replayed.still_bad.push((place, rejection.detail)),
-            }
-        }
-        let receipt = self
-            .accept_events(&project.name, events, Vec::new())
-            .await?;
-        replayed.accepted = receipt.accepted;
-        replayed.duplicates = receipt.duplicates;
-        Ok(replayed)
-    }
-
-    /// Tries all that is in quarantine again, as [`replay`](Self::replay) does. What has become an event leaves the quarantine once it is
-    /// stored; if that is cut off, it counts as sent again the next time.
+    /// as it is. What is an event now leaves the quarantine once it is stored; if that is cut off, it counts as sent again the next
+    /// time. What is still not an event stays; rows of imported files are imported again instead.
     ///
     /// # Errors
     /// [`IntakeError::Store`] when a store fails; what was replayed until then stays so.
@@ -231,37 +203,43 @@ impl Intake {
         &self,
         project: &Project,
     ) -> Result<ReplayedQuarantine, IntakeError> {
-        let mut all = ReplayedQuarantine::default();
+        let mut replayed = ReplayedQuarantine::default();
         let mut before = None;
         loop {
-            let found = self
+            let pieces = self
                 .log
                 .quarantined(&project.name, before, REPLAYED_AT_ONCE)?;
-            let Some((oldest, _)) = found.last() else {
-                return Ok(all);
+            let Some((oldest, _)) = pieces.last() else {
+                return Ok(replayed);
             };
             before = Some(*oldest);
-            let (mut ids, pieces): (Vec<u64>, Vec<Quarantined>) = found.into_iter().unzip();
-            let replayed = self.replay(project, &pieces).await?;
-            all.accepted += replayed.accepted;
-            all.duplicates += replayed.duplicates;
-            all.still_bad += replayed.still_bad.len() as u64;
-            let bad = replayed.still_bad.into_iter();
-            let bad = bad.filter_map(|(place, why)| Some((*ids.get(place)?, why)));
-            let bad: Vec<(u64, String)> = bad.collect();
-            ids.retain(|id| !bad.iter().any(|(bad, _)| bad == id));
-            let room = REASONS_MAX.saturating_sub(all.reasons.len());
-            all.reasons.extend(bad.into_iter().take(room));
-            self.log.forget_quarantined(&project.name, &ids)?;
+            let (mut events, mut mended) = (Vec::new(), Vec::new());
+            for (id, piece) in &pieces {
+                match self.read_again(project, *id, piece) {
+                    Ok(event) => {
+                        events.push(event);
+                        mended.push(*id);
+                    }
+                    Err(rejection) => replayed.note_bad(*id, rejection.detail),
+                }
+            }
+            let receipt = self
+                .accept_events(&project.name, events, Vec::new())
+                .await?;
+            replayed.accepted += receipt.accepted;
+            replayed.duplicates += receipt.duplicates;
+            self.log.forget_quarantined(&project.name, &mended)?;
         }
     }
 
     fn read_again(
         &self,
         project: &Project,
-        place: usize,
+        id: u64,
         piece: &Quarantined,
     ) -> Result<Event, Rejection> {
+        // an event without an id of its own gets one from its place: here it is the same however often the piece is tried
+        let place = usize::try_from(id).unwrap_or(usize::MAX);
         if piece.source == items::SOURCE {
             return items::parse_item(&piece.body, place, piece.received_at, &self.limits, project);
         }
@@ -434,31 +412,34 @@ mod tests {
             br#"{"id": "i", "attributes": {"price": "9"}}"#,
         ))
         .unwrap();
-        let mut pieces = strict.log.quarantined.lock().clone();
-        assert_eq!(pieces.len(), 4);
-        pieces.push(Quarantined {
-            source: "history".to_owned(),
-            ..pieces[0].clone()
-        });
+        let pieces = {
+            let mut kept = strict.log.quarantined.lock();
+            let row = Quarantined {
+                source: "history".to_owned(),
+                ..kept[0].clone()
+            };
+            kept.push(row);
+            kept.clone()
+        };
+        assert_eq!(pieces.len(), 5);
         let mended = Project::parse("[project]\nname = 'shop'").unwrap();
-        let replayed = block_on(strict.intake.replay(&mended, &pieces)).unwrap();
-        assert_eq!((replayed.accepted, replayed.duplicates), (3, 0));
-        let still_bad: Vec<usize> = replayed.still_bad.iter().map(|(place, _)| *place).collect();
-        assert_eq!(still_bad, [2, 4]);
-        // replaying twice adds nothing
+        let replay = || block_on(strict.intake.replay_quarantine(&mended)).unwrap();
+        let replayed = replay();
         assert_eq!(
-            block_on(strict.intake.replay(&mended, &pieces))
-                .unwrap()
-                .duplicates,
-            3
+            (replayed.accepted, replayed.duplicates, replayed.still_bad),
+            (3, 0, 2)
         );
-        assert_eq!(strict.log.quarantined.lock().len(), 4);
+        let still_bad: Vec<u64> = replayed.reasons.iter().map(|(id, _)| *id).collect();
+        assert_eq!(still_bad, [4, 2], "the newest first");
+        assert_eq!(strict.log.quarantined.lock().len(), 2);
 
-        // the same as a whole: what is an event now leaves the quarantine
-        let all = block_on(strict.intake.replay_quarantine(&mended)).unwrap();
-        assert_eq!((all.accepted, all.duplicates, all.still_bad), (0, 3, 1));
-        assert_eq!(all.reasons.len(), 1);
-        assert_eq!(strict.log.quarantined.lock().len(), 1);
+        // cut off before the pieces had left: they count as sent again
+        *strict.log.quarantined.lock() = pieces;
+        let replayed = replay();
+        assert_eq!(
+            (replayed.accepted, replayed.duplicates, replayed.still_bad),
+            (0, 3, 2)
+        );
     }
 
     #[test]

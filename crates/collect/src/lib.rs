@@ -36,7 +36,7 @@ pub mod segment;
 mod stats;
 mod validate;
 
-pub use intake::{Intake, IntakeError, Receipt, Replayed, ReplayedQuarantine};
+pub use intake::{Intake, IntakeError, Receipt, ReplayedQuarantine};
 pub use limits::Limits;
 pub use segment::{Batch, Call, RequestError};
 pub use stats::ProjectCounts;
