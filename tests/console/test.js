@@ -133,6 +133,17 @@ async function main() {
     const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("link", { name: "All of them as CSV" }).click()]);
     const file = require("node:fs").readFileSync(await download.path(), "utf8");
     assert.match(file, /^"user_id","orders"\r\n"c0","12"\r\n/);
+    // what the console itself offers to ask is answered
+    const offered = page.locator("main a.button[href*='/ask?sql=']");
+    await visit(page, `${base}/ask`);
+    const paths = await offered.evaluateAll((links) => links.map((link) => link.getAttribute("href")));
+    await visit(page, `${base}/items/${e(item)}`);
+    paths.push(...await offered.evaluateAll((links) => links.map((link) => link.getAttribute("href"))));
+    assert.ok(paths.length >= 3, String(paths));
+    for (const path of paths) {
+      await visit(page, url + path);
+      assert.equal(await page.getByRole("alert").count(), 0, decodeURIComponent(path));
+    }
     await visit(page, `${base}/ask?sql=${e("DROP TABLE events")}`);
     assert.match(await page.getByRole("alert").textContent(), /DROP|DDL/i);
   });

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tidemill_core::{ProjectName, Timestamp};
 use tidemill_store::StoreError;
-use tidemill_store::catalog::{AccessKey, AuditEntry, Scope};
-use tidemill_store::keys::create_key;
+use tidemill_store::catalog::{AccessKey, Scope};
+use tidemill_store::keys::{create_key, revoke_key};
 
 use crate::app::App;
 use crate::body::JsonBody;
@@ -114,20 +114,9 @@ pub(crate) async fn revoke(
     InPath(id): InPath<String>,
 ) -> Result<StatusCode, Problem> {
     let project = &caller.project.project.name;
+    let catalog = caller.project.stores.catalog.as_ref();
     let now = app.clock.now();
-    let audit = AuditEntry {
-        at: now,
-        project: Some(project.clone()),
-        actor: caller.actor(),
-        action: "revoke_key".to_owned(),
-        subject: id.clone(),
-        reason: String::new(),
-    };
-    caller
-        .project
-        .stores
-        .catalog
-        .revoke_key(project, &id, now, audit)
+    revoke_key(catalog, project, &id, now, &caller.actor())
         .await
         .map_err(|error| match error {
             StoreError::NotFound(_) => Problem::new(

@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 use tidemill_collect::{Call, IntakeError, Receipt, ReplayedQuarantine};
 use tidemill_core::clock::Stopwatch;
 use tidemill_store::Quarantined;
-use tidemill_store::catalog::AuditEntry;
 use tidemill_store::event_log::LogCounts;
 
 use crate::app::App;
@@ -156,16 +155,8 @@ pub(crate) async fn replay(
     caller: Caller,
 ) -> Result<Json<ReplayedQuarantine>, Problem> {
     let project = &caller.project;
-    let replayed = app.intake.replay_quarantine(&project.project).await?;
-    let audit = AuditEntry {
-        at: app.clock.now(),
-        project: Some(project.project.name.clone()),
-        actor: caller.actor(),
-        action: "replay_quarantine".to_owned(),
-        subject: "the quarantine".to_owned(),
-        reason: format!("{} became events", replayed.accepted),
-    };
-    project.stores.catalog.audit(audit).await?;
+    let actor = caller.actor();
+    let replayed = project.replay_quarantine(&app.intake, &actor).await?;
     Ok(Json(replayed))
 }
 

@@ -70,13 +70,10 @@ impl Caller {
     /// A model of the project.
     pub(crate) fn model(&self, name: &str) -> Result<ModelName, Problem> {
         let project = &self.project.project;
-        let is_known = |name: &ModelName| {
-            project.models.contains_key(name) || project.recommenders.contains_key(name)
-        };
-        let known = name.parse().ok().filter(is_known);
+        let known = name.parse().ok().filter(|name| project.has_model(name));
         known.ok_or_else(|| {
             let shown: String = name.chars().take(64).collect();
-            let names = project.models.keys().chain(project.recommenders.keys());
+            let names = project.model_names();
             let meant = did_you_mean(&shown, names.map(ModelName::as_str));
             Problem::new(
                 ErrorCode::UnknownModel,

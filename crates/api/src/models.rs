@@ -28,7 +28,7 @@ pub(crate) async fn list(
     let read = move || async move {
         let mut models = Vec::new();
         let project = &caller.project.project;
-        for model in project.models.keys().chain(project.recommenders.keys()) {
+        for model in project.model_names() {
             models.push(caller.project.model_status(model).await?);
         }
         Ok(models)

@@ -3,7 +3,7 @@
 use axum::Json;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tidemill_store::query::{QueryError, QueryLimits};
+use tidemill_store::query::{QueryColumn, QueryError, QueryLimits};
 
 use crate::body::JsonBody;
 use crate::gate::Caller;
@@ -22,12 +22,8 @@ pub(crate) async fn ask(
     JsonBody(Question { sql }): JsonBody<Question>,
 ) -> Result<Json<Value>, Problem> {
     let answer = caller.project.query(&sql, &QueryLimits::default()).await?;
-    let columns = answer
-        .columns
-        .iter()
-        .map(|column| json!({ "name": column.name, "kind": column.kind }));
     Ok(Json(json!({
-        "columns": columns.collect::<Vec<_>>(),
+        "columns": columns(&answer.columns),
         "rows": answer.rows,
         "more": answer.more,
     })))
@@ -36,12 +32,17 @@ pub(crate) async fn ask(
 /// The tables and their columns.
 pub(crate) async fn tables(caller: Caller) -> Result<Json<Value>, Problem> {
     let tables = caller.project.query_tables().await?;
-    let tables = tables.iter().map(|table| {
-        let columns = table.columns.iter();
-        let columns = columns.map(|column| json!({ "name": column.name, "kind": column.kind }));
-        json!({ "name": table.name, "columns": columns.collect::<Vec<_>>() })
-    });
+    let tables = tables
+        .iter()
+        .map(|table| json!({ "name": table.name, "columns": columns(&table.columns) }));
     Ok(Json(json!({ "tables": tables.collect::<Vec<_>>() })))
+}
+
+fn columns(of: &[QueryColumn]) -> Vec<Value> {
+    let columns = of.iter();
+    columns
+        .map(|column| json!({ "name": column.name, "kind": column.kind }))
+        .collect()
 }
 
 impl From<QueryError> for Problem {

@@ -3,13 +3,11 @@
 use axum::response::{Redirect, Response};
 use tidemill_core::Span;
 use tidemill_monitor::alerts::Alert;
-use tidemill_store::catalog::AuditEntry;
 use tidemill_store::users::Role;
 
 use crate::html::{Html, html};
 use crate::layout::{Action, Page, Section};
-use crate::models::section;
-use crate::parts::{Table, Tone, state, text, time};
+use crate::parts::{Table, Tone, section, state, text, time};
 use crate::problem::Problem;
 use crate::visit::{Act, Visit};
 
@@ -103,12 +101,6 @@ pub(crate) async fn silence(act: Act<Visit>) -> Result<Redirect, Problem> {
             "There is no open alert with this id any more.",
         ));
     }
-    let audit = AuditEntry {
-        at: project.clock.now(),
-        project: Some(project.project.name.clone()),
-        reason: format!("for {span}"),
-        ..visit.console.entry(&visit.viewer.actor(), "silence", id)
-    };
-    project.stores.catalog.audit(audit).await?;
+    visit.audit("silence", id, format!("for {span}")).await?;
     Ok(Redirect::to(&visit.path("/alerts")))
 }

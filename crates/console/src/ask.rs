@@ -1,17 +1,16 @@
 //! Ask: questions in SQL over the project's tables, with the tables beside them and the answer as rows, a picture or a file.
 
-use std::fmt::Write;
-
 use axum::extract::Query;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use csv::{QuoteStyle, Terminator, WriterBuilder};
+use tidemill_core::notation::{percent_encoded, thousands};
 use tidemill_store::query::{QueryAnswer, QueryError, QueryLimits, QueryTable};
 
 use crate::chart;
-use crate::html::{Html, html, url};
+use crate::html::{Html, html};
 use crate::layout::{Page, Section};
-use crate::models::section;
-use crate::parts::{NOTHING, Table, count, number};
+use crate::parts::{NOTHING, Table, number, section};
 use crate::problem::Problem;
 use crate::visit::{Form, Visit};
 
@@ -60,7 +59,7 @@ pub(crate) async fn page(visit: Visit, Query(query): Query<Form>) -> Result<Resp
     };
     let body = html!(
         "<form class=\"asked\" method=\"get\"><label>SQL <span class=\"quiet\">(nothing can be changed; at most {rows} rows and {seconds} s)</span><textarea name=\"sql\" rows=\"8\" spellcheck=\"false\" autocapitalize=\"off\" required data-run>{sql}</textarea></label><div class=\"actions\"><button class=\"button main\">Run</button><span class=\"quiet\">or <kbd>Ctrl Enter</kbd></span></div></form>{examples}{answer}{tables}",
-        rows = count(QueryLimits::default().rows_max as u64),
+        rows = thousands(QueryLimits::default().rows_max as u64),
         seconds = QueryLimits::default().time_max.as_secs(),
         sql = sql,
         examples = examples(&visit, &tables),
@@ -78,15 +77,7 @@ pub(crate) async fn page(visit: Visit, Query(query): Query<Form>) -> Result<Resp
 pub(crate) async fn csv(visit: Visit, Query(query): Query<Form>) -> Result<Response, Problem> {
     let sql = query.get("sql").map_or("", |sql| sql.trim());
     let answer = ask(&visit, sql).await?.map_err(Problem::bad)?;
-    let mut file = String::new();
-    let names = answer
-        .columns
-        .iter()
-        .map(|column| Some(column.name.as_str()));
-    line(&mut file, names);
-    for row in &answer.rows {
-        line(&mut file, row.iter().map(Option::as_deref));
-    }
+    let file = written(&answer).map_err(|error| Problem::failed(&error))?;
     let headers = [
         (header::CONTENT_TYPE, "text/csv; charset=utf-8"),
         (
@@ -97,20 +88,27 @@ pub(crate) async fn csv(visit: Visit, Query(query): Query<Form>) -> Result<Respo
     Ok((headers, file).into_response())
 }
 
-fn line<'a>(file: &mut String, cells: impl Iterator<Item = Option<&'a str>>) {
-    for (place, cell) in cells.enumerate() {
-        let cell = cell.unwrap_or("");
-        // what begins like a formula is text for spreadsheets too
-        let guard = if cell.starts_with(['=', '+', '@', '\t']) {
-            "'"
-        } else {
-            ""
-        };
-        let comma = if place > 0 { "," } else { "" };
-        // writing to a String does not fail
-        let _ = write!(file, "{comma}\"{guard}{}\"", cell.replace('"', "\"\""));
+fn written(answer: &QueryAnswer) -> Result<Vec<u8>, csv::Error> {
+    let mut file = WriterBuilder::new()
+        .quote_style(QuoteStyle::Always)
+        .terminator(Terminator::CRLF)
+        .from_writer(Vec::new());
+    file.write_record(answer.columns.iter().map(|column| guarded(&column.name)))?;
+    for row in &answer.rows {
+        let cells = row.iter().map(Option::as_deref);
+        file.write_record(cells.map(|cell| guarded(cell.unwrap_or_default())))?;
     }
-    file.push_str("\r\n");
+    file.into_inner().map_err(|error| error.into_error().into())
+}
+
+/// What begins like a formula is text for spreadsheets too.
+fn guarded(cell: &str) -> String {
+    let guard = if cell.starts_with(['=', '+', '@', '\t']) {
+        "'"
+    } else {
+        ""
+    };
+    format!("{guard}{cell}")
 }
 
 /// The answer, or what is wrong with the question.
@@ -128,7 +126,7 @@ async fn ask(visit: &Visit, sql: &str) -> Result<Result<QueryAnswer, String>, Pr
 }
 
 fn path(visit: &Visit, page: &str, sql: &str) -> String {
-    format!("{}?sql={}", visit.path(page), url(sql))
+    format!("{}?sql={}", visit.path(page), percent_encoded(sql))
 }
 
 fn examples(visit: &Visit, tables: &[QueryTable]) -> Html {
@@ -159,8 +157,11 @@ fn shown(visit: &Visit, sql: &str, answer: &QueryAnswer) -> Html {
     }
     let rows = match (answer.rows.len(), answer.more) {
         (1, _) => "1 row".to_owned(),
-        (rows, false) => format!("{} rows", count(rows as u64)),
-        (rows, true) => format!("the first {} rows, and there are more", count(rows as u64)),
+        (rows, false) => format!("{} rows", thousands(rows as u64)),
+        (rows, true) => format!(
+            "the first {} rows, and there are more",
+            thousands(rows as u64)
+        ),
     };
     let left_off = if answer.rows.len() > SHOWN {
         format!(", of which {SHOWN} are shown")
@@ -230,14 +231,25 @@ fn described(tables: &[QueryTable]) -> Html {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tidemill_store::query::QueryColumn;
 
     #[test]
     fn cells_of_files_are_quoted() {
-        let mut file = String::new();
-        line(
-            &mut file,
-            [Some("a\"b"), None, Some("=1+1"), Some("-3")].into_iter(),
+        let column = |name: &str| QueryColumn {
+            name: name.to_owned(),
+            kind: "text".to_owned(),
+            is_number: false,
+        };
+        let row = ["=1+1", "-3"].map(|cell| Some(cell.to_owned()));
+        let answer = QueryAnswer {
+            columns: vec![column("a\"b"), column("")],
+            rows: vec![row.to_vec(), vec![None, Some("x".to_owned())]],
+            more: false,
+        };
+        let file = String::from_utf8(written(&answer).unwrap()).unwrap();
+        assert_eq!(
+            file,
+            "\"a\"\"b\",\"\"\r\n\"'=1+1\",\"-3\"\r\n\"\",\"x\"\r\n"
         );
-        assert_eq!(file, "\"a\"\"b\",\"\",\"'=1+1\",\"-3\"\r\n");
     }
 }

@@ -6,12 +6,13 @@ use std::fmt::Write;
 use axum::extract::Path;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use tidemill_core::notation::thousands;
 use tidemill_cycle::recommend::RecommendDetail;
 use tidemill_cycle::run::RunDetail;
 use tidemill_evaluate::Verdict;
 use tidemill_store::catalog::Version;
 
-use crate::parts::{count, maybe, number};
+use crate::parts::{maybe, number};
 use crate::problem::Problem;
 use crate::visit::Visit;
 
@@ -164,8 +165,8 @@ fn predictor(card: &mut Card, detail: &RunDetail) {
     card.part("Metrics");
     card.line(&format!(
         "On {} rows of {} people, which it was not trained on.\n",
-        count(report.rows as u64),
-        count(report.entities as u64)
+        thousands(report.rows as u64),
+        thousands(report.entities as u64)
     ));
     card.table(&["metric", "value", "95 % interval"]);
     for metric in &report.metrics {
@@ -188,7 +189,7 @@ fn predictor(card: &mut Card, detail: &RunDetail) {
     for slice in &found.worst_slices {
         card.row(&[
             slice.name.clone(),
-            count(slice.rows as u64),
+            thousands(slice.rows as u64),
             number(slice.value),
             number(slice.overall),
         ]);
@@ -201,8 +202,8 @@ fn predictor(card: &mut Card, detail: &RunDetail) {
     if let Some(record) = &detail.dataset {
         card.part("What it was made from");
         for (what, is) in [
-            ("Rows", count(record.rows)),
-            ("Features", count(record.features.len() as u64)),
+            ("Rows", thousands(record.rows)),
+            ("Features", thousands(record.features.len() as u64)),
             ("Known until", record.known_until.to_string()),
             ("Digest of the dataset", record.digest.clone()),
             ("Definition", record.definition_hash.clone()),
@@ -237,7 +238,7 @@ fn recommender(card: &mut Card, detail: &RecommendDetail) {
         ("Items", detail.items),
         ("People examined on", detail.cases),
     ] {
-        card.line(&format!("- {what}: {}", count(is as u64)));
+        card.line(&format!("- {what}: {}", thousands(is as u64)));
     }
 }
 

@@ -8,7 +8,7 @@ use tidemill_cycle::run::RunDetail;
 use tidemill_store::catalog::Version;
 
 use crate::html::{Html, html};
-use crate::layout::{Page, Section};
+use crate::models::page_below;
 use crate::parts::{Table, link, maybe, text};
 use crate::problem::Problem;
 use crate::recommender;
@@ -65,16 +65,7 @@ pub(crate) async fn page(
         pair.b,
         table.show()
     );
-    visit.page(&Page {
-        section: Section::Models,
-        title: "Compare versions",
-        trail: &[
-            ("Models", visit.path("/models")),
-            (name.as_str(), visit.path(&format!("/models/{name}"))),
-        ],
-        actions: Html::default(),
-        body,
-    })
+    page_below(&visit, &name, "Compare versions", (Html::default(), body))
 }
 
 /// The numbers of a version by name.

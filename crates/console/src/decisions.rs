@@ -2,14 +2,14 @@
 
 use axum::extract::{Path, Query};
 use axum::response::{IntoResponse, Redirect, Response};
+use tidemill_core::notation::{percent_encoded, thousands};
 use tidemill_core::{Decision, DecisionId};
 use tidemill_cycle::version::Explanation;
 
-use crate::html::{Html, html, url};
+use crate::html::{Html, html};
 use crate::layout::{Page, Section};
-use crate::models::section;
 use crate::parts::{
-    NOTHING, Table, fallback, figure, figures, link, number, percent, text, time, value,
+    NOTHING, Table, fallback, figure, figures, link, number, percent, section, text, time, value,
 };
 use crate::people::{item_link, person_path, reason_list};
 use crate::problem::Problem;
@@ -65,17 +65,11 @@ pub(crate) async fn list(visit: Visit, Query(query): Query<Form>) -> Result<Resp
         html!(
             "<p><a class=\"button\" href=\"?before={}&amp;who={}&amp;model={}\">Older ones</a></p>",
             last,
-            url(who),
-            url(model)
+            percent_encoded(who),
+            percent_encoded(model)
         )
     });
-    let names = visit
-        .project
-        .project
-        .models
-        .keys()
-        .chain(visit.project.project.recommenders.keys());
-    let options = names.map(|name| {
+    let options = visit.project.project.model_names().map(|name| {
         let chosen = if name.as_str() == model {
             html!(" selected")
         } else {
@@ -122,7 +116,7 @@ fn line(visit: &Visit, decision: &Decision) -> [Html; 6] {
         link(&person_path(visit, &decision.entity), &decision.entity),
         text(answer(decision)),
         by,
-        text(crate::parts::count(decision.latency_us)),
+        text(thousands(decision.latency_us)),
     ]
 }
 
@@ -184,11 +178,11 @@ fn explanation(visit: &Visit, explained: &Explanation) -> Result<Html, Problem> 
         figure(
             "when",
             &time(decision.moment),
-            &html!("in {} µs", crate::parts::count(decision.latency_us))
+            &html!("in {} µs", thousands(decision.latency_us))
         ),
         figure(
             "had seen",
-            &html!("event {}", crate::parts::count(decision.offset.0)),
+            &html!("event {}", thousands(decision.offset.0)),
             &Html::default()
         ),
     ));

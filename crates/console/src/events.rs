@@ -4,17 +4,16 @@ use axum::extract::{Path, Query};
 use axum::http::{HeaderMap, header};
 use axum::response::{Redirect, Response};
 use tidemill_core::Offset;
+use tidemill_core::notation::{percent_encoded, thousands};
 use tidemill_cycle::{DataReport, EventReport};
 use tidemill_monitor::data::DataFinding;
-use tidemill_store::catalog::AuditEntry;
 use tidemill_store::users::Role;
 
 use crate::chart;
-use crate::html::{Html, html, url};
+use crate::html::{Html, html};
 use crate::layout::{Action, Page, Section};
-use crate::models::section;
 use crate::parts::{
-    NOTHING, Table, Tone, count, figure, figures, link, number, percent, state, text, time,
+    NOTHING, Table, Tone, figure, figures, link, number, percent, section, state, text, time,
 };
 use crate::people::{person_path, said};
 use crate::problem::Problem;
@@ -112,13 +111,13 @@ pub(crate) async fn list(visit: Visit) -> Result<Response, Problem> {
         ],
     );
     for event in &report.events {
-        let path = visit.path(&format!("/events/kinds/{}", url(&event.event)));
+        let path = visit.path(&format!("/events/kinds/{}", percent_encoded(&event.event)));
         table.row([
             link(&path, &event.event),
-            text(count(event.today)),
-            text(count(event.yesterday)),
+            text(thousands(event.today)),
+            text(thousands(event.yesterday)),
             text(number(event.per_day)),
-            text(count(event.differences as u64)),
+            text(thousands(event.differences as u64)),
             event.last_at.map_or_else(|| text(NOTHING), time),
             text(&event.first_day),
         ]);
@@ -131,15 +130,15 @@ pub(crate) async fn list(visit: Visit) -> Result<Response, Problem> {
         "{}{}{}",
         figures(&html!(
             "{}{}{}",
-            figure("stored", &text(count(counts.stored)), &Html::default()),
+            figure("stored", &text(thousands(counts.stored)), &Html::default()),
             figure(
                 "sent again, counted once",
-                &text(count(counts.duplicates)),
+                &text(thousands(counts.duplicates)),
                 &Html::default()
             ),
             figure(
-                "quarantined",
-                &text(count(counts.quarantined)),
+                "quarantined so far",
+                &text(thousands(counts.quarantined)),
                 &Html::default()
             ),
         )),
@@ -192,7 +191,7 @@ fn days(event: &EventReport) -> Html {
     for day in &event.days {
         table.row([
             text(&day.day),
-            text(count(day.count)),
+            text(thousands(day.count)),
             text(percent(day.repeats)),
             text(percent(day.without_user)),
         ]);
@@ -278,7 +277,7 @@ pub(crate) async fn newest(visit: Visit, Query(query): Query<Form>) -> Result<Re
             |person| link(&person_path(&visit, person.as_str()), person.id()),
         );
         table.row([
-            text(count(logged.offset.0)),
+            text(thousands(logged.offset.0)),
             time(event.timestamp),
             text(&event.name),
             person,
@@ -287,7 +286,7 @@ pub(crate) async fn newest(visit: Visit, Query(query): Query<Form>) -> Result<Re
     }
     let body = html!(
         "<form class=\"filters\" method=\"get\" role=\"search\"><label>Name contains<input name=\"name\" value=\"{}\"></label><label>Person<input name=\"who\" value=\"{}\"></label><button class=\"button\">Filter</button></form>{}",
-        name, who, table.or(&html!("<p><strong>No such event among the newest {}</strong></p><p>Older ones are on the pages of the people.</p>", count(LOOKED_AT as u64)))
+        name, who, table.or(&html!("<p><strong>No such event among the newest {}</strong></p><p>Older ones are on the pages of the people.</p>", thousands(LOOKED_AT as u64)))
     );
     page(&visit, "Newest events", "/events/newest", &body)
 }
@@ -360,15 +359,11 @@ pub(crate) async fn quarantine(
 pub(crate) async fn replay(act: Act<Visit>) -> Result<Redirect, Problem> {
     let visit = &act.who;
     visit.viewer.check(Role::Editor)?;
-    let (console, project) = (&visit.console, &visit.project.project);
-    let replayed = console.intake.replay_quarantine(project).await?;
-    let audit = AuditEntry {
-        at: visit.project.clock.now(),
-        project: Some(project.name.clone()),
-        reason: format!("{} became events", replayed.accepted),
-        ..console.entry(&visit.viewer.actor(), "replay_quarantine", "the quarantine")
-    };
-    console.catalog.audit(audit).await?;
+    let intake = &visit.console.intake;
+    let replayed = visit
+        .project
+        .replay_quarantine(intake, &visit.viewer.actor())
+        .await?;
     let page = format!(
         "/events/quarantine?accepted={}&left={}",
         replayed.accepted + replayed.duplicates,
@@ -395,7 +390,7 @@ pub(crate) async fn connect(visit: Visit, headers: HeaderMap) -> Result<Response
         if counts.stored > 0 {
             state(
                 Tone::Good,
-                &format!("connected: {} events are stored", count(counts.stored)),
+                &format!("connected: {} events are stored", thousands(counts.stored)),
             )
         } else {
             html!(
@@ -404,7 +399,22 @@ pub(crate) async fn connect(visit: Visit, headers: HeaderMap) -> Result<Response
             )
         }
     );
-    let snippets = [
+    let snippets = snippets(host);
+    let snippets = snippets.iter().map(|(name, code)| {
+        html!("<h2>{}</h2><div class=\"snippet\"><pre tabindex=\"0\"><code>{}</code></pre><button type=\"button\" class=\"button\" data-copy>Copy</button></div>", *name, code)
+    });
+    let body = html!(
+        "{}<p>Make a key that may only send events, and put it in place of <code>WRITE_KEY</code>:</p><div class=\"snippet\"><pre tabindex=\"0\"><code>tidemill keys create --project {} --scope write</code></pre><button type=\"button\" class=\"button\" data-copy>Copy</button></div>{}",
+        connected,
+        project,
+        snippets.collect::<Html>()
+    );
+    page(&visit, "Connect your app", "/events/connect", &body)
+}
+
+/// How an event is sent in the languages of most apps: name and lines.
+fn snippets(host: &str) -> [(&'static str, String); 5] {
+    [
         (
             "curl",
             format!(
@@ -435,15 +445,5 @@ pub(crate) async fn connect(visit: Visit, headers: HeaderMap) -> Result<Response
                 "analytics = Segment::Analytics.new(write_key: \"WRITE_KEY\", host: \"{host}\", ssl: false)\nanalytics.track(user_id: \"u1\", event: \"Order Completed\", properties: {{ total: 42.5 }})\nanalytics.flush"
             ),
         ),
-    ];
-    let snippets = snippets.iter().map(|(name, code)| {
-        html!("<h2>{}</h2><div class=\"snippet\"><pre tabindex=\"0\"><code>{}</code></pre><button type=\"button\" class=\"button\" data-copy>Copy</button></div>", *name, code)
-    });
-    let body = html!(
-        "{}<p>Make a key that may only send events, and put it in place of <code>WRITE_KEY</code>:</p><div class=\"snippet\"><pre tabindex=\"0\"><code>tidemill keys create --project {} --scope write</code></pre><button type=\"button\" class=\"button\" data-copy>Copy</button></div>{}",
-        connected,
-        project,
-        snippets.collect::<Html>()
-    );
-    page(&visit, "Connect your app", "/events/connect", &body)
+    ]
 }

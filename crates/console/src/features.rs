@@ -5,8 +5,7 @@ use tidemill_cycle::feature_report::{FeatureReport, ReportedFeature};
 
 use crate::html::{Html, html};
 use crate::layout::{Page, Section};
-use crate::models::section;
-use crate::parts::{NOTHING, Table, figure, figures, maybe, number, percent, text, time};
+use crate::parts::{NOTHING, Table, figure, figures, maybe, number, percent, section, text, time};
 use crate::problem::Problem;
 use crate::visit::Visit;
 

@@ -35,12 +35,7 @@ pub(crate) async fn list(visit: Visit) -> Result<Response, Problem> {
 /// The models, each on a card; loaded into a page, as live quality may take a moment.
 pub(crate) async fn cards(visit: Visit) -> Result<Body<String>, Problem> {
     let project = &visit.project.project;
-    let names: Vec<ModelName> = project
-        .models
-        .keys()
-        .chain(project.recommenders.keys())
-        .cloned()
-        .collect();
+    let names: Vec<ModelName> = project.model_names().cloned().collect();
     if names.is_empty() {
         let empty = html!(
             "<div class=\"empty\"><p><strong>No models yet</strong></p><p>A model is a question about people or items. Name one under <code>[models.NAME]</code> in the project file; <code>tidemill init</code> writes an example.</p></div>"
@@ -302,19 +297,43 @@ fn version_table(visit: &Visit, status: &ModelStatus, versions: &[Version]) -> H
     table.or(&html!("<p><strong>No version yet</strong></p><p>A run makes one as soon as there are enough certain outcomes to learn from. The runs below say what is missing.</p>"))
 }
 
+/// How a run ended, or that it has not.
+pub(crate) fn run_state(state: RunState) -> (Tone, &'static str) {
+    match state {
+        RunState::Running => (Tone::Quiet, "running"),
+        RunState::Passed => (Tone::Good, "passed"),
+        RunState::Refused => (Tone::Warning, "refused"),
+        RunState::Skipped => (Tone::Quiet, "skipped"),
+        RunState::Failed => (Tone::Bad, "failed"),
+    }
+}
+
+/// A page below that of a model: what can be done there, and what it shows.
+pub(crate) fn page_below(
+    visit: &Visit,
+    model: &ModelName,
+    title: &str,
+    (actions, body): (Html, Html),
+) -> Result<Response, Problem> {
+    visit.page(&Page {
+        section: Section::Models,
+        title,
+        trail: &[
+            ("Models", visit.path("/models")),
+            (model.as_str(), visit.path(&format!("/models/{model}"))),
+        ],
+        actions,
+        body,
+    })
+}
+
 fn run_table(visit: &Visit, runs: &[Run]) -> Html {
     let mut table = Table::new(
         "runs",
         &["Began", "State", "Set off by", "Version", "What it found"],
     );
     for run in runs {
-        let (tone, word) = match run.state {
-            RunState::Running => (Tone::Quiet, "running"),
-            RunState::Passed => (Tone::Good, "passed"),
-            RunState::Refused => (Tone::Warning, "refused"),
-            RunState::Skipped => (Tone::Quiet, "skipped"),
-            RunState::Failed => (Tone::Bad, "failed"),
-        };
+        let (tone, word) = run_state(run.state);
         let version = run.version.map_or_else(
             || text(NOTHING),
             |number| {
@@ -346,12 +365,7 @@ pub(crate) async fn train(
     visit.viewer.check(Role::Editor)?;
     let name = visit.model(&model)?;
     let (project, actor) = (visit.project.clone(), visit.viewer.actor());
-    let audit = tidemill_store::catalog::AuditEntry {
-        at: project.clock.now(),
-        project: Some(project.project.name.clone()),
-        ..visit.console.entry(&actor, "train", name.as_str())
-    };
-    project.stores.catalog.audit(audit).await?;
+    visit.audit("train", name.as_str(), String::new()).await?;
     let running = name.clone();
     tokio::spawn(async move {
         let trained = project
@@ -399,13 +413,4 @@ pub(crate) async fn rollback(
         .rollback(&name, &visit.viewer.actor(), act.field("reason"))
         .await?;
     Ok(Redirect::to(&visit.path(&format!("/models/{name}"))))
-}
-
-/// The same heading for all parts of a version's page.
-pub(crate) fn section(title: &str, about: &str, body: &Html) -> Html {
-    if body.is_empty() {
-        Html::default()
-    } else {
-        part_about(title, about, body)
-    }
 }

@@ -3,12 +3,14 @@
 use std::collections::BTreeSet;
 
 use axum::response::Response;
+use tidemill_core::notation::thousands;
 use tidemill_store::catalog::{Run, RunState};
 use tidemill_store::event_log::LogCounts;
 
 use crate::html::{Html, html};
 use crate::layout::{Page, Section};
-use crate::parts::{Tone, count, part, state, text, time};
+use crate::models::run_state;
+use crate::parts::{Tone, part, state, text, time};
 use crate::problem::Problem;
 use crate::visit::Visit;
 
@@ -50,7 +52,7 @@ pub(crate) async fn page(visit: Visit) -> Result<Response, Problem> {
         .await?;
     let body = html!(
         "{}{}{}",
-        attention(&visit, &stages, &runs)?,
+        attention(&visit, &runs)?,
         part("The loop", &picture(&visit, &stages, runs.first())),
         part(
             "Models",
@@ -65,7 +67,7 @@ pub(crate) async fn page(visit: Visit) -> Result<Response, Problem> {
 }
 
 /// What a person should look at, the worst first.
-fn attention(visit: &Visit, stages: &Stages, runs: &[Run]) -> Result<Html, Problem> {
+fn attention(visit: &Visit, runs: &[Run]) -> Result<Html, Problem> {
     let mut lines = Html::default();
     let mut add = |tone, word: &str, what: &Html| {
         lines.push(&html!(
@@ -84,11 +86,14 @@ fn attention(visit: &Visit, stages: &Stages, runs: &[Run]) -> Result<Html, Probl
         );
         add(Tone::Bad, &kind, &what);
     }
-    if stages.counts.quarantined > 0 {
+    // counts are since the beginning: what became an event since needs nobody
+    let log = &visit.project.stores.log;
+    let newest = log.quarantined(&visit.project.project.name, None, 1)?;
+    if let Some((_, piece)) = newest.first() {
         let what = html!(
-            "<a href=\"{}\">{} pieces</a> that were sent are not events",
+            "<a href=\"{}\">What was sent</a> and is no event waits there, the newest since {}",
             visit.path("/events/quarantine"),
-            count(stages.counts.quarantined)
+            time(piece.received_at)
         );
         add(Tone::Warning, "quarantine", &what);
     }
@@ -154,20 +159,14 @@ struct Stage<'a> {
 
 /// A number that the live stream replaces.
 fn live(key: &str, value: u64) -> Html {
-    html!("<span data-live=\"{}\">{}</span>", key, count(value))
+    html!("<span data-live=\"{}\">{}</span>", key, thousands(value))
 }
 
 fn picture(visit: &Visit, stages: &Stages, newest: Option<&Run>) -> Html {
     let behind = |key: &str, lag: u64| html!("{} behind", live(key, lag));
     let (learnt, examined, run_tone) = match newest {
         Some(run) => {
-            let (word, tone) = match run.state {
-                RunState::Running => ("running", Tone::Quiet),
-                RunState::Passed => ("passed", Tone::Good),
-                RunState::Refused => ("refused", Tone::Warning),
-                RunState::Skipped => ("skipped", Tone::Quiet),
-                RunState::Failed => ("failed", Tone::Bad),
-            };
+            let (tone, word) = run_state(run.state);
             (text(run.model.as_str()), text(word), tone)
         }
         None => (text("none yet"), text("none yet"), Tone::Quiet),

@@ -3,24 +3,12 @@
 use tidemill_core::Timestamp;
 use tidemill_core::decision::Fallback;
 use tidemill_core::feature::{FeatureValue, Unit};
+use tidemill_core::notation::thousands;
 
 use crate::html::{Html, html};
 
 /// What stands where there is no value.
 pub(crate) const NOTHING: &str = "–";
-
-/// A count with its thousands apart.
-pub(crate) fn count(number: u64) -> String {
-    let digits = number.to_string();
-    let mut written = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            written.push(',');
-        }
-        written.push(digit);
-    }
-    written
-}
 
 /// A number with as many digits as tell something.
 pub(crate) fn number(value: f64) -> String {
@@ -33,7 +21,7 @@ pub(crate) fn number(value: f64) -> String {
         "≈ 0".to_owned()
     } else if size >= 10_000.0 {
         let sign = if value < 0.0 { "−" } else { "" };
-        format!("{sign}{}", count(size.round() as u64))
+        format!("{sign}{}", thousands(size.round() as u64))
     } else {
         let decimals = match size {
             1_000.0.. => 0,
@@ -222,6 +210,15 @@ pub(crate) fn part_about(title: &str, about: &str, body: &Html) -> Html {
     )
 }
 
+/// The same where there is something to be seen; nothing where not.
+pub(crate) fn section(title: &str, about: &str, body: &Html) -> Html {
+    if body.is_empty() {
+        Html::default()
+    } else {
+        part_about(title, about, body)
+    }
+}
+
 /// A figure with its name.
 pub(crate) fn figure(name: &str, value: &Html, note: &Html) -> Html {
     html!(
@@ -265,7 +262,7 @@ mod tests {
         ] {
             assert_eq!(number(value), written, "{value}");
         }
-        assert_eq!(count(1_000), "1,000");
+        assert_eq!(thousands(1_000), "1,000");
         assert_eq!(percent(0.1234), "12.3 %");
         assert_eq!(percent(1.0), "100 %");
     }

@@ -4,17 +4,18 @@ use axum::extract::{Path, Query};
 use axum::response::{IntoResponse, Redirect, Response};
 use tidemill_core::decision::Fallback;
 use tidemill_core::event::{Event, PersonKey};
+use tidemill_core::notation::{percent_encoded, thousands};
 use tidemill_cycle::ProjectLoop;
 use tidemill_learn::{Reason, Task};
 use tidemill_serve::recommend::{RecommendSlot, Recommendation};
 use tidemill_store::users::Role;
 
 use crate::chart;
-use crate::html::{Html, html, url};
+use crate::html::{Html, html};
 use crate::layout::{Action, Page, Section, reason_field};
-use crate::models::section;
 use crate::parts::{
-    Table, Tone, fallback, figure, figures, link, number, percent, state, text, time, value_in,
+    Table, Tone, fallback, figure, figures, link, number, percent, section, state, text, time,
+    value_in,
 };
 use crate::problem::Problem;
 use crate::visit::{Act, Form, Visit};
@@ -32,11 +33,12 @@ const SHORT: usize = 160;
 /// The path of a person's page; `entity` is their key as decisions write it.
 pub(crate) fn person_path(visit: &Visit, entity: &str) -> String {
     match PersonKey::written(entity) {
-        Some(person) if !person.is_user() => {
-            visit.path(&format!("/people/{}?anonymous=yes", url(person.id())))
-        }
-        Some(person) => visit.path(&format!("/people/{}", url(person.id()))),
-        None => visit.path(&format!("/people/{}", url(entity))),
+        Some(person) if !person.is_user() => visit.path(&format!(
+            "/people/{}?anonymous=yes",
+            percent_encoded(person.id())
+        )),
+        Some(person) => visit.path(&format!("/people/{}", percent_encoded(person.id()))),
+        None => visit.path(&format!("/people/{}", percent_encoded(entity))),
     }
 }
 
@@ -47,7 +49,7 @@ pub(crate) fn item_link(visit: &Visit, id: &str) -> Result<Html, Problem> {
         let mut named = ["name", "title", "description"].into_iter();
         named.find_map(|attribute| item.attributes.get(attribute)?.as_str())
     });
-    let path = visit.path(&format!("/items/{}", url(id)));
+    let path = visit.path(&format!("/items/{}", percent_encoded(id)));
     Ok(html!(
         "{} <span class=\"quiet\">{}</span>",
         link(&path, name.unwrap_or(id)),
@@ -108,9 +110,9 @@ pub(crate) async fn search(visit: Visit, Query(query): Query<Form>) -> Result<Re
     let id = field("id");
     if !id.is_empty() {
         let path = match field("what") {
-            "item" => format!("/items/{}", url(id)),
-            "anonymous" => format!("/people/{}?anonymous=yes", url(id)),
-            _ => format!("/people/{}", url(id)),
+            "item" => format!("/items/{}", percent_encoded(id)),
+            "anonymous" => format!("/people/{}?anonymous=yes", percent_encoded(id)),
+            _ => format!("/people/{}", percent_encoded(id)),
         };
         return Ok(Redirect::to(&visit.path(&path)).into_response());
     }
@@ -138,11 +140,7 @@ pub(crate) async fn page(
     Path((_, id)): Path<(String, String)>,
     Query(query): Query<Form>,
 ) -> Result<Response, Problem> {
-    let person = if query.contains_key("anonymous") {
-        PersonKey::anonymous(&id)
-    } else {
-        PersonKey::user(&id)
-    };
+    let person = Visit::person(&id, &query);
     let (console, at_work) = (visit.console.clone(), visit.clone());
     let work = async {
         let read = tokio::task::spawn_blocking(move || about(&at_work, &person));
@@ -155,7 +153,7 @@ pub(crate) async fn page(
     let erase = visit.action(
         Role::Admin,
         &Action {
-            path: &format!("/people/{}/erase", url(&id)),
+            path: &format!("/people/{}/erase", percent_encoded(&id)),
             button: "Erase",
             means: "Everything that they did and that was said about them is removed, under all their ids, for good. It can take a while.",
             fields: html!("{}{}", anonymous, reason_field(true)),
@@ -183,30 +181,26 @@ pub(crate) async fn erase(
             "Say why: the audit log keeps the reason, not the id.",
         ));
     }
-    let person = if act.form.contains_key("anonymous") {
-        PersonKey::anonymous(&id)
-    } else {
-        PersonKey::user(&id)
-    };
+    let person = Visit::person(&id, &act.form);
     let gone = visit
         .project
         .erase(&person, &visit.viewer.actor(), reason)
         .await?;
-    let count = |number: u64| text(crate::parts::count(number));
+    let written = |number: u64| text(thousands(number));
     let nothing = Html::default();
     let body = html!(
         "<p role=\"status\">{}</p>{}",
         state(Tone::Good, "erased"),
         figures(&html!(
             "{}{}{}{}{}{}",
-            figure("ids", &count(gone.ids as u64), &nothing),
-            figure("events", &count(gone.erased.events), &nothing),
-            figure("decisions", &count(gone.erased.decisions), &nothing),
-            figure("outcomes", &count(gone.erased.outcomes), &nothing),
-            figure("pieces in quarantine", &count(gone.quarantined), &nothing),
+            figure("ids", &written(gone.ids as u64), &nothing),
+            figure("events", &written(gone.erased.events), &nothing),
+            figure("decisions", &written(gone.erased.decisions), &nothing),
+            figure("outcomes", &written(gone.erased.outcomes), &nothing),
+            figure("pieces in quarantine", &written(gone.quarantined), &nothing),
             figure(
                 "datasets that lost their rows",
-                &count(gone.erased.datasets),
+                &written(gone.erased.datasets),
                 &nothing
             ),
         ))
@@ -248,7 +242,7 @@ fn about(visit: &Visit, person: &PersonKey) -> Result<Html, Problem> {
     Ok(html!(
         "<p class=\"quiet\">Known as <code>{who}</code>, after {offset} events of the project.</p>{guesses}{lists}{timeline}{features}",
         who = row.person.as_str(),
-        offset = crate::parts::count(row.offset.0),
+        offset = thousands(row.offset.0),
         guesses = section(
             "What the models would say now",
             "A preview: it is not logged as a decision.",
@@ -420,7 +414,7 @@ fn what_happened(visit: &Visit, item: &str) -> Html {
     html!(
         "<a class=\"button\" href=\"{}?sql={}\">Its events day by day</a>",
         visit.path("/ask"),
-        url(&sql)
+        percent_encoded(&sql)
     )
 }
 

@@ -63,7 +63,7 @@ impl Problem {
         self.into_response()
     }
 
-    fn failed(error: &dyn std::error::Error) -> Self {
+    pub(crate) fn failed(error: &dyn std::error::Error) -> Self {
         tracing::error!(%error, "cannot show a page of the console");
         Self {
             status: StatusCode::INTERNAL_SERVER_ERROR,

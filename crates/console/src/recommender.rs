@@ -1,10 +1,10 @@
 //! What is shown of a version that recommends.
 
+use tidemill_core::notation::thousands;
 use tidemill_cycle::recommend::RecommendDetail;
 
 use crate::html::{Html, html};
-use crate::models::section;
-use crate::parts::{Table, count, figure, figures, interval, maybe, number, percent, text, time};
+use crate::parts::{Table, figure, figures, interval, maybe, number, percent, section, text, time};
 use crate::version::verdict;
 
 /// The parts of its page.
@@ -33,18 +33,22 @@ pub(crate) fn detail(detail: &RecommendDetail) -> Html {
         "{}{}{}{}{}",
         figure(
             "signals",
-            &text(count(detail.signals as u64)),
+            &text(thousands(detail.signals as u64)),
             &Html::default()
         ),
         figure(
             "people",
-            &text(count(detail.persons as u64)),
+            &text(thousands(detail.persons as u64)),
             &Html::default()
         ),
-        figure("items", &text(count(detail.items as u64)), &Html::default()),
+        figure(
+            "items",
+            &text(thousands(detail.items as u64)),
+            &Html::default()
+        ),
         figure(
             "people examined on",
-            &text(count(detail.cases as u64)),
+            &text(thousands(detail.cases as u64)),
             &html!("{}", detail.examined_from.map(time))
         ),
         figure(

@@ -8,9 +8,9 @@ use tidemill_cycle::scorecard::{Counts, Scored, ScoredGroup};
 use tidemill_store::users::Role;
 
 use crate::html::{Html, html};
-use crate::layout::{Action, Page, Section};
-use crate::models::section;
-use crate::parts::{NOTHING, Table, Tone, figure, figures, number, state, text};
+use crate::layout::Action;
+use crate::models::page_below;
+use crate::parts::{NOTHING, Table, Tone, figure, figures, number, section, state, text};
 use crate::problem::Problem;
 use crate::visit::{Act, Visit};
 
@@ -47,16 +47,7 @@ pub(crate) async fn page(
         groups.collect::<Html>(),
     );
     let title = format!("Scorecard of {name}");
-    visit.page(&Page {
-        section: Section::Models,
-        title: &title,
-        trail: &[
-            ("Models", visit.path("/models")),
-            (name.as_str(), visit.path(&format!("/models/{name}"))),
-        ],
-        actions: Html::default(),
-        body,
-    })
+    page_below(&visit, &name, &title, (Html::default(), body))
 }
 
 fn title(group: Group) -> &'static str {

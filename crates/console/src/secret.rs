@@ -4,7 +4,7 @@ use argon2::Argon2;
 use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use sha2::{Digest, Sha256};
+use tidemill_store::keys;
 
 /// The shortest password, in characters.
 pub const PASSWORD_CHARACTERS_MIN: usize = 10;
@@ -18,12 +18,7 @@ pub(crate) fn written(bytes: [u8; 32]) -> String {
 
 /// What is kept of a secret, for a purpose: the hash for one purpose does not serve another.
 pub(crate) fn hash(purpose: &str, secret: &str) -> String {
-    let digest = Sha256::new()
-        .chain_update(purpose)
-        .chain_update(":")
-        .chain_update(secret)
-        .finalize();
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    keys::hash(&format!("{purpose}:{secret}"))
 }
 
 /// A password as it is kept: argon2id with its own salt. Takes tens of milliseconds and 19 MB on purpose.

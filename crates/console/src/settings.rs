@@ -5,14 +5,13 @@ use axum::http::HeaderMap;
 use axum::http::header;
 use axum::response::{Redirect, Response};
 use tidemill_store::catalog::{AuditEntry, Scope};
-use tidemill_store::keys::create_key;
+use tidemill_store::keys::{self, create_key};
 use tidemill_store::users::{Role, User, check_user_name};
 
 use crate::console::new_link;
 use crate::html::{Html, html};
 use crate::layout::{Action, Page, Section, ask_first, token_field};
-use crate::models::section;
-use crate::parts::{Table, Tone, state, text, time};
+use crate::parts::{Table, Tone, section, state, text, time};
 use crate::problem::Problem;
 use crate::secret;
 use crate::visit::{Act, Form, Visit};
@@ -333,15 +332,9 @@ pub(crate) async fn revoke_key(act: Act<Visit>) -> Result<Redirect, Problem> {
     let visit = &act.who;
     visit.viewer.check(Role::Admin)?;
     let (console, project) = (&visit.console, &visit.project.project.name);
-    let id = act.field("id");
-    let audit = AuditEntry {
-        project: Some(project.clone()),
-        ..console.entry(&visit.viewer.actor(), "revoke_key", id)
-    };
-    console
-        .catalog
-        .revoke_key(project, id, console.clock.now(), audit)
-        .await?;
+    let (catalog, now) = (console.catalog.as_ref(), console.clock.now());
+    let actor = visit.viewer.actor();
+    keys::revoke_key(catalog, project, act.field("id"), now, &actor).await?;
     Ok(Redirect::to(&visit.path("/settings?done=yes")))
 }
 

@@ -2,7 +2,6 @@
 
 use axum::extract::Path;
 use axum::response::{Html as Body, Response};
-use tidemill_core::ModelName;
 use tidemill_cycle::{CycleError, ValueReport};
 
 use crate::chart::{self, Estimate};
@@ -15,12 +14,7 @@ use crate::visit::Visit;
 /// The page: each model's report is loaded into it.
 pub(crate) async fn page(visit: Visit) -> Result<Response, Problem> {
     let project = &visit.project.project;
-    let names: Vec<&ModelName> = project
-        .models
-        .keys()
-        .chain(project.recommenders.keys())
-        .collect();
-    let parts = names.iter().map(|name| {
+    let parts = project.model_names().map(|name| {
         part(
             name.as_str(),
             &html!(

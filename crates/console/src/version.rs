@@ -5,6 +5,7 @@ use std::fmt::Write;
 use axum::extract::Path;
 use axum::response::Response;
 use tidemill_core::ModelName;
+use tidemill_core::notation::thousands;
 use tidemill_cycle::examine::Examination;
 use tidemill_cycle::gain::FeatureGain;
 use tidemill_cycle::recommend::RecommendDetail;
@@ -15,11 +16,11 @@ use tidemill_store::users::Role;
 
 use crate::chart::{self, Curve};
 use crate::html::{Html, html};
-use crate::layout::{Action, Page, Section, reason_field};
-use crate::models::section;
+use crate::layout::{Action, reason_field};
+use crate::models::page_below;
 use crate::parts::{
-    NOTHING, Table, Tone, count, figure, figures, interval, maybe, number, part_about, state, text,
-    time,
+    NOTHING, Table, Tone, figure, figures, interval, maybe, number, part_about, section, state,
+    text, time,
 };
 use crate::problem::Problem;
 use crate::recommender;
@@ -69,16 +70,8 @@ pub(crate) async fn page(
         detail = detail,
     );
     let title = format!("{name}@{number}");
-    visit.page(&Page {
-        section: Section::Models,
-        title: &title,
-        trail: &[
-            ("Models", visit.path("/models")),
-            (name.as_str(), visit.path(&format!("/models/{name}"))),
-        ],
-        actions: actions(&visit, &name, &version, champion),
-        body,
-    })
+    let actions = actions(&visit, &name, &version, champion);
+    page_below(&visit, &name, &title, (actions, body))
 }
 
 fn actions(visit: &Visit, name: &ModelName, version: &Version, champion: Option<u32>) -> Html {
@@ -191,8 +184,8 @@ pub(crate) fn verdict(verdict: &Verdict) -> Html {
 fn metrics(report: &Report) -> Html {
     let mut all = figure(
         "rows",
-        &text(count(report.rows as u64)),
-        &html!("{} people", count(report.entities as u64)),
+        &text(thousands(report.rows as u64)),
+        &html!("{} people", thousands(report.entities as u64)),
     );
     for metric in &report.metrics {
         all.push(&figure(
@@ -327,7 +320,7 @@ fn slices(found: &Examination) -> Html {
     for slice in &found.worst_slices {
         table.row([
             text(&slice.name),
-            text(count(slice.rows as u64)),
+            text(thousands(slice.rows as u64)),
             text(number(slice.value)),
             text(number(slice.overall)),
         ]);
@@ -369,18 +362,18 @@ fn dataset(detail: &RunDetail) -> Html {
             dropped,
             "{}{} {}",
             if dropped.is_empty() { "" } else { ", " },
-            count(*rows),
+            thousands(*rows),
             why.replace('_', " ")
         );
     }
     let parts = detail.parts.map(|parts| {
         figure(
             "fitted on",
-            &text(count(parts.known as u64)),
+            &text(thousands(parts.known as u64)),
             &html!(
                 "{} left out between, {} examined from {}",
-                count(parts.gap as u64),
-                count(parts.examined as u64),
+                thousands(parts.gap as u64),
+                thousands(parts.examined as u64),
                 time(parts.examined_from)
             ),
         )
@@ -389,13 +382,13 @@ fn dataset(detail: &RunDetail) -> Html {
         "{}{}{}{}{}",
         figure(
             "rows",
-            &text(count(record.rows)),
-            &html!("of {} observations", count(record.observed))
+            &text(thousands(record.rows)),
+            &html!("of {} observations", thousands(record.observed))
         ),
         parts,
         figure(
             "features",
-            &text(count(record.features.len() as u64)),
+            &text(thousands(record.features.len() as u64)),
             &html!(
                 "definition <code>{}</code>",
                 record.definition_hash.chars().take(12).collect::<String>()

@@ -8,8 +8,10 @@ use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, header};
 use axum::response::{IntoResponse, Redirect, Response};
+use tidemill_core::event::PersonKey;
 use tidemill_core::{ModelName, ProjectName};
 use tidemill_cycle::ProjectLoop;
+use tidemill_store::catalog::AuditEntry;
 use tidemill_store::users::{Role, User};
 
 use crate::console::Console;
@@ -104,13 +106,35 @@ impl Visit {
         format!("/console/p/{}{page}", self.project.project.name)
     }
 
+    /// Writes into the project's audit log that the viewer did something.
+    pub(crate) async fn audit(
+        &self,
+        action: &str,
+        subject: &str,
+        reason: String,
+    ) -> Result<(), Problem> {
+        let audit = AuditEntry {
+            at: self.project.clock.now(),
+            project: Some(self.project.project.name.clone()),
+            reason,
+            ..self.console.entry(&self.viewer.actor(), action, subject)
+        };
+        Ok(self.project.stores.catalog.audit(audit).await?)
+    }
+
+    /// Somebody of the project, as a path and a form name them.
+    pub(crate) fn person(id: &str, form: &Form) -> PersonKey {
+        if form.contains_key("anonymous") {
+            PersonKey::anonymous(id)
+        } else {
+            PersonKey::user(id)
+        }
+    }
+
     /// A model of the project.
     pub(crate) fn model(&self, name: &str) -> Result<ModelName, Problem> {
         let project = &self.project.project;
-        let is_known = |name: &ModelName| {
-            project.models.contains_key(name) || project.recommenders.contains_key(name)
-        };
-        let known = name.parse().ok().filter(is_known);
+        let known = name.parse().ok().filter(|name| project.has_model(name));
         known.ok_or_else(|| Problem::not_found("The project has no model with this name."))
     }
 }

@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+/// From this AUC or absolute correlation on, a feature alone tells a target too well to have been known at the moment.
+pub const TOO_TELLING_FROM: f64 = 0.98;
+
 /// What kind of value a feature has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

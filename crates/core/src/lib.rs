@@ -19,6 +19,7 @@ pub mod event;
 pub mod feature;
 pub mod id;
 pub mod item;
+pub mod notation;
 pub mod project;
 pub mod time;
 

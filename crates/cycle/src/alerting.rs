@@ -76,8 +76,7 @@ impl ProjectLoop {
             }
             is_due
         };
-        let models = self.project.models.keys();
-        for model in models.chain(self.project.recommenders.keys()) {
+        for model in self.project.model_names() {
             let catalog = &self.stores.catalog;
             let runs = catalog.runs(&self.project.name, Some(model), None, 1);
             findings.extend(runs.await?.first().and_then(failed_run));

@@ -59,9 +59,8 @@ impl ProjectLoop {
     /// When the state store fails. What cannot be looked at is written into the check-up.
     pub async fn check_up_due(self: &Arc<Self>) -> Result<(), CycleError> {
         let now = self.clock.now();
-        let models = self.project.models.keys();
         let mut due = Vec::new();
-        for model in models.chain(self.project.recommenders.keys()) {
+        for model in self.project.model_names() {
             let since = match self.last_checkup(model)? {
                 Some(last) => Some(last.at),
                 None => self.first_answered(model).await?,

@@ -28,6 +28,7 @@ mod lanes;
 pub mod project_loop;
 pub mod promote;
 pub mod quality;
+mod quarantine;
 mod query;
 pub mod recommend;
 pub mod register;

@@ -194,9 +194,7 @@ impl World {
     }
 
     fn outcome(&self, decision: DecisionId) -> Option<Outcome> {
-        let models = self.project.models.keys();
-        let models = models.chain(self.project.recommenders.keys());
-        let mut all = models.flat_map(|model| {
+        let mut all = self.project.model_names().flat_map(|model| {
             let found = self
                 .joiner
                 .outcomes(model, Timestamp::EPOCH, Timestamp::MAX, 1_000);

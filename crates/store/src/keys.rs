@@ -83,6 +83,28 @@ pub async fn create_key(
     Ok((secret, key))
 }
 
+/// Revokes a key of a project and records who did.
+///
+/// # Errors
+/// [`StoreError::NotFound`] where the project has no such key, and those of the catalog.
+pub async fn revoke_key(
+    catalog: &dyn Catalog,
+    project: &ProjectName,
+    id: &str,
+    now: Timestamp,
+    actor: &str,
+) -> Result<(), StoreError> {
+    let audit = AuditEntry {
+        at: now,
+        project: Some(project.clone()),
+        actor: actor.to_owned(),
+        action: "revoke_key".to_owned(),
+        subject: id.to_owned(),
+        reason: String::new(),
+    };
+    catalog.revoke_key(project, id, now, audit).await
+}
+
 /// SHA-256 in hexadecimal: what is kept of a secret.
 pub fn hash(secret: &str) -> String {
     Sha256::digest(secret)

@@ -4,6 +4,8 @@ use std::io::Write;
 
 use serde_json::Value;
 
+pub use tidemill_core::notation::thousands;
+
 /// Where a command's results go.
 #[derive(Debug, Clone, Copy)]
 pub struct Output {
@@ -51,19 +53,6 @@ fn print(line: &str) {
     if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() {
         std::process::exit(0);
     }
-}
-
-/// `1234567` as `1,234,567`.
-pub fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 /// Rows as a table with aligned columns.

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use support::{Counts, PROJECT, Scope, Server, offer_again, skip};
+use support::{Counts, PROJECT, Scope, Server, offer_again, skip, tools};
 
 /// How many events each client sends.
 const EVENTS: u64 = 10_000;
@@ -99,18 +99,6 @@ fn check(command: Command) {
         "ids that are not stored"
     );
     assert_eq!(Counts::of(&server, &reader).stored, EVENTS);
-}
-
-/// The folder into which `scripts/install-test-tools` installs.
-fn tools() -> PathBuf {
-    if let Some(folder) = std::env::var_os("TIDEMILL_TOOLS") {
-        return PathBuf::from(folder);
-    }
-    let cache = std::env::var_os("XDG_CACHE_HOME")
-        .filter(|folder| !folder.is_empty())
-        .map(PathBuf::from)
-        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
-    cache.unwrap_or_default().join("tidemill/tools")
 }
 
 /// Where the client programs are.

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tidemill_core::clock::SystemClock;
 use tidemill_core::{Clock, Span};
 
-use support::{Scope, Server, skip};
+use support::{Scope, Server, skip, tools};
 
 /// A text that sets a variable which the test looks for, should it ever run.
 const EVIL: &str =
@@ -227,16 +227,4 @@ fn fill(server: &mut Server) {
         );
         assert_eq!(status, 200, "{answer}");
     }
-}
-
-/// The folder into which `scripts/install-test-tools` installs.
-fn tools() -> PathBuf {
-    if let Some(folder) = std::env::var_os("TIDEMILL_TOOLS") {
-        return PathBuf::from(folder);
-    }
-    let cache = std::env::var_os("XDG_CACHE_HOME")
-        .filter(|folder| !folder.is_empty())
-        .map(PathBuf::from)
-        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
-    cache.unwrap_or_default().join("tidemill/tools")
 }

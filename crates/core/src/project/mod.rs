@@ -75,6 +75,18 @@ pub struct Located {
     pub line: usize,
 }
 
+impl Project {
+    /// The names of all models, those that predict first.
+    pub fn model_names(&self) -> impl Iterator<Item = &ModelName> {
+        self.models.keys().chain(self.recommenders.keys())
+    }
+
+    /// Whether there is such a model.
+    pub fn has_model(&self, name: &ModelName) -> bool {
+        self.models.contains_key(name) || self.recommenders.contains_key(name)
+    }
+}
+
 /// Where events name an item, and what attributes items have.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ItemDeclaration {

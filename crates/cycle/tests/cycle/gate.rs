@@ -45,23 +45,19 @@ aggregate = "since_last"
 event     = "Order"
 "#;
 
-const PAID: &str = r#"
+/// What the last order said about something.
+fn last(name: &str) -> String {
+    format!(
+        r#"
 [[features.user]]
-name      = "paid"
+name      = "{name}"
 aggregate = "last"
 type      = "number"
 event     = "Order"
-value     = "properties.paid"
-"#;
-
-const LEAK: &str = r#"
-[[features.user]]
-name      = "reminded"
-aggregate = "last"
-type      = "number"
-event     = "Order"
-value     = "properties.reminded"
-"#;
+value     = "properties.{name}"
+"#
+    )
+}
 
 /// A number from 0 to 1 that looks random.
 fn chance(person: u64, day: i64, salt: u64) -> f64 {
@@ -151,7 +147,7 @@ fn check<'r>(run: &'r Run, name: &str) -> &'r Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_feature_that_knows_the_future_is_refused_unless_somebody_vouches_for_it() {
-    let shop = Shop::open(&project(&[ORDERS, PAID, LEAK], "")).await;
+    let shop = Shop::open(&project(&[ORDERS, &last("paid"), &last("reminded")], "")).await;
     shop.live(DAYS, |paid| json!(paid)).await;
     let run = shop.train().await;
     assert_eq!(run.state, RunState::Refused, "{}", run.summary);
@@ -194,7 +190,11 @@ async fn a_feature_that_knows_the_future_is_refused_unless_somebody_vouches_for_
 
     // or the project file says why it is no leak
     let trusted = "trusted = { \"user.reminded\" = \"reminders are sent before\" }";
-    let shop = Shop::open(&project(&[ORDERS, PAID, LEAK], trusted)).await;
+    let shop = Shop::open(&project(
+        &[ORDERS, &last("paid"), &last("reminded")],
+        trusted,
+    ))
+    .await;
     shop.live(DAYS, |paid| json!(paid)).await;
     let run = shop.train().await;
     let leak = check(&run, "leak");
@@ -208,7 +208,7 @@ async fn a_feature_that_knows_the_future_is_refused_unless_somebody_vouches_for_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn data_that_is_not_as_it_was_is_refused_and_what_changes_for_people_is_said() {
-    let shop = Shop::open(&project(&[ORDERS, PAID], "")).await;
+    let shop = Shop::open(&project(&[ORDERS, &last("paid")], "")).await;
     shop.live(DAYS, |paid| json!(paid)).await;
     let first = shop.train().await;
     let none = json!(null);
@@ -274,7 +274,7 @@ async fn data_that_is_not_as_it_was_is_refused_and_what_changes_for_people_is_sa
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_is_said_that_the_champion_was_asked_without_features_that_are_read_no_more() {
-    let mut shop = Shop::open(&project(&[ORDERS, PAID], "")).await;
+    let mut shop = Shop::open(&project(&[ORDERS, &last("paid")], "")).await;
     shop.live(DAYS, |paid| json!(paid)).await;
     let first = shop.train().await;
     let number = first.version.unwrap();
@@ -284,7 +284,8 @@ async fn it_is_said_that_the_champion_was_asked_without_features_that_are_read_n
     promoted.await.unwrap();
 
     // somebody thinks that what was paid is enough to know
-    let less = project(&[ORDERS, PAID], "").replace("kind ", "features = [\"user.paid\"]\nkind ");
+    let less =
+        project(&[ORDERS, &last("paid")], "").replace("kind ", "features = [\"user.paid\"]\nkind ");
     shop = shop.reopened(&less).await;
     shop.live(7, |paid| json!(paid)).await;
     let second = shop.train().await;

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use tidemill_core::feature::TOO_TELLING_FROM;
+
 use super::{Check, number};
 
-/// From this on nothing that was known at the moment tells a target: an AUC, or an absolute correlation.
-pub const TOO_GOOD: f64 = 0.98;
 /// A feature that is new to the model is not suspected below this.
 const NEW_MIN: f64 = 0.9;
 
@@ -20,7 +20,7 @@ pub struct Alone<'a> {
     pub is_known: bool,
 }
 
-/// Refuses features that alone tell the target too well: from [`TOO_GOOD`] on, and those that the champion does not read already where they
+/// Refuses features that alone tell the target too well: from [`TOO_TELLING_FROM`] on, and those that the champion does not read already where they
 /// leave less than half of what the whole champion (its AUC, where there is one) leaves untold. `trusted` names features that
 /// somebody vouches for, with the reason. The check's value is that of the feature that is farthest beyond its threshold.
 pub fn leaks(
@@ -29,10 +29,16 @@ pub fn leaks(
     champion: Option<f64>,
     trusted: &BTreeMap<String, String>,
 ) -> Check {
-    let of_new = champion.map_or(TOO_GOOD, |auc| {
-        f64::midpoint(auc, 1.0).clamp(NEW_MIN, TOO_GOOD)
+    let of_new = champion.map_or(TOO_TELLING_FROM, |auc| {
+        f64::midpoint(auc, 1.0).clamp(NEW_MIN, TOO_TELLING_FROM)
     });
-    let threshold = |one: &Alone<'_>| if one.is_known { TOO_GOOD } else { of_new };
+    let threshold = |one: &Alone<'_>| {
+        if one.is_known {
+            TOO_TELLING_FROM
+        } else {
+            of_new
+        }
+    };
     let excess = |one: &Alone<'_>| one.value - threshold(one);
     let (vouched, judged): (Vec<&Alone<'_>>, Vec<&Alone<'_>>) = alone
         .iter()
@@ -59,7 +65,7 @@ pub fn leaks(
         ..Check::at_most(
             "leak",
             worst.map_or(0.0, |worst| worst.value),
-            worst.map_or(TOO_GOOD, threshold),
+            worst.map_or(TOO_TELLING_FROM, threshold),
             sentence,
         )
     }
@@ -67,7 +73,7 @@ pub fn leaks(
 
 /// What there is to say of the feature that is farthest beyond its threshold, or nearest to it.
 fn in_words(worst: &Alone<'_>, measure: &str, threshold: f64, leaking: usize) -> String {
-    let of_new = match threshold < TOO_GOOD {
+    let of_new = match threshold < TOO_TELLING_FROM {
         true => " for a feature that the champion does not read",
         false => "",
     };

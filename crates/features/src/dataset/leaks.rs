@@ -4,13 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use tidemill_core::feature::ColumnValues;
+use tidemill_core::feature::{ColumnValues, TOO_TELLING_FROM};
 use tidemill_core::project::Target;
 
 use super::statistics::{ColumnStatistics, moments};
 
-/// From this AUC or absolute correlation on, a feature is suspicious.
-pub const SUSPICIOUS_FROM: f64 = 0.98;
 /// The rows of each class, and the rows with a value, that it takes to say anything.
 const ROWS_MIN: usize = 20;
 /// The rows that are looked at: evenly spread where there are more.
@@ -35,7 +33,7 @@ pub struct SuspiciousFeature {
     pub name: String,
     /// How it was measured: `auc` or `correlation`.
     pub measure: String,
-    /// Between [`SUSPICIOUS_FROM`] and 1.
+    /// Between [`TOO_TELLING_FROM`] and 1.
     pub value: f64,
     /// The class that it decides, for a next-action model.
     #[serde(default)]
@@ -46,7 +44,7 @@ impl SuspiciousFeature {
     /// The suspicion against a feature, where there is one.
     pub(super) fn of(column: &ColumnStatistics) -> Option<Self> {
         let alone = column.alone.clone()?;
-        (alone.value >= SUSPICIOUS_FROM).then(|| Self {
+        (alone.value >= TOO_TELLING_FROM).then(|| Self {
             name: column.name.clone(),
             measure: alone.measure,
             value: alone.value,

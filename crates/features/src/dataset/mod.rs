@@ -53,7 +53,7 @@ use counts::Counts;
 pub use drift::{DRIFT_ROWS_MAX, DatasetDiff, DriftRows, FeatureDrift, Pair};
 pub use export::{Export, ExportFormat};
 pub use interactions::{Interaction, InteractionLog, interactions};
-pub use leaks::{Alone, SUSPICIOUS_FROM, SuspiciousFeature};
+pub use leaks::{Alone, SuspiciousFeature};
 pub use record::{DatasetRecord, Drop};
 pub use replay::{PlanRecipe, RecipeModel, ReplayCodec, ReplayOptions};
 pub use statistics::{ColumnStatistics, HISTOGRAM_BARS, Quantiles, TOP_MAX, TargetStatistics};

@@ -1,5 +1,6 @@
 //! Suggestions as a part of a project file, with what was seen as the reason of each choice.
 
+use tidemill_core::notation::thousands;
 use tidemill_core::project::{Aggregate, FeatureDefinition, Formula, Operation, Project};
 use tidemill_core::{FeatureType, Timestamp};
 
@@ -237,7 +238,7 @@ fn left_out(seen: &SeenEvents, project: &Project) -> Vec<String> {
                 format!(
                     "{} different values in {} events",
                     seen.values.len(),
-                    grouped(seen.count)
+                    thousands(seen.count)
                 )
             } else {
                 categories += 1;
@@ -310,7 +311,7 @@ fn by_persons(event: &SeenEvent) -> String {
     match event.persons.as_ref().map(Persons::count) {
         None => String::new(),
         Some(1) => ", by 1 person".to_owned(),
-        Some(persons) => format!(", by {}{} persons", about(persons), grouped(persons)),
+        Some(persons) => format!(", by {}{} persons", about(persons), thousands(persons)),
     }
 }
 
@@ -353,22 +354,8 @@ fn percent(part: u64, all: u64) -> String {
 fn times(count: u64) -> String {
     match count {
         1 => "1 time".to_owned(),
-        count => format!("{} times", grouped(count)),
+        count => format!("{} times", thousands(count)),
     }
-}
-
-/// `1234567` as `1,234,567`.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let places = digits.len();
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (places - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 fn date(time: Timestamp) -> String {

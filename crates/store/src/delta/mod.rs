@@ -28,6 +28,7 @@ mod table;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use datafusion::arrow::record_batch::RecordBatch;
@@ -35,6 +36,7 @@ use deltalake_core::DeltaTable;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use parking_lot::Mutex;
+use tidemill_core::clock::Stopwatch;
 use tidemill_core::event::PersonKey;
 use tidemill_core::{Decision, DecisionId, EventKind, ModelName, Offset, Outcome, ProjectName};
 use tokio::sync::{Semaphore, mpsc};
@@ -458,12 +460,16 @@ impl Lake for DeltaLake {
         sql: &str,
         limits: &QueryLimits,
     ) -> Result<QueryAnswer, QueryError> {
+        let stopwatch = Stopwatch::start();
         let turn = tokio::time::timeout(limits.time_max, self.questions.acquire());
         let Ok(_turn) = turn.await else {
             return Err(QueryError::TooSlow(limits.time_max));
         };
         let tables = self.queried(project, models).await?;
-        query::answer(tables, sql, limits).await
+        // waiting counts too
+        let waited = Duration::from_micros(stopwatch.micros());
+        let left = limits.time_max.saturating_sub(waited);
+        query::answer(tables, sql, (limits, left)).await
     }
 
     async fn erase(

@@ -1,6 +1,7 @@
 //! Questions in SQL over the tables, with DataFusion.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use datafusion::arrow::array::{Array, AsArray, RecordBatch, StringBuilder};
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
@@ -45,15 +46,15 @@ pub(super) fn describe(tables: Vec<(String, DeltaTable)>) -> Result<Vec<QueryTab
     described.collect()
 }
 
-/// Answers a question, away from the executor: on one thread, so that answers to programs keep the others.
+/// Answers a question in the time that is left, away from the executor: on one thread, so that answers to programs keep the others.
 pub(super) async fn answer(
     tables: Vec<(String, DeltaTable)>,
     sql: &str,
-    limits: &QueryLimits,
+    (limits, left): (&QueryLimits, Duration),
 ) -> Result<QueryAnswer, QueryError> {
     let (sql, limits) = (sql.to_owned(), limits.clone());
     off_executor(async move {
-        let asked = tokio::time::timeout(limits.time_max, ask(tables, &sql, &limits));
+        let asked = tokio::time::timeout(left, ask(tables, &sql, &limits));
         Ok(asked
             .await
             .unwrap_or(Err(QueryError::TooSlow(limits.time_max))))

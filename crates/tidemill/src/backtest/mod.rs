@@ -75,8 +75,7 @@ pub async fn run(cli: &Cli, args: &BacktestArgs, output: Output) -> Result<()> {
 /// The project with the models that were asked for alone. Nobody is told of a past: alerts go nowhere.
 fn narrowed(mut project: Project, models: &[String]) -> Result<Project> {
     for name in models {
-        let is_known = project.models.keys().chain(project.recommenders.keys());
-        if !is_known.into_iter().any(|model| model.as_str() == name) {
+        if !project.model_names().any(|model| model.as_str() == name) {
             bail!("the project has no model '{name}'");
         }
     }

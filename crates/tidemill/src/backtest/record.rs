@@ -147,7 +147,7 @@ impl Recorder {
     ) -> Result<Self> {
         let project = &project_loop.project;
         let mut models = Vec::new();
-        for model in project.models.keys().chain(project.recommenders.keys()) {
+        for model in project.model_names() {
             let status = project_loop.model_status(model).await?;
             let metric = status.metric.parse::<tidemill_evaluate::Metric>();
             models.push(OfModel {

@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 use serde_json::{Value, json};
+use tidemill_core::notation::percent_encoded;
 
-use super::decisions::encoded;
 use crate::cli::AlertsArgs;
 use crate::client::Client;
 use crate::output::Output;
@@ -11,7 +11,7 @@ use crate::output::Output;
 /// Shows alerts, or silences one.
 pub async fn run(client: &Client, args: &AlertsArgs, output: Output) -> Result<()> {
     if let Some(id) = &args.silence {
-        let path = format!("/v1/alerts/{}/silence", encoded(id));
+        let path = format!("/v1/alerts/{}/silence", percent_encoded(id));
         client.post(&path, &json!({ "for": args.r#for })).await?;
         output.result(&json!({ "silenced": id, "for": args.r#for }), |_| {
             format!("nobody is told of {id} for {}", args.r#for)

@@ -2,8 +2,8 @@
 
 use anyhow::{Result, bail};
 use serde_json::Value;
+use tidemill_core::notation::percent_encoded;
 
-use super::decisions::encoded;
 use crate::cli::EventArgs;
 use crate::client::Client;
 use crate::output::{Output, thousands};
@@ -11,7 +11,7 @@ use crate::output::{Output, thousands};
 /// Shows all kinds of events, or one.
 pub async fn run(client: &Client, args: &EventArgs, output: Output) -> Result<()> {
     let path = match &args.event {
-        Some(event) => format!("/v1/data?event={}", encoded(event)),
+        Some(event) => format!("/v1/data?event={}", percent_encoded(event)),
         None => "/v1/data".to_owned(),
     };
     let report = client.get(&path).await?;

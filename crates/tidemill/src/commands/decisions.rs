@@ -58,17 +58,6 @@ pub(super) fn by(answer: &Value) -> String {
     )
 }
 
-/// An id as a part of a path.
-pub(super) fn encoded(id: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
-    id.bytes()
-        .map(|byte| match plain(byte) {
-            true => char::from(byte).to_string(),
-            false => format!("%{byte:02X}"),
-        })
-        .collect()
-}
-
 /// The newest decisions, or one with everything that was known then.
 pub async fn show(client: &Client, args: &DecisionsArgs, output: Output) -> Result<()> {
     if let Some(id) = &args.id {

@@ -113,7 +113,7 @@ async fn quarantine(client: &Client) -> Result<Finding> {
         counts["quarantined"].as_u64().unwrap_or(0),
     );
     let text = format!(
-        "{} pieces are quarantined (GET /v1/quarantine says why)",
+        "{} pieces were quarantined so far (GET /v1/quarantine says why)",
         thousands(quarantined)
     );
     // one in a hundred is worth a person's look

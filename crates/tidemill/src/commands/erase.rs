@@ -3,16 +3,16 @@
 use anyhow::{Result, bail};
 use axum::http::Method;
 use serde_json::Value;
+use tidemill_core::notation::percent_encoded;
 
 use super::dataset::spinner;
-use super::decisions::encoded;
 use crate::cli::EraseArgs;
 use crate::client::Client;
 use crate::output::{Output, thousands};
 
 /// Erases a person, or says what is known of them.
 pub async fn run(client: &Client, args: &EraseArgs, output: Output) -> Result<()> {
-    let path = format!("/v1/users/{}", encoded(&args.user));
+    let path = format!("/v1/users/{}", percent_encoded(&args.user));
     let anonymous = args.anonymous;
     if !args.yes {
         let known = client
@@ -29,7 +29,7 @@ pub async fn run(client: &Client, args: &EraseArgs, output: Output) -> Result<()
         );
     }
     let spinner = spinner(format!("erasing {}", args.user));
-    let reason = encoded(&args.reason);
+    let reason = percent_encoded(&args.reason);
     let path = format!("{path}?anonymous={anonymous}&reason={reason}");
     let erased = client.ask(Method::DELETE, &path, None).await;
     spinner.finish_and_clear();

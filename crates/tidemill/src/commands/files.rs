@@ -92,9 +92,7 @@ pub fn check(path: &Path, output: Output) -> Result<()> {
     match result {
         Ok(project) => {
             let models: Vec<&str> = project
-                .models
-                .keys()
-                .chain(project.recommenders.keys())
+                .model_names()
                 .map(tidemill_core::ModelName::as_str)
                 .collect();
             let value = json!({ "ok": true, "project": project.name, "models": models });

@@ -10,9 +10,10 @@ use datafusion::parquet::arrow::ArrowWriter;
 use datafusion::parquet::basic::{Compression, ZstdLevel};
 use datafusion::parquet::file::properties::WriterProperties;
 use serde_json::{Value, json};
+use tidemill_core::notation::percent_encoded;
 
 use super::dataset::spinner;
-use super::decisions::{by, encoded};
+use super::decisions::by;
 use super::target_file::{FileFormat, TargetFile};
 use crate::cli::RecommendArgs;
 use crate::client::Client;
@@ -39,7 +40,7 @@ pub async fn run(client: &Client, args: &RecommendArgs, output: Output) -> Resul
     }
     let answer = match &args.similar {
         Some(item) => {
-            let item = encoded(item);
+            let item = percent_encoded(item);
             let path = format!(
                 "/v1/similar/{}/{item}?reasons=true&limit={}",
                 args.model, args.limit

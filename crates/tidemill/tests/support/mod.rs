@@ -419,3 +419,15 @@ fn project_name(project_toml: &str) -> String {
         .unwrap_or(PROJECT_NAME)
         .to_owned()
 }
+
+/// The folder into which `scripts/install-test-tools` installs.
+pub(crate) fn tools() -> PathBuf {
+    if let Some(folder) = std::env::var_os("TIDEMILL_TOOLS") {
+        return PathBuf::from(folder);
+    }
+    let cache = std::env::var_os("XDG_CACHE_HOME")
+        .filter(|folder| !folder.is_empty())
+        .map(PathBuf::from)
+        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
+    cache.unwrap_or_default().join("tidemill/tools")
+}
