@@ -29,7 +29,7 @@ impl ProjectLoop {
         .map_err(|_| CycleError::Ended("the consumer"))?
     }
 
-    /// Applies the next events and returns how many there were; 0 at the end of the log.
+    /// Applies the next events and returns how much there was to do; 0 at the end of the log.
     pub(crate) fn step(&self) -> Result<usize, CycleError> {
         let mut feeding = self.feeding.lock();
         let engine = self.engine();
@@ -45,6 +45,7 @@ impl ProjectLoop {
         for logged in events.iter().filter(|logged| logged.offset > before) {
             self.catalogue.apply(&logged.event);
         }
+        self.observe_fresh(&events, before)?;
         self.join(&events)?;
         self.data.apply(&events)?;
         self.applied.send_replace(engine.applied());
@@ -56,7 +57,7 @@ impl ProjectLoop {
         if events.is_empty() {
             self.idle(&mut feeding)?;
         }
-        Ok(events.len())
+        Ok(events.len() + self.catch_up_fresh()?)
     }
 
     /// Opens new decisions and joins them with events.

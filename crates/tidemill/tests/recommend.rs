@@ -388,6 +388,49 @@ fn new_items_mixed_lists_and_mistakes() {
     );
 }
 
+/// An item that came after the version was learnt finds its people by who takes it, event by event; without any word in common with others.
+#[test]
+fn what_came_since_goes_with_what_its_takers_took() {
+    let mut shop = Shop::open();
+    shop.put("novelty", &json!({ "title": "wondrous", "price": 4.0 }));
+    let list =
+        |shop: &Shop, user: &str| shop.ask(&json!({ "user": user, "limit": 20, "reasons": true }));
+    let is_shown =
+        |shop: &Shop, user: &str| items(&list(shop, user)).contains(&"novelty".to_owned());
+    let takers = || (100..116).step_by(2).map(|person| format!("p{person}"));
+    let those_who_like = |shop: &Shop, kind: u64| {
+        let people = (kind..60).step_by(2).map(|person| format!("p{person}"));
+        people.filter(|person| is_shown(shop, person)).count()
+    };
+    assert_eq!(those_who_like(&shop, 0), 0, "nobody has taken it yet");
+    for taker in takers() {
+        shop.track(&taker, "Ordered", "novelty");
+    }
+    wait_until(|| those_who_like(&shop, 0) > 20);
+    assert_eq!(those_who_like(&shop, 1), 0, "of those who like tools");
+    let session = shop.ask(&json!({ "session": ["novelty"], "limit": 5 }));
+    assert_eq!(of_kind(&items(&session), "tea"), 5, "{session:#}");
+    let near = shop.get("/v1/similar/for_you/tea4?limit=30&reasons=true");
+    let near = near["items"].as_array().expect("items");
+    let novelty = near.iter().find(|item| item["item"] == "novelty");
+    assert_eq!(
+        novelty.map(|item| &item["reason"]),
+        Some(&json!("because of tea sort4")),
+        "{near:#?}"
+    );
+
+    // after a start it is found again in what people have taken
+    assert!(shop.server.stop(Duration::from_secs(20)).success());
+    shop.server.restart();
+    wait_until(|| those_who_like(&shop, 0) > 20);
+    // when those who took it are erased, nothing of it is left
+    for taker in takers() {
+        shop.server
+            .told(&["erase", &taker, "--yes", "--project", "project.toml"]);
+    }
+    assert_eq!(those_who_like(&shop, 0), 0);
+}
+
 /// Before anything was learnt there is an answer all the same, and a version comes back after a start.
 #[test]
 fn there_is_always_an_answer() {

@@ -4,6 +4,7 @@ mod accepted;
 mod background;
 mod divide;
 mod examine;
+mod fresh;
 mod impressions;
 mod run;
 mod shown;

@@ -34,6 +34,8 @@ pub struct Taken {
     pub signal: usize,
     /// When it happened.
     pub timestamp: Timestamp,
+    /// Its event in the log.
+    pub offset: Offset,
 }
 
 impl Engine {
@@ -67,6 +69,7 @@ impl Engine {
                             item,
                             signal,
                             timestamp,
+                            offset: Offset(place.offset),
                         };
                         taken.push((place, one));
                     }

@@ -13,7 +13,7 @@ use crate::set::USER;
 /// How many states are looked at at a time.
 const PAGE: usize = 10_000;
 
-/// Some of the users, in the order of their keys.
+/// Some persons, in the order of their keys.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Users {
     /// Each with when something was last heard of them.
@@ -85,20 +85,42 @@ impl Engine {
     /// # Errors
     /// When the store fails or a state is damaged.
     pub fn users(&self, after: Option<&PersonKey>, limit: usize) -> Result<Users, FeatureError> {
+        self.people_whose_key_begins(PersonKey::user("").as_str(), after, limit)
+    }
+
+    /// The same of everybody, known to the product or not.
+    ///
+    /// # Errors
+    /// As [`users`](Self::users).
+    pub fn people(&self, after: Option<&PersonKey>, limit: usize) -> Result<Users, FeatureError> {
+        self.people_whose_key_begins("", after, limit)
+    }
+
+    fn people_whose_key_begins(
+        &self,
+        begin: &str,
+        after: Option<&PersonKey>,
+        limit: usize,
+    ) -> Result<Users, FeatureError> {
         let states = key_prefix(self.states.generation(), USER);
         let key_of = |person: &str| [states.as_slice(), person.as_bytes()].concat();
-        let prefix = key_of(PersonKey::user("").as_str());
+        let prefix = key_of(begin);
         let after = after.map(|person| key_of(person.as_str()));
         let rows = self
             .store
             .scan(&self.project, STATES, &prefix, after.as_deref(), limit)?;
         let mut users = Users::default();
         for (key, bytes) in &rows {
-            let id = String::from_utf8_lossy(&key[prefix.len()..]);
-            let person = PersonKey::user(&id);
+            let written = String::from_utf8_lossy(&key[states.len()..]);
+            let Some(person) = PersonKey::written(&written) else {
+                return Err(FeatureError::damaged(
+                    format!("the state of {written}"),
+                    "that is no person's key".to_owned(),
+                ));
+            };
             if !bytes.starts_with(b"@") {
                 let heard = EntityState::updated(bytes).map_err(|error| {
-                    FeatureError::damaged(format!("the state of {id}"), error.to_string())
+                    FeatureError::damaged(format!("the state of {person}"), error.to_string())
                 })?;
                 users
                     .found

@@ -83,6 +83,7 @@ impl Content {
         let reading = ItemGraph {
             name: self.name.clone(),
             neighbours: self.neighbours,
+            window: 0, // nothing is counted
             recency_power: 0.5,
             ..ItemGraph::default()
         };

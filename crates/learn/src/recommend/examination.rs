@@ -126,6 +126,7 @@ impl Examination<'_> {
             weights,
             ranker,
             record,
+            degrees: Vec::new(),
         };
         (chosen, fitted)
     }

@@ -13,6 +13,7 @@ use super::examination::Examination;
 use super::holdout::{Case, Holdout, Question};
 use super::interactions::Interactions;
 use super::item_graph::ItemGraph;
+use super::live_links::{Extended, LiveLinks};
 use super::popular::Popular;
 use super::query::{Query, Source};
 use super::ranker::{FittedRanker, Ranker, RankerRecord};
@@ -59,6 +60,9 @@ pub struct Recommendations {
     #[serde(default)]
     pub(super) ranker: Option<FittedRanker>,
     pub(super) record: Record,
+    /// In how many histories each item occurs.
+    #[serde(default)]
+    pub(super) degrees: Vec<f32>,
 }
 
 /// What was chosen, and by how much: NDCG at 20 on cases that neither sources nor weights were fitted on.
@@ -222,6 +226,7 @@ impl Recommender {
         fitted.sources = fit_each(&chosen, data.items(), |source| {
             source.fit_described(data, described, self.question, self.seed)
         });
+        fitted.degrees = data.degrees().to_vec();
         fitted
     }
 }
@@ -255,11 +260,19 @@ impl Recommendations {
         limit: usize,
         scratch: &mut Scratch,
     ) -> Vec<(ItemIndex, f32)> {
-        let sources: Vec<&dyn Source> = self
-            .sources
-            .iter()
-            .map(|source| source as &dyn Source)
-            .collect();
+        self.recommend_live(query, limit, scratch, None)
+    }
+
+    /// The same, with items that came since among the candidates. Needs [`scratch_live`](Self::scratch_live).
+    pub fn recommend_live(
+        &self,
+        query: &Query<'_>,
+        limit: usize,
+        scratch: &mut Scratch,
+        live: Option<&LiveLinks>,
+    ) -> Vec<(ItemIndex, f32)> {
+        let extended = self.extended(live);
+        let sources = self.all_sources(&extended);
         let order = |items: &[ItemIndex], said: &[f32], odds: &mut [f64]| {
             if let Some(ranker) = &self.ranker {
                 ranker.correct(query, items, said, odds, ranker.candidates());
@@ -270,18 +283,39 @@ impl Recommendations {
     }
 
     /// The log-odds of given items for a query, in their order: those of what no source says anything about are 0.
-    pub fn score(&self, query: &Query<'_>, items: &[ItemIndex], scratch: &mut Scratch) -> Vec<f32> {
-        let sources: Vec<&dyn Source> = self
-            .sources
-            .iter()
-            .map(|source| source as &dyn Source)
-            .collect();
+    pub fn score(
+        &self,
+        query: &Query<'_>,
+        items: &[ItemIndex],
+        scratch: &mut Scratch,
+        live: Option<&LiveLinks>,
+    ) -> Vec<f32> {
+        let extended = self.extended(live);
+        let sources = self.all_sources(&extended);
         let order = |items: &[ItemIndex], said: &[f32], odds: &mut [f64]| {
             if let Some(ranker) = &self.ranker {
                 ranker.correct(query, items, said, odds, items.len());
             }
         };
         self.weights.score(&sources, query, items, scratch, order)
+    }
+
+    fn extended<'a>(&'a self, live: Option<&'a LiveLinks>) -> Option<Vec<Extended<'a>>> {
+        live.map(|live| live.extend(&self.sources))
+    }
+
+    fn all_sources<'a>(&'a self, extended: &'a Option<Vec<Extended<'a>>>) -> Vec<&'a dyn Source> {
+        match extended {
+            Some(extended) => extended
+                .iter()
+                .map(|source| source as &dyn Source)
+                .collect(),
+            None => self
+                .sources
+                .iter()
+                .map(|source| source as &dyn Source)
+                .collect(),
+        }
     }
 
     /// How alike two items are to those who take them, from 0 to 1: the weight between them over the largest weight of either.
@@ -312,6 +346,23 @@ impl Recommendations {
     /// What queries need beside the model, one per thread.
     pub fn scratch(&self) -> Scratch {
         Scratch::new(self.sources.len(), self.items())
+    }
+
+    /// The same with room for items that came since.
+    pub fn scratch_live(&self) -> Scratch {
+        let items = self.items() + LiveLinks::room(self.items());
+        Scratch::new(self.sources.len(), items)
+    }
+
+    /// Whether anybody had taken an item when it was learnt.
+    pub fn has_learnt(&self, item: ItemIndex) -> bool {
+        let degree = self.degrees.get(item as usize);
+        self.degrees.is_empty() || degree.is_some_and(|degree| *degree > 0.0)
+    }
+
+    /// In how many histories each item occurred when it was learnt; empty where that was not kept.
+    pub fn degrees(&self) -> &[f32] {
+        &self.degrees
     }
 
     /// The size of the catalogue.

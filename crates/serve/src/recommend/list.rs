@@ -132,7 +132,7 @@ impl List<'_> {
     fn signals(&self, champion: &RecommendChampion) -> Vec<Signal> {
         let signal = |item: &str, weight: f32, time: Timestamp| {
             Some(Signal {
-                item: *champion.index.get(item)?,
+                item: champion.number(item)?,
                 weight,
                 time: time.micros() / 1_000_000,
             })
@@ -151,15 +151,9 @@ impl List<'_> {
             (Some(given), champion) => self.given(given, champion),
             (None, Some(champion)) => {
                 let signals = self.signals(champion);
-                let query = self.query(&signals);
-                let fitted = &champion.package.fitted;
-                let best =
-                    champion.with_scratch(|scratch| fitted.recommend(&query, CANDIDATES, scratch));
-                let named = best.into_iter().map(|(item, score)| {
-                    let id = champion.package.items[item as usize].clone();
-                    (id, Some(item), f64::from(score))
-                });
-                named.collect()
+                let best = champion.best(&self.query(&signals), CANDIDATES).into_iter();
+                best.map(|(id, item, score)| (id, Some(item), score))
+                    .collect()
             }
             (None, None) => {
                 let popular = self.slot.popular();
@@ -205,16 +199,13 @@ impl List<'_> {
                 .map(|(rank, id)| (id, None, -(rank as f64)))
                 .collect();
         };
-        let known: Vec<ItemIndex> = ids
-            .iter()
-            .filter_map(|id| champion.index.get(id).copied())
-            .collect();
+        let known: Vec<ItemIndex> = ids.iter().filter_map(|id| champion.number(id)).collect();
         let scores = self.scores(champion, &known);
         // what the model does not know comes last
         let unknown = scores.iter().copied().fold(0.0, f64::min) - 1.0;
         let by_index: HashMap<ItemIndex, f64> = known.into_iter().zip(scores).collect();
         let scored = ids.into_iter().map(|id| {
-            let index = champion.index.get(&id).copied();
+            let index = champion.number(&id);
             let score = index.and_then(|index| by_index.get(&index).copied());
             (id, index, score.unwrap_or(unknown))
         });
@@ -223,10 +214,7 @@ impl List<'_> {
 
     fn scores(&self, champion: &RecommendChampion, items: &[ItemIndex]) -> Vec<f64> {
         let signals = self.signals(champion);
-        let query = self.query(&signals);
-        let scores =
-            champion.with_scratch(|scratch| champion.package.fitted.score(&query, items, scratch));
-        scores.into_iter().map(f64::from).collect()
+        champion.scores(&self.query(&signals), items)
     }
 
     /// All that the model knows and that may be shown, where its best candidates leave too few: a filter may leave three items of a
@@ -375,6 +363,9 @@ impl List<'_> {
             .collect();
         if ask.given.is_none()
             && let Some(new) = self.new_one()
+            && !chosen
+                .iter()
+                .any(|(candidate, ..)| candidates[*candidate].id == new.id)
         {
             candidates.push(new);
             // the last place is for what nobody could have taken yet
@@ -441,7 +432,10 @@ impl List<'_> {
 
     fn alike(&self, one: &Candidate, other: &Candidate) -> f64 {
         match (self.champion, one.index, other.index) {
-            (Some(champion), Some(one), Some(other)) => {
+            (Some(champion), Some(one), Some(other))
+                if [one, other].map(|item| champion.package.fitted.has_learnt(item))
+                    == [true; 2] =>
+            {
                 f64::from(champion.package.fitted.likeness(one, other))
             }
             _ => self.answerer.catalogue.likeness(&one.known, &other.known),
@@ -464,8 +458,7 @@ impl List<'_> {
             return "taken before".to_owned();
         }
         let because = self.lately().filter_map(|id| {
-            let from = champion.index.get(id)?;
-            let likeness = champion.package.fitted.likeness(*from, candidate.index?);
+            let likeness = champion.goes_with(champion.number(id)?, candidate.index?);
             (likeness > 0.0 && id != candidate.id.as_ref()).then_some((likeness, id))
         });
         match because.max_by(|one, other| one.0.total_cmp(&other.0)) {

@@ -4,14 +4,17 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use parking_lot::Mutex;
-use tidemill_core::Timestamp;
+use parking_lot::{Mutex, RwLock};
+use tidemill_core::event::PersonKey;
 use tidemill_core::project::{Project, ProjectError, RecommendModel};
+use tidemill_core::{Offset, Timestamp};
+use tidemill_features::engine::History;
 use tidemill_features::expression::{ItemExpression, ItemResult};
 use tidemill_features::{FeatureSet, ModelFeatures};
-use tidemill_learn::recommend::{ItemIndex, Scratch};
+use tidemill_learn::recommend::{ItemIndex, Query, Scratch, Signal};
 
 use super::catalogue::{Catalogue, Known};
+use super::fresh::FreshItems;
 use super::package::RecommendPackage;
 
 /// What the project file says about what may be shown and what is worth more, compiled.
@@ -47,6 +50,18 @@ impl Rulebook {
     }
 }
 
+/// How far a version has been shown what people took since it was learnt.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum CaughtUp {
+    /// Not at all yet.
+    #[default]
+    Not,
+    /// What those up to a person took, in the order of their keys.
+    UpTo(PersonKey),
+    /// What everybody took.
+    Fully,
+}
+
 /// The version that recommends, with what it needs to.
 pub struct RecommendChampion {
     /// Its number.
@@ -55,6 +70,9 @@ pub struct RecommendChampion {
     pub package: RecommendPackage,
     /// The numbers of its items.
     pub index: HashMap<Arc<str>, ItemIndex>,
+    /// Of items that nobody had taken when it was learnt; absent where its model cannot go on with them.
+    fresh: Option<RwLock<FreshItems>>,
+    caught_up: Mutex<CaughtUp>,
     /// The features of people that it reads; absent where it reads none, or they are not declared any more.
     pub(super) person: Option<ModelFeatures>,
     scratch: Mutex<Vec<Scratch>>,
@@ -68,6 +86,8 @@ impl RecommendChampion {
         Self {
             number,
             index: package.index(),
+            fresh: FreshItems::beside(&package).map(RwLock::new),
+            caught_up: Mutex::default(),
             package,
             person,
             scratch: Mutex::default(),
@@ -89,10 +109,99 @@ impl RecommendChampion {
         catalogue.available(&unknown, now)
     }
 
+    /// The number of an item, one that came since included.
+    pub(super) fn number(&self, id: &str) -> Option<ItemIndex> {
+        let learnt = self.index.get(id).copied();
+        learnt.or_else(|| self.fresh.as_ref()?.read().number(id))
+    }
+
+    /// The item of a number.
+    fn name(&self, item: ItemIndex, fresh: Option<&FreshItems>) -> Option<Arc<str>> {
+        let learnt = self.package.items.get(item as usize);
+        learnt.or_else(|| fresh?.name(item)).cloned()
+    }
+
+    /// The best `limit` items with their log-odds, those that came since among them.
+    pub(super) fn best(&self, query: &Query<'_>, limit: usize) -> Vec<(Arc<str>, ItemIndex, f64)> {
+        let fresh = self.fresh.as_ref().map(RwLock::read);
+        let fresh = fresh.as_deref();
+        let links = fresh.map(FreshItems::links);
+        let fitted = &self.package.fitted;
+        let best = self.with_scratch(|scratch| fitted.recommend_live(query, limit, scratch, links));
+        let named = best.into_iter().filter_map(|(item, score)| {
+            let id = self.name(item, fresh)?;
+            Some((id, item, f64::from(score)))
+        });
+        named.collect()
+    }
+
+    /// The log-odds of given items, in their order.
+    pub(super) fn scores(&self, query: &Query<'_>, items: &[ItemIndex]) -> Vec<f64> {
+        let fresh = self.fresh.as_ref().map(RwLock::read);
+        let links = fresh.as_deref().map(FreshItems::links);
+        let fitted = &self.package.fitted;
+        let scores = self.with_scratch(|scratch| fitted.score(query, items, scratch, links));
+        scores.into_iter().map(f64::from).collect()
+    }
+
+    /// How well one item goes with another, from 0 to 1.
+    pub(super) fn goes_with(&self, from: ItemIndex, to: ItemIndex) -> f32 {
+        if let Some(fresh) = &self.fresh {
+            let fresh = fresh.read();
+            let links = fresh.links();
+            if links.is_fresh(from) || links.is_fresh(to) {
+                return links.likeness(from, to);
+            }
+        }
+        self.package.fitted.likeness(from, to)
+    }
+
+    /// How far it has been shown what people took since it was learnt.
+    pub fn caught_up(&self) -> CaughtUp {
+        match &self.fresh {
+            Some(_) => self.caught_up.lock().clone(),
+            None => CaughtUp::Fully,
+        }
+    }
+
+    /// Notes how far it has been shown what people took.
+    pub fn set_caught_up(&self, caught_up: CaughtUp) {
+        *self.caught_up.lock() = caught_up;
+    }
+
+    /// How many items have been taken since that nobody had taken when it was learnt.
+    pub fn fresh_items(&self) -> usize {
+        self.fresh.as_ref().map_or(0, |fresh| fresh.read().len())
+    }
+
+    /// What a person has taken up to now by its signals: items that nobody had taken when the version was learnt get their links. What is
+    /// after an offset is new; of somebody who is seen for the first time all is.
+    pub fn observe(&self, history: &History, after: Offset) {
+        let Some(fresh) = &self.fresh else {
+            return;
+        };
+        let signals = &self.package.signals;
+        let taken = history.taken.iter().map(|one| {
+            let signal = Signal {
+                item: 0, // its number follows
+                weight: signals[one.signal].weight,
+                time: one.timestamp.micros() / 1_000_000,
+            };
+            (one.item.clone(), signal, one.offset > after)
+        });
+        let taken: Vec<(Arc<str>, Signal, bool)> = taken.collect();
+        let (known, model) = (&self.index, &self.package.fitted);
+        fresh.write().observe(&history.person, &taken, known, model);
+    }
+
     /// Lends memory for one query; as many queries as there are at a time have theirs.
     pub(super) fn with_scratch<T>(&self, work: impl FnOnce(&mut Scratch) -> T) -> T {
         let lent = self.scratch.lock().pop();
-        let mut scratch = lent.unwrap_or_else(|| self.package.fitted.scratch());
+        let fitted = &self.package.fitted;
+        let mut scratch = lent.unwrap_or_else(|| match self.fresh {
+            Some(_) => fitted.scratch_live(),
+            None => fitted.scratch(),
+        });
         let result = work(&mut scratch);
         self.scratch.lock().push(scratch);
         result

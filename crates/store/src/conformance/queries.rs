@@ -102,6 +102,11 @@ async fn questions_are_answered(lake: &impl Lake) {
     )
     .await;
     check(
+        "SELECT count(*) FROM events WHERE properties ->> 'total' = '1.0' AND properties ->> 'total' < '2'",
+        &[&["1"]],
+    )
+    .await;
+    check(
         "SELECT d.entity FROM decisions d JOIN events e ON d.\"offset\" = e.\"offset\" ORDER BY 1 DESC",
         &[&["user:2"], &["user:1"]],
     )

@@ -7,6 +7,7 @@ use datafusion::arrow::array::{Array, AsArray, RecordBatch, StringBuilder};
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::common::DFSchema;
+use datafusion::common::config::Dialect;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::error::DataFusionError;
 use datafusion::execution::FunctionRegistry;
@@ -129,9 +130,11 @@ fn context(limits: &QueryLimits) -> Result<SessionContext, DataFusionError> {
         .with_memory_pool(Arc::new(GreedyMemoryPool::new(limits.memory_bytes_max)))
         .with_disk_manager_builder(no_disk)
         .build_arc()?;
-    let config = SessionConfig::new()
+    let mut config = SessionConfig::new()
         .with_target_partitions(1)
         .with_information_schema(true);
+    // there `properties ->> 'a' = 'b'` compares what the arrow takes
+    config.options_mut().sql_parser.dialect = Dialect::PostgreSQL;
     let (as_text, as_json) = (taker("json_text", true), taker("json_value", false));
     let state = SessionStateBuilder::new()
         .with_config(config)

@@ -605,7 +605,7 @@ mod tests {
                 "{person}: {ranked:?}"
             );
             let items: Vec<ItemIndex> = ranked.iter().map(|(item, _)| *item).collect();
-            let scores = fitted.score(&query, &items, &mut fitted.scratch());
+            let scores = fitted.score(&query, &items, &mut fitted.scratch(), None);
             assert!(
                 scores.windows(2).all(|pair| pair[0] >= pair[1]),
                 "{scores:?}"
