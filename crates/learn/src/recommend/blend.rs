@@ -82,7 +82,7 @@ impl Scratch {
 /// What a source says of an item: its score over the largest one, and the logarithm of that, from 0 to 1.
 fn said(score: f32, largest: f32) -> [f32; 2] {
     let share = match largest > 0.0 {
-        true => score / largest,
+        true => (score / largest).min(1.0),
         false => 0.0,
     };
     [share, (1.0 + share.max(1e-30).ln() / LOG_FLOOR).max(0.0)]
@@ -109,7 +109,7 @@ fn said_of(
         for (row, item) in features.chunks_exact_mut(width).zip(items) {
             let known = (*item as usize) < scores.items();
             let score = match &fixed {
-                Some(fixed) => fixed.scores.get(*item as usize).copied().unwrap_or(0.0),
+                Some(fixed) => fixed.score(*item),
                 None if known => scores.get(*item),
                 None => 0.0,
             };
@@ -140,14 +140,9 @@ impl Blend {
         };
         for ((source, scores), fixed) in sources.iter().zip(&mut scratch.0).zip(&fixed) {
             if let Some(fixed) = fixed {
-                let unseen = fixed
-                    .ranking
-                    .iter()
-                    .filter(|(item, _)| !seen.contains(item));
-                let start = items.len();
-                items.extend(unseen.take(self.candidates).map(|(item, _)| *item));
-                let first = items.get(start);
-                largest.push(first.map_or(0.0, |first| fixed.scores[*first as usize]));
+                let best = fixed.best(self.candidates, |item| !seen.contains(&item));
+                largest.push(best.first().map_or(0.0, |first| fixed.score(*first)));
+                items.extend(best);
                 continue;
             }
             source.score(query, scores);
@@ -166,7 +161,7 @@ impl Blend {
         for item in &items {
             for ((scores, fixed), largest) in scratch.0.iter().zip(&fixed).zip(&largest) {
                 let score = match fixed {
-                    Some(fixed) => fixed.scores.get(*item as usize).copied().unwrap_or(0.0),
+                    Some(fixed) => fixed.score(*item),
                     None => scores.get(*item),
                 };
                 features.extend(said(score, *largest));

@@ -150,12 +150,18 @@ impl Interactions {
             .any(|history| history.windows(2).any(|pair| pair[0].time != pair[1].time))
     }
 
+    /// Seconds from the first signal to the last.
+    pub(super) fn span(&self) -> i64 {
+        let latest = self.latest();
+        let times = self.signals.iter().map(|signal| signal.time);
+        latest - times.min().unwrap_or(latest)
+    }
+
     /// What a signal at `time` counts when signals fade to a half with each `half_life` of the whole span of time, from the
     /// first signal to the last. 1 where `half_life` is 0 or all times are the same.
     pub(super) fn fading(&self, half_life: f32) -> impl Fn(i64) -> f32 + use<> {
         let latest = self.latest();
-        let times = self.signals.iter().map(|signal| signal.time);
-        let span = (latest - times.min().unwrap_or(latest)) as f32 * half_life;
+        let span = self.span() as f32 * half_life;
         move |time| match span > 0.0 {
             true => (-((latest - time) as f32) / span).exp2(),
             false => 1.0,

@@ -1,5 +1,7 @@
 //! What goes with items that came after a version was learnt: counted event by event, as the version's item graphs count.
 
+mod counts;
+
 use std::collections::HashMap;
 
 use super::ItemIndex;
@@ -7,8 +9,9 @@ use super::accumulator::{Accumulator, keep_best};
 use super::any_source::FittedSource;
 use super::interactions::Signal;
 use super::item_graph::ItemGraph;
-use super::query::{Query, Source};
+use super::query::{Fixed, Query, Source};
 use super::recommender::Recommendations;
+use counts::LiveCounts;
 
 /// Links from and to *fresh* items: those of which nobody had taken anything when the model was learnt. All that is known of them
 /// happened since, so that counting from there on gives them the links that [`ItemGraph::fit`] would, in the units of the graphs that
@@ -26,6 +29,8 @@ pub struct LiveLinks {
     fresh: HashMap<ItemIndex, f32>,
     /// Beside the graphs of the blend, by their places among its sources.
     graphs: Vec<(usize, LiveGraph)>,
+    /// Beside the sources that count how often items are taken, by their places.
+    popular: Vec<(usize, LiveCounts)>,
 }
 
 /// The counts `c_ij` of pairs of which one item is fresh.
@@ -42,6 +47,10 @@ const NUMBERED_PER_FRESH: usize = 10;
 /// See [`NUMBERED_PER_FRESH`].
 const ROOM_MIN: usize = 10_000;
 
+/// What fresh items must be better by, in log-odds. Settled on nine periods of the demo's shop (docs/recommend.md): with none they
+/// displace as much as they gain in some of them, and 0.7 takes half of the gain away.
+const MARGIN: f64 = 0.3;
+
 impl LiveLinks {
     /// Nothing seen yet, beside a model; `None` where its blend has no graph of what was taken.
     pub fn beside(model: &Recommendations) -> Option<Self> {
@@ -57,11 +66,17 @@ impl LiveLinks {
             _ => None,
         });
         let graphs: Vec<(usize, LiveGraph)> = graphs.collect();
+        let sources = model.sources().iter().enumerate();
+        let popular = sources.filter_map(|(place, source)| match source {
+            FittedSource::Popular(popular) => Some((place, LiveCounts::beside(popular))),
+            _ => None,
+        });
         let learnt = model.degrees().to_vec();
         (!graphs.is_empty() && !learnt.is_empty()).then(|| Self {
             learnt,
             fresh: HashMap::new(),
             graphs,
+            popular: popular.collect(),
         })
     }
 
@@ -84,15 +99,27 @@ impl LiveLinks {
         }
         for (place, signal) in history.iter().enumerate() {
             let before = &history[..place];
-            let is_first = !before.iter().any(|other| other.item == signal.item);
-            if is_new[place] && is_first && self.is_fresh(signal.item) {
-                *self.fresh.entry(signal.item).or_insert(0.0) += 1.0;
+            if is_new[place] && self.is_fresh(signal.item) {
+                let is_first = !before.iter().any(|other| other.item == signal.item);
+                *self.fresh.entry(signal.item).or_insert(0.0) += f32::from(u8::from(is_first));
+                for (_, counts) in &mut self.popular {
+                    counts.add(signal.item, signal.weight, signal.time);
+                }
             }
         }
         let learnt = &self.learnt;
         let is_fresh = |item: ItemIndex| learnt.get(item as usize).copied().unwrap_or(0.0) <= 0.0;
         for (_, graph) in &mut self.graphs {
             graph.observe(history, is_new, is_fresh);
+        }
+    }
+
+    /// Lowers the log-odds of fresh items: what sources other than graphs and counts would say against them is not known.
+    pub(super) fn damp(&self, items: &[ItemIndex], odds: &mut [f64]) {
+        for (item, odds) in items.iter().zip(odds) {
+            if self.is_fresh(*item) {
+                *odds -= MARGIN;
+            }
         }
     }
 
@@ -139,9 +166,11 @@ impl LiveLinks {
         let sources = sources.iter().enumerate();
         let extended = sources.map(|(place, source)| {
             let live = self.graphs.iter().find(|(graph, _)| *graph == place);
+            let counts = self.popular.iter().find(|(popular, _)| *popular == place);
             Extended {
                 source,
                 live: live.map(|(_, graph)| (self, graph)),
+                counts: counts.map(|(_, counts)| counts),
             }
         });
         extended.collect()
@@ -199,6 +228,7 @@ fn add(row: &mut Vec<(ItemIndex, f32)>, to: ItemIndex, count: f32) {
 pub(super) struct Extended<'a> {
     source: &'a FittedSource,
     live: Option<(&'a LiveLinks, &'a LiveGraph)>,
+    counts: Option<&'a LiveCounts>,
 }
 
 impl Source for Extended<'_> {
@@ -224,8 +254,12 @@ impl Source for Extended<'_> {
         }
     }
 
-    fn fixed(&self, query: &Query<'_>) -> Option<super::query::Fixed<'_>> {
-        self.source.fixed(query)
+    fn fixed(&self, query: &Query<'_>) -> Option<Fixed<'_>> {
+        let fixed = self.source.fixed(query)?;
+        Some(Fixed {
+            fresh: self.counts.map(|counts| counts.at(query.now)),
+            ..fixed
+        })
     }
 }
 

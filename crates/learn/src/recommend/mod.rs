@@ -43,7 +43,7 @@ pub use interactions::{Interactions, InteractionsBuilder, Signal};
 pub use item_graph::{Graph, ItemGraph};
 pub use live_links::LiveLinks;
 pub use popular::{Popular, Popularity};
-pub use query::{Fixed, Query, Source};
+pub use query::{Fixed, FreshScores, Query, Source};
 pub use ranker::{FittedRanker, ListTrees, Ranker, RankerRecord};
 pub use recommender::{Recommendations, Recommender, Record, SourceRecord};
 pub use repeats::Repeats;

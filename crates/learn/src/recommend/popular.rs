@@ -37,6 +37,12 @@ pub struct Popularity {
     items: usize,
     overall: Vec<(ItemIndex, f32)>,
     segments: Vec<Vec<(ItemIndex, f32)>>,
+    /// Seconds after which a signal counts half; 0 where all count alike.
+    #[serde(default)]
+    half_life_seconds: f64,
+    /// The time of the last signal: one of then counts whole.
+    #[serde(default)]
+    latest: i64,
     /// The overall scores by item, made when first asked for.
     #[serde(skip)]
     by_item: ByItem,
@@ -93,6 +99,8 @@ impl Popular {
             items: data.items(),
             overall: count(&mut (0..data.histories())),
             segments: by_segment.collect(),
+            half_life_seconds: data.span() as f64 * f64::from(self.half_life),
+            latest: data.latest(),
             by_item: ByItem::default(),
         }
     }
@@ -117,12 +125,24 @@ impl Popular {
                 .map(|(rank, item)| (item, 1.0 / (1.0 + rank as f32)))
                 .collect(),
             segments: Vec::new(),
+            half_life_seconds: 0.0,
+            latest: data.latest(),
             by_item: ByItem::default(),
         }
     }
 }
 
 impl Popularity {
+    /// Seconds after which a signal counts half; 0 where all count alike.
+    pub(super) fn half_life_seconds(&self) -> f64 {
+        self.half_life_seconds
+    }
+
+    /// The time of the last signal.
+    pub(super) fn latest(&self) -> i64 {
+        self.latest
+    }
+
     /// The ranking of a segment, or over all where there is none.
     pub fn ranking(&self, segment: Option<u32>) -> &[(ItemIndex, f32)] {
         let own = segment.and_then(|segment| self.segments.get(segment as usize));
@@ -163,6 +183,7 @@ impl Source for Popularity {
         Some(Fixed {
             ranking: &self.overall,
             scores,
+            fresh: None,
         })
     }
 

@@ -1,5 +1,7 @@
 //! What is asked, and who can answer.
 
+use std::collections::HashMap;
+
 use tidemill_core::feature::FeatureValue;
 
 use super::ItemIndex;
@@ -43,6 +45,40 @@ pub struct Fixed<'s> {
     pub ranking: &'s [(ItemIndex, f32)],
     /// By item; 0 where there is none.
     pub scores: &'s [f32],
+    /// Those of items that came since.
+    pub fresh: Option<FreshScores<'s>>,
+}
+
+/// Scores of items that came after a model was learnt, as of a moment.
+#[derive(Debug, Clone, Copy)]
+pub struct FreshScores<'s> {
+    pub(super) best: &'s [(ItemIndex, f64)],
+    pub(super) counts: &'s HashMap<ItemIndex, f64>,
+    /// What a count is worth now.
+    pub(super) factor: f64,
+}
+
+impl Fixed<'_> {
+    /// The score of an item; 0 where there is none.
+    pub fn score(&self, item: ItemIndex) -> f32 {
+        let learnt = self.scores.get(item as usize).copied().unwrap_or(0.0);
+        match &self.fresh {
+            Some(fresh) if learnt <= 0.0 => {
+                let count = fresh.counts.get(&item).copied().unwrap_or(0.0);
+                (count * fresh.factor) as f32
+            }
+            _ => learnt,
+        }
+    }
+
+    /// The best items, best first, and after them those that came since.
+    pub fn best(&self, limit: usize, wanted: impl Fn(ItemIndex) -> bool) -> Vec<ItemIndex> {
+        let learnt = self.ranking.iter().map(|(item, _)| *item);
+        let learnt = learnt.filter(|item| wanted(*item)).take(limit);
+        let fresh = self.fresh.iter().flat_map(|fresh| fresh.best);
+        let fresh = fresh.map(|(item, _)| *item).filter(|item| wanted(*item));
+        learnt.chain(fresh).collect()
+    }
 }
 
 /// Something that scores items for a query. It keeps no data but what it learnt, and is shared by threads.

@@ -277,6 +277,7 @@ impl Recommendations {
             if let Some(ranker) = &self.ranker {
                 ranker.correct(query, items, said, odds, ranker.candidates());
             }
+            live.inspect(|live| live.damp(items, odds));
         };
         self.weights
             .rank(&sources, (query, self.exclude_seen), limit, scratch, order)
@@ -296,6 +297,7 @@ impl Recommendations {
             if let Some(ranker) = &self.ranker {
                 ranker.correct(query, items, said, odds, items.len());
             }
+            live.inspect(|live| live.damp(items, odds));
         };
         self.weights.score(&sources, query, items, scratch, order)
     }
