@@ -8,6 +8,7 @@ use tidemill_core::{ModelName, Timestamp};
 use tidemill_evaluate::Check;
 use tidemill_evaluate::gate::NewDataset;
 use tidemill_features::dataset::InteractionLog;
+use tidemill_learn::recommend::Record;
 
 use super::RecommendDetail;
 use crate::accepted::unless_trusted;
@@ -37,6 +38,17 @@ pub(super) struct TakenBefore {
     accepted: Option<Accepted>,
     /// How much was taken by the time of each, the oldest first.
     taken: Vec<u64>,
+    /// What the newest of them chose, and by which definition, if what came of it passed.
+    chosen: Option<(String, Record)>,
+}
+
+impl TakenBefore {
+    /// What was chosen the last time, if the model was defined like that and what came of it passed.
+    pub(super) fn choice(&self, definition: &str) -> Option<&Record> {
+        let chosen = self.chosen.as_ref();
+        let (_, record) = chosen.filter(|(asked, _)| asked == definition)?;
+        Some(record)
+    }
 }
 
 impl ProjectLoop {
@@ -57,8 +69,13 @@ impl ProjectLoop {
         let runs = catalog.runs(&self.project.name, Some(model), None, RUNS_MAX);
         for run in runs.await?.into_iter().rev() {
             let detail: Option<RecommendDetail> = serde_json::from_value(run.detail).ok();
-            let taken = detail.map_or(0, |detail| detail.signals as u64);
+            let taken = detail.as_ref().map_or(0, |detail| detail.signals as u64);
             before.taken.extend((taken > 0).then_some(taken));
+            before.chosen = detail.and_then(|detail| {
+                let passed = detail.examination?.verdict.promoted;
+                let chosen = (detail.definition, detail.record?);
+                passed.then_some(chosen)
+            });
         }
         Ok(before)
     }

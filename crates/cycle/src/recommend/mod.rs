@@ -63,6 +63,9 @@ pub struct RecommendDetail {
     pub examination: Option<RecommendExamination>,
     /// How long it took, in seconds of real time.
     pub seconds: RecommendSeconds,
+    /// One hash of everything that decides what is learnt.
+    #[serde(default)]
+    pub definition: String,
 }
 
 /// How long each stage took.

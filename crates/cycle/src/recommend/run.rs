@@ -65,8 +65,11 @@ impl ProjectLoop {
         self.put_model_state(model, &state)?;
         Ok(RecommendRun {
             run,
+            detail: RecommendDetail {
+                definition: definition_of(&declared),
+                ..RecommendDetail::default()
+            },
             declared,
-            detail: RecommendDetail::default(),
             made: None,
         })
     }
@@ -95,7 +98,11 @@ impl ProjectLoop {
         let stopwatch = Stopwatch::start();
         let (log, table) = self.taken(model, detail).await?;
         let before = self.taken_before(&model.name).await?;
-        let learning = self.prepare(model, log, (table, &lane)).await?;
+        let mut learning = self.prepare(model, log, (table, &lane)).await?;
+        if let Some(chosen) = before.choice(&detail.definition) {
+            let signals = learning.divided.train.len();
+            learning.recommender = learning.recommender.taking_over(chosen, signals);
+        }
         detail.seconds.read = stopwatch.seconds();
         let champion = self.recommender(&model.name)?.champion();
         let (this, declared) = (self.clone(), model.clone());

@@ -44,35 +44,22 @@ impl Examination<'_> {
     /// The sources that are worth it, and all else of the model.
     pub(super) fn choose(&self, data: &Interactions) -> (Vec<SourceParameters>, Recommendations) {
         let recommender = self.recommender;
-        let mut records = Vec::new();
-        let is_small = self.fit.items() <= DENSE_ITEMS_MAX;
-        let described = &self.background.described_then;
-        let is_described = |source: &&SourceParameters| {
-            !(described.is_empty() && matches!(source, SourceParameters::Content(_)))
+        let usable = self.usable();
+        // what was chosen among other sources is no choice among these
+        let before = recommender.taken_over.as_deref().filter(|before| {
+            let tried = before.sources.iter().map(|source| source.parameters.name());
+            tried.eq(usable.iter().map(SourceParameters::name))
+        });
+        let mut records = match before {
+            Some(before) => {
+                let kept = before.sources.iter().filter(|source| source.kept);
+                kept.cloned().collect()
+            }
+            None => self.searched(usable, data),
         };
+        let described = &self.background.described_then;
         let shown = self.shown.iter().map(|list| &list.case);
         let asked = asked(self.cases.iter().chain(shown), self.fit.items());
-        let usable = recommender
-            .sources
-            .iter()
-            .filter(|source| is_small || !source.is_dense())
-            .filter(is_described)
-            .filter_map(|source| match self.ordered {
-                true => Some(source.clone()),
-                false => source.without_order(),
-            });
-        for source in usable {
-            let parameters = match data.len() <= recommender.search_signals_max {
-                true => self.search(&source),
-                false => source,
-            };
-            records.push(SourceRecord {
-                parameters,
-                alone: 0.0,
-                without: 0.0,
-                kept: true,
-            });
-        }
         let fitted = fit_each(&records, self.fit.items(), |record| {
             let (question, seed) = (recommender.question, recommender.seed);
             let known = (&asked[..], &described[..]);
@@ -92,7 +79,10 @@ impl Examination<'_> {
         for (place, record) in records.iter_mut().enumerate() {
             record.alone = self.measure_alone(&choices, place);
         }
-        let blend = self.leave_out(&choices, &mut records);
+        let blend = match before {
+            Some(_) => self.measure_blend(&choices, &kept(&records)),
+            None => self.leave_out(&choices, &mut records),
+        };
         let kept = kept(&records);
         let weights = recommender.blend.fit_choices(&choices, &kept);
         let chosen: Vec<SourceParameters> = kept
@@ -112,13 +102,26 @@ impl Examination<'_> {
             background: self.background,
             seed: recommender.seed,
         };
-        let (ranker, ranked) = self.rank(&learning, data);
+        let ranked_before = before.map(|before| before.ranker.as_ref());
+        let (ranker, ranked) = self.rank(&learning, data, ranked_before);
+        if let Some(before) = before {
+            let left_out = before.sources.iter().filter(|source| !source.kept);
+            records.extend(left_out.cloned());
+            let place = |record: &SourceRecord| {
+                let names = before.sources.iter().map(|source| source.parameters.name());
+                let mut names = names.enumerate();
+                names.find(|(_, name)| *name == record.parameters.name())
+            };
+            records.sort_by_key(|record| place(record).map(|(place, _)| place));
+        }
         let record = Record {
             cases: self.cases.len(),
             exclude_seen: self.exclude_seen,
             blend,
             sources: records,
             ranker: ranked,
+            chosen_on: before.map_or(data.len(), |before| before.chosen_on),
+            taken_over: before.map_or(0, |before| before.taken_over + 1),
         };
         let fitted = Recommendations {
             exclude_seen: self.exclude_seen,
@@ -131,17 +134,58 @@ impl Examination<'_> {
         (chosen, fitted)
     }
 
-    /// A ranker where it helps, and what it was worth.
+    /// The sources that can be used with such data.
+    fn usable(&self) -> Vec<SourceParameters> {
+        let is_small = self.fit.items() <= DENSE_ITEMS_MAX;
+        let is_described = |source: &&SourceParameters| {
+            let described = &self.background.described_then;
+            !(described.is_empty() && matches!(source, SourceParameters::Content(_)))
+        };
+        let sources = self.recommender.sources.iter();
+        sources
+            .filter(|source| is_small || !source.is_dense())
+            .filter(is_described)
+            .filter_map(|source| match self.ordered {
+                true => Some(source.clone()),
+                false => source.without_order(),
+            })
+            .collect()
+    }
+
+    /// Sources with the parameters that are best alone.
+    fn searched(&self, sources: Vec<SourceParameters>, data: &Interactions) -> Vec<SourceRecord> {
+        let is_searched = data.len() <= self.recommender.search_signals_max;
+        let records = sources.into_iter().map(|source| SourceRecord {
+            parameters: match is_searched {
+                true => self.search(&source),
+                false => source,
+            },
+            alone: 0.0,
+            without: 0.0,
+            kept: true,
+        });
+        records.collect()
+    }
+
+    /// A ranker where it helps, and what it was worth; as it was before, where that is taken over.
     fn rank(
         &self,
         learning: &Learning<'_>,
         data: &Interactions,
+        before: Option<Option<&RankerRecord>>,
     ) -> (Option<FittedRanker>, Option<RankerRecord>) {
         let Some(ranker) = &self.recommender.ranker else {
             return (None, None);
         };
+        let before = before.flatten();
+        if let Some(left_out) = before.filter(|before| !before.kept) {
+            return (None, Some(left_out.clone()));
+        }
         let known = Known::new(learning);
-        let mut record = ranker.measure(learning, &known);
+        let mut record = match before {
+            Some(before) => before.clone(),
+            None => ranker.measure(learning, &known),
+        };
         let fitted = match record.kept {
             true => Some(ranker.fit(learning, known, data, &mut record)),
             false => None,

@@ -47,6 +47,9 @@ pub struct Recommender {
     pub worth_min: f64,
     /// What puts the best candidates in order, where it helps.
     pub ranker: Option<Ranker>,
+    /// What was chosen before and is taken over: only weights, trees and sources are fitted then.
+    #[serde(default)]
+    pub taken_over: Option<Box<Record>>,
     /// Where random numbers start.
     pub seed: u64,
 }
@@ -79,6 +82,12 @@ pub struct Record {
     /// What the ranker was worth, where there was one.
     #[serde(default)]
     pub ranker: Option<RankerRecord>,
+    /// How many signals it was chosen on.
+    #[serde(default)]
+    pub chosen_on: usize,
+    /// How many times it has been taken over since.
+    #[serde(default)]
+    pub taken_over: u32,
 }
 
 /// What is known of one source.
@@ -93,6 +102,11 @@ pub struct SourceRecord {
     /// Whether it is part of the blend.
     pub kept: bool,
 }
+
+/// A choice is taken over so many times at most …
+const TAKEN_OVER_MAX: u32 = 6;
+/// … and as long as there are not this many times as many signals as it was made on.
+const GROWTH_MAX: f64 = 1.5;
 
 /// With more items than this, sources that say something of every item are left out: an answer would take too long.
 pub(super) const DENSE_ITEMS_MAX: usize = 100_000;
@@ -165,6 +179,7 @@ impl Recommender {
             exclude_seen: None,
             worth_min: 0.001,
             ranker: Some(Ranker::default()),
+            taken_over: None,
             seed: 1,
         }
     }
@@ -189,6 +204,19 @@ impl Recommender {
             .sources
             .push(SourceParameters::Popular(trending));
         recommender
+    }
+
+    /// Takes over what was chosen before, where it is still good: it was not taken over too often, and there is not much more to learn
+    /// from than it was chosen on. Among other sources than these it is chosen anew in any case.
+    #[must_use]
+    pub fn taking_over(self, chosen: &Record, signals: usize) -> Self {
+        let is_good = chosen.taken_over < TAKEN_OVER_MAX
+            && (signals as f64) < GROWTH_MAX * chosen.chosen_on as f64
+            && self.ranker.is_some() == chosen.ranker.is_some();
+        Self {
+            taken_over: is_good.then(|| Box::new(chosen.clone())),
+            ..self
+        }
     }
 
     /// What is held back to choose by.
@@ -442,6 +470,43 @@ mod tests {
                 "the same data and seed give the same model"
             );
         }
+    }
+
+    #[test]
+    fn a_choice_is_taken_over_and_made_anew_in_time() {
+        let data = two_tastes();
+        let recommender = small(Question::Later);
+        let first = recommender.fit(&data);
+        let again = |chosen: &Record, signals| {
+            let next = recommender.clone().taking_over(chosen, signals);
+            next.fit(&data)
+        };
+        let mut chosen = first.record().clone();
+        for times in 1..=TAKEN_OVER_MAX {
+            let next = again(&chosen, data.len());
+            let names = |model: &Recommendations| -> Vec<String> {
+                let sources = model.sources().iter();
+                sources.map(|source| source.name().to_owned()).collect()
+            };
+            assert_eq!(names(&next), names(&first));
+            let same = [&next, &first].map(|model| {
+                let kept = model.record().sources.iter();
+                let kept = kept.map(|source| (source.parameters.clone(), source.kept));
+                kept.collect::<Vec<_>>()
+            });
+            assert_eq!(same[0], same[1]);
+            assert_eq!(next.record().taken_over, times);
+            assert_eq!(next.record().chosen_on, data.len());
+            chosen = next.record().clone();
+        }
+        // too often, and on much less
+        assert_eq!(again(&chosen, data.len()).record().taken_over, 0);
+        let small = first.record();
+        assert_eq!(again(small, 2 * data.len()).record().taken_over, 0);
+        // among other sources
+        let mut other = first.record().clone();
+        other.sources.pop();
+        assert_eq!(again(&other, data.len()).record().taken_over, 0);
     }
 
     #[test]
