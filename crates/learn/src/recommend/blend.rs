@@ -474,6 +474,24 @@ impl BlendWeights {
         odds.into_iter().map(|odd| odd as f32).collect()
     }
 
+    /// What the weights make of the columns of some of the sources, of rows of all.
+    pub(super) fn sums_of(
+        &self,
+        sources: &[usize],
+        (features, width): (&[f32], usize),
+        query: &Query<'_>,
+    ) -> Vec<f64> {
+        let (weights, columns) = (self.weights(query.history.len()), columns(sources));
+        let rows = features.chunks_exact(width.max(1));
+        rows.map(|row| {
+            let terms = columns.iter().zip(weights);
+            terms
+                .map(|(column, weight)| f64::from(row[*column]) * weight)
+                .sum()
+        })
+        .collect()
+    }
+
     /// What the weights make of rows.
     fn sums(&self, features: &[f32], query: &Query<'_>) -> Vec<f64> {
         let weights = self.weights(query.history.len());

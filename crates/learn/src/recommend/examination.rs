@@ -9,6 +9,7 @@ use super::background::Background;
 use super::choice::Choice;
 use super::holdout::{Case, ShownList};
 use super::interactions::Interactions;
+use super::live_links::GoingOn;
 use super::query::Source;
 use super::ranker::{FittedRanker, Known, Learning, RankerRecord};
 use super::recommender::{
@@ -89,6 +90,7 @@ impl Examination<'_> {
             .iter()
             .map(|place| records[*place].parameters.clone())
             .collect();
+        let going_on = GoingOn::fit(&recommender.blend, &choices, (&chosen, &kept));
         let learning = Learning {
             blend: &recommender.blend,
             weights: &weights,
@@ -130,6 +132,7 @@ impl Examination<'_> {
             ranker,
             record,
             degrees: Vec::new(),
+            going_on,
         };
         (chosen, fitted)
     }

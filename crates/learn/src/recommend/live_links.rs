@@ -1,6 +1,7 @@
 //! What goes with items that came after a version was learnt: counted event by event, as the version's item graphs count.
 
 mod counts;
+mod going_on;
 
 use std::collections::HashMap;
 
@@ -12,6 +13,7 @@ use super::item_graph::ItemGraph;
 use super::query::{Fixed, Query, Source};
 use super::recommender::Recommendations;
 use counts::LiveCounts;
+pub(super) use going_on::GoingOn;
 
 /// Links from and to *fresh* items: those of which nobody had taken anything when the model was learnt. All that is known of them
 /// happened since, so that counting from there on gives them the links that [`ItemGraph::fit`] would, in the units of the graphs that
@@ -46,10 +48,6 @@ const NEIGHBOURS_MAX: usize = 100;
 const NUMBERED_PER_FRESH: usize = 10;
 /// See [`NUMBERED_PER_FRESH`].
 const ROOM_MIN: usize = 10_000;
-
-/// What fresh items must be better by, in log-odds. Settled on nine periods of the demo's shop (docs/recommend.md): with none they
-/// displace as much as they gain in some of them, and 0.7 takes half of the gain away.
-const MARGIN: f64 = 0.3;
 
 impl LiveLinks {
     /// Nothing seen yet, beside a model; `None` where its blend has no graph of what was taken.
@@ -111,15 +109,6 @@ impl LiveLinks {
         let is_fresh = |item: ItemIndex| learnt.get(item as usize).copied().unwrap_or(0.0) <= 0.0;
         for (_, graph) in &mut self.graphs {
             graph.observe(history, is_new, is_fresh);
-        }
-    }
-
-    /// Lowers the log-odds of fresh items: what sources other than graphs and counts would say against them is not known.
-    pub(super) fn damp(&self, items: &[ItemIndex], odds: &mut [f64]) {
-        for (item, odds) in items.iter().zip(odds) {
-            if self.is_fresh(*item) {
-                *odds -= MARGIN;
-            }
         }
     }
 
@@ -242,6 +231,10 @@ impl Source for Extended<'_> {
 
     fn score(&self, query: &Query<'_>, scores: &mut Accumulator) {
         self.source.score(query, scores);
+        if let FittedSource::Repeats(repeats) = self.source {
+            // what was taken before may be wanted again, however new it is
+            return repeats.score_all(query, scores, |item| item as usize >= repeats.items);
+        }
         let Some((links, graph)) = self.live else {
             return;
         };
@@ -387,8 +380,9 @@ mod tests {
             }
         }
         assert!(ask(&links, &[1, 3]).contains(&FRESH));
-        let next = ask(&links, &[FRESH]);
-        assert!(next[..4].contains(&1), "{next:?}");
+        let mut next = ask(&links, &[FRESH]);
+        next.sort_unstable();
+        assert_eq!(next, [1, 2, 3, 4, 5, 7, 9], "what its takers took");
         assert!(links.likeness(1, FRESH) > links.likeness(2, FRESH));
     }
 

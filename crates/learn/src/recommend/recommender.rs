@@ -13,7 +13,7 @@ use super::examination::Examination;
 use super::holdout::{Case, Holdout, Question};
 use super::interactions::Interactions;
 use super::item_graph::ItemGraph;
-use super::live_links::{Extended, LiveLinks};
+use super::live_links::{Extended, GoingOn, LiveLinks};
 use super::popular::Popular;
 use super::query::{Query, Source};
 use super::ranker::{FittedRanker, Ranker, RankerRecord};
@@ -66,6 +66,9 @@ pub struct Recommendations {
     /// In how many histories each item occurs.
     #[serde(default)]
     pub(super) degrees: Vec<f32>,
+    /// What the sources say that go on when the model serves, by themselves.
+    #[serde(default)]
+    pub(super) going_on: Option<GoingOn>,
 }
 
 /// What was chosen, and by how much: NDCG at 20 on cases that neither sources nor weights were fitted on.
@@ -305,7 +308,7 @@ impl Recommendations {
             if let Some(ranker) = &self.ranker {
                 ranker.correct(query, items, said, odds, ranker.candidates());
             }
-            live.inspect(|live| live.damp(items, odds));
+            self.place_fresh(live, query, (items, said), odds);
         };
         self.weights
             .rank(&sources, (query, self.exclude_seen), limit, scratch, order)
@@ -325,9 +328,21 @@ impl Recommendations {
             if let Some(ranker) = &self.ranker {
                 ranker.correct(query, items, said, odds, items.len());
             }
-            live.inspect(|live| live.damp(items, odds));
+            self.place_fresh(live, query, (items, said), odds);
         };
         self.weights.score(&sources, query, items, scratch, order)
+    }
+
+    fn place_fresh(
+        &self,
+        live: Option<&LiveLinks>,
+        query: &Query<'_>,
+        rows: (&[ItemIndex], &[f32]),
+        odds: &mut [f64],
+    ) {
+        if let (Some(live), Some(going_on)) = (live, &self.going_on) {
+            going_on.place(live, query, (rows, self.sources.len()), odds);
+        }
     }
 
     fn extended<'a>(&'a self, live: Option<&'a LiveLinks>) -> Option<Vec<Extended<'a>>> {

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::ItemIndex;
 use super::accumulator::Accumulator;
 use super::query::{Query, Source};
 
@@ -10,6 +11,22 @@ use super::query::{Query, Source};
 pub struct Repeats {
     /// The size of the catalogue.
     pub items: usize,
+}
+
+impl Repeats {
+    /// Scores those items of the history that are wanted.
+    pub(super) fn score_all(
+        &self,
+        query: &Query<'_>,
+        scores: &mut Accumulator,
+        is_wanted: impl Fn(ItemIndex) -> bool,
+    ) {
+        for (age, signal) in query.newest(usize::MAX) {
+            if is_wanted(signal.item) {
+                scores.add(signal.item, signal.weight / (1.0 + age as f32));
+            }
+        }
+    }
 }
 
 impl Source for Repeats {
@@ -22,10 +39,6 @@ impl Source for Repeats {
     }
 
     fn score(&self, query: &Query<'_>, scores: &mut Accumulator) {
-        for (age, signal) in query.newest(usize::MAX) {
-            if (signal.item as usize) < self.items {
-                scores.add(signal.item, signal.weight / (1.0 + age as f32));
-            }
-        }
+        self.score_all(query, scores, |item| (item as usize) < self.items);
     }
 }

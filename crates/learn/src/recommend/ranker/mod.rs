@@ -210,6 +210,7 @@ impl Ranker {
         let from = (learning.choices, &shown[..]);
         let lists = self.lists(learning, &known, from, learning.weights);
         let forest = self.trees.fit(&lists, record.trees);
+        record.shown = learning.shown.len();
         record.columns = columns_by_splits(&forest, &known.names(learning));
         let items = &learning.background.items;
         FittedRanker {
