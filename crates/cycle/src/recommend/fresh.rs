@@ -21,7 +21,7 @@ impl ProjectLoop {
         before: Offset,
     ) -> Result<(), CycleError> {
         for slot in self.registry.recommenders() {
-            let Some(champion) = slot.champion() else {
+            let Some(champion) = slot.champion().filter(|champion| champion.goes_on()) else {
                 continue;
             };
             let new = events.iter().filter(|logged| logged.offset > before);

@@ -309,6 +309,22 @@ pub(super) fn columns(kept: &[usize]) -> Vec<usize> {
         .collect()
 }
 
+/// The weighted sums of some columns of rows that are so wide.
+pub(super) fn weighed(
+    (rows, width): (&[f32], usize),
+    columns: &[usize],
+    weights: &[f64],
+) -> Vec<f64> {
+    let rows = rows.chunks_exact(width.max(1));
+    rows.map(|row| {
+        let terms = columns.iter().zip(weights);
+        terms
+            .map(|(column, weight)| f64::from(row[*column]) * weight)
+            .sum()
+    })
+    .collect()
+}
+
 fn penalised(
     choices: &[&Choice],
     columns: &[usize],
@@ -481,28 +497,15 @@ impl BlendWeights {
         (features, width): (&[f32], usize),
         query: &Query<'_>,
     ) -> Vec<f64> {
-        let (weights, columns) = (self.weights(query.history.len()), columns(sources));
-        let rows = features.chunks_exact(width.max(1));
-        rows.map(|row| {
-            let terms = columns.iter().zip(weights);
-            terms
-                .map(|(column, weight)| f64::from(row[*column]) * weight)
-                .sum()
-        })
-        .collect()
+        let weights = self.weights(query.history.len());
+        weighed((features, width), &columns(sources), weights)
     }
 
     /// What the weights make of rows.
     fn sums(&self, features: &[f32], query: &Query<'_>) -> Vec<f64> {
         let weights = self.weights(query.history.len());
-        let rows = features.chunks_exact(weights.len().max(1));
-        rows.map(|row| {
-            let terms = row.iter().zip(weights);
-            terms
-                .map(|(value, weight)| f64::from(*value) * weight)
-                .sum()
-        })
-        .collect()
+        let all: Vec<usize> = (0..weights.len()).collect();
+        weighed((features, weights.len()), &all, weights)
     }
 
     /// The places of a case's best candidates, best first.

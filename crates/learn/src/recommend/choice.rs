@@ -2,7 +2,7 @@
 
 use super::ItemIndex;
 use super::accumulator::keep_best;
-use super::blend::{Candidates, columns, length_class};
+use super::blend::{Candidates, columns, length_class, weighed};
 use super::holdout::{Case, ShownList};
 
 /// A case as the fit sees it: candidates, and the places of those that were taken.
@@ -120,14 +120,7 @@ impl Choice {
 
     /// Log-odds of the candidates.
     pub(super) fn odds(&self, columns: &[usize], weights: &[f64]) -> Vec<f64> {
-        let rows = self.features.chunks_exact(self.width);
-        rows.map(|row| {
-            let terms = columns.iter().zip(weights);
-            terms
-                .map(|(column, weight)| f64::from(row[*column]) * weight)
-                .sum()
-        })
-        .collect()
+        weighed((&self.features, self.width), columns, weights)
     }
 
     /// Probabilities of the candidates, and the mean log-likelihood of what was taken.

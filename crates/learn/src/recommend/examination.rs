@@ -107,14 +107,13 @@ impl Examination<'_> {
         let ranked_before = before.map(|before| before.ranker.as_ref());
         let (ranker, ranked) = self.rank(&learning, data, ranked_before);
         if let Some(before) = before {
-            let left_out = before.sources.iter().filter(|source| !source.kept);
-            records.extend(left_out.cloned());
-            let place = |record: &SourceRecord| {
-                let names = before.sources.iter().map(|source| source.parameters.name());
-                let mut names = names.enumerate();
-                names.find(|(_, name)| *name == record.parameters.name())
-            };
-            records.sort_by_key(|record| place(record).map(|(place, _)| place));
+            // what was left out then stands where it stood
+            let mut measured = records.into_iter();
+            let all = before.sources.iter().map(|source| match source.kept {
+                true => measured.next().unwrap_or_else(|| source.clone()),
+                false => source.clone(),
+            });
+            records = all.collect();
         }
         let record = Record {
             cases: self.cases.len(),

@@ -108,6 +108,26 @@ impl ItemGraph {
             .collect()
     }
 
+    /// Adds the links of the history, each weighed by the age of its signal.
+    pub(super) fn score_links<L: IntoIterator<Item = (ItemIndex, f32)>>(
+        &self,
+        query: &Query<'_>,
+        links: impl Fn(ItemIndex) -> L,
+        scores: &mut Accumulator,
+    ) {
+        for (age, signal) in query.newest(self.history_max) {
+            let weight = signal.weight * (1.0 + age as f32).powf(-self.recency_power);
+            for (item, link) in links(signal.item) {
+                scores.add(item, weight * link);
+            }
+        }
+    }
+
+    /// Whether it counts what was taken; otherwise its links are from elsewhere.
+    pub(super) fn is_counted(&self) -> bool {
+        self.window > 0
+    }
+
     /// Whether the counts `c_ij` are the same.
     pub(super) fn counts_like(&self, other: &Self) -> bool {
         let of = |graph: &Self| Self {
@@ -169,12 +189,8 @@ impl Source for Graph {
     }
 
     fn score(&self, query: &Query<'_>, scores: &mut Accumulator) {
-        for (age, signal) in query.newest(self.parameters.history_max) {
-            let weight = signal.weight * (1.0 + age as f32).powf(-self.parameters.recency_power);
-            for (item, link) in self.neighbours(signal.item) {
-                scores.add(item, weight * link);
-            }
-        }
+        let links = |item| self.neighbours(item);
+        self.parameters.score_links(query, links, scores);
     }
 }
 

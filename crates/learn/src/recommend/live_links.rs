@@ -22,7 +22,7 @@ pub(super) use going_on::GoingOn;
 /// A history weighs by its length when it is counted, and items that were learnt keep the degree that they had then.
 ///
 /// Memory: at most `2 × neighbours_max × 8` bytes for each graph and each fresh item or learnt one that goes with any.
-/// An event costs at most `2 × window` counts.
+/// To observe costs a comparison for each pair of the history within the window.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LiveLinks {
     /// In how many histories each item of the model occurs.
@@ -54,7 +54,7 @@ impl LiveLinks {
     pub fn beside(model: &Recommendations) -> Option<Self> {
         let sources = model.sources().iter().enumerate();
         let graphs = sources.filter_map(|(place, source)| match source {
-            FittedSource::ItemGraph(graph) if graph.parameters().window > 0 => Some((
+            FittedSource::ItemGraph(graph) if graph.parameters().is_counted() => Some((
                 place,
                 LiveGraph {
                     parameters: graph.parameters().clone(),
@@ -85,7 +85,7 @@ impl LiveLinks {
 
     /// Whether nothing was known of an item when the model was learnt.
     pub fn is_fresh(&self, item: ItemIndex) -> bool {
-        self.learnt.get(item as usize).copied().unwrap_or(0.0) <= 0.0
+        degree_of(&self.learnt, item) <= 0.0
     }
 
     /// Takes in what somebody took, oldest first: the pairs of which one signal is new and one item fresh. Of a history that is seen for
@@ -106,7 +106,7 @@ impl LiveLinks {
             }
         }
         let learnt = &self.learnt;
-        let is_fresh = |item: ItemIndex| learnt.get(item as usize).copied().unwrap_or(0.0) <= 0.0;
+        let is_fresh = |item| degree_of(learnt, item) <= 0.0;
         for (_, graph) in &mut self.graphs {
             graph.observe(history, is_new, is_fresh);
         }
@@ -129,7 +129,7 @@ impl LiveLinks {
     }
 
     fn degree(&self, item: ItemIndex) -> f32 {
-        let learnt = self.learnt.get(item as usize).copied().unwrap_or(0.0);
+        let learnt = degree_of(&self.learnt, item);
         match learnt > 0.0 {
             true => learnt,
             false => self.fresh.get(&item).copied().unwrap_or(0.0).max(1.0),
@@ -166,6 +166,11 @@ impl LiveLinks {
     }
 }
 
+/// In how many histories an item occurred that has a number; 0 of one that has none.
+fn degree_of(learnt: &[f32], item: ItemIndex) -> f32 {
+    learnt.get(item as usize).copied().unwrap_or(0.0)
+}
+
 impl LiveGraph {
     fn observe(
         &mut self,
@@ -173,10 +178,9 @@ impl LiveGraph {
         is_new: &[bool],
         is_fresh: impl Fn(ItemIndex) -> bool,
     ) {
-        let counting = &self.parameters;
+        let (counting, rows) = (&self.parameters, &mut self.rows);
         let length = history.len().max(1) as f32;
         let damped = length.powf(-2.0 * counting.history_power);
-        let mut counted: Vec<(ItemIndex, ItemIndex, f32)> = Vec::new();
         for (place, later) in history.iter().enumerate() {
             let start = place.saturating_sub(counting.window);
             for (earlier_place, earlier) in history.iter().enumerate().take(place).skip(start) {
@@ -189,19 +193,21 @@ impl LiveGraph {
                 let gap = (place - earlier_place) as f32;
                 let kernel = gap.powf(-counting.gap_power);
                 let count = earlier.weight * later.weight * damped * kernel;
-                counted.push((earlier.item, later.item, count));
+                add(rows, (earlier.item, later.item), count);
                 if counting.backward > 0.0 {
-                    counted.push((later.item, earlier.item, count * counting.backward));
+                    add(rows, (later.item, earlier.item), count * counting.backward);
                 }
             }
-        }
-        for (from, to, count) in counted {
-            add(self.rows.entry(from).or_default(), to, count);
         }
     }
 }
 
-fn add(row: &mut Vec<(ItemIndex, f32)>, to: ItemIndex, count: f32) {
+fn add(
+    rows: &mut HashMap<ItemIndex, Vec<(ItemIndex, f32)>>,
+    (from, to): (ItemIndex, ItemIndex),
+    count: f32,
+) {
+    let row = rows.entry(from).or_default();
     if let Some((_, sum)) = row.iter_mut().find(|(item, _)| *item == to) {
         *sum += count;
         return;
@@ -235,15 +241,9 @@ impl Source for Extended<'_> {
             // what was taken before may be wanted again, however new it is
             return repeats.score_all(query, scores, |item| item as usize >= repeats.items);
         }
-        let Some((links, graph)) = self.live else {
-            return;
-        };
-        let reading = &graph.parameters;
-        for (age, signal) in query.newest(reading.history_max) {
-            let weight = signal.weight * (1.0 + age as f32).powf(-reading.recency_power);
-            for (item, link) in links.links(graph, signal.item) {
-                scores.add(item, weight * link);
-            }
+        if let Some((all, graph)) = self.live {
+            let links = |item| all.links(graph, item);
+            graph.parameters.score_links(query, links, scores);
         }
     }
 
@@ -401,10 +401,11 @@ mod tests {
 
     #[test]
     fn memory_stays_within_the_limits() {
-        let mut row = Vec::new();
+        let mut rows = HashMap::new();
         for item in 0..10_000 {
-            add(&mut row, item, item as f32);
+            add(&mut rows, (FRESH, item), item as f32);
         }
+        let row = &rows[&FRESH];
         assert!(row.len() <= 2 * NEIGHBOURS_MAX);
         assert!(row.iter().any(|(item, _)| *item == 9_999));
     }

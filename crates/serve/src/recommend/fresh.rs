@@ -48,11 +48,6 @@ impl FreshItems {
         &self.links
     }
 
-    /// How many fresh items have been taken.
-    pub(super) fn len(&self) -> usize {
-        self.links.fresh_items()
-    }
-
     /// Gives an item a number where there is room.
     fn numbered(&mut self, id: &Arc<str>, model: &Recommendations) -> Option<ItemIndex> {
         if let Some(number) = self.number(id) {

@@ -156,6 +156,11 @@ impl RecommendChampion {
         self.package.fitted.likeness(from, to)
     }
 
+    /// Whether its model can go on with items that nobody had taken.
+    pub fn goes_on(&self) -> bool {
+        self.fresh.is_some()
+    }
+
     /// How far it has been shown what people took since it was learnt.
     pub fn caught_up(&self) -> CaughtUp {
         match &self.fresh {
@@ -167,11 +172,6 @@ impl RecommendChampion {
     /// Notes how far it has been shown what people took.
     pub fn set_caught_up(&self, caught_up: CaughtUp) {
         *self.caught_up.lock() = caught_up;
-    }
-
-    /// How many items have been taken since that nobody had taken when it was learnt.
-    pub fn fresh_items(&self) -> usize {
-        self.fresh.as_ref().map_or(0, |fresh| fresh.read().len())
     }
 
     /// What a person has taken up to now by its signals: items that nobody had taken when the version was learnt get their links. What is

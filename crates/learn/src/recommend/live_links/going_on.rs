@@ -26,7 +26,7 @@ impl GoingOn {
         choices: &[Choice],
         (sources, kept): (&[SourceParameters], &[usize]),
     ) -> Option<Self> {
-        let is_graph = |source: &SourceParameters| matches!(source, SourceParameters::ItemGraph(graph) if graph.window > 0);
+        let is_graph = |source: &SourceParameters| matches!(source, SourceParameters::ItemGraph(graph) if graph.is_counted());
         sources.iter().find(|source| is_graph(source))?;
         // a count of all times and one that fades contradict each other about what is new
         let fades = |source: &SourceParameters| matches!(source, SourceParameters::Popular(popular) if popular.half_life > 0.0);
