@@ -367,11 +367,13 @@ mod tests {
         let model = model(&two_tastes());
         let mut links = LiveLinks::beside(&model).expect("the blend has graphs");
         let mut scratch = model.scratch_live();
-        let mut ask = |links: &LiveLinks, items: &[ItemIndex]| -> Vec<ItemIndex> {
+        let mut scored = |links: &LiveLinks, items: &[ItemIndex]| -> Vec<(ItemIndex, f32)> {
             let history: Vec<Signal> = items.iter().copied().map(Signal::plain).collect();
-            let query = Query::new(&history);
-            let best = model.recommend_live(&query, 20, &mut scratch, Some(links));
-            best.into_iter().map(|(item, _)| item).collect()
+            model.recommend_live(&Query::new(&history), 20, &mut scratch, Some(links))
+        };
+        let mut ask = |links: &LiveLinks, items: &[ItemIndex]| -> Vec<ItemIndex> {
+            let best = scored(links, items).into_iter();
+            best.map(|(item, _)| item).collect()
         };
         assert!(!ask(&links, &[1, 3]).contains(&FRESH));
         for _ in 0..5 {
@@ -384,6 +386,12 @@ mod tests {
         next.sort_unstable();
         assert_eq!(next, [1, 2, 3, 4, 5, 7, 9], "what its takers took");
         assert!(links.likeness(1, FRESH) > links.likeness(8, FRESH));
+        // it has the log-odds of what was learnt and stands at its place, and so never more than the best of that
+        let best = scored(&links, &[1, 3]);
+        let fresh = best.iter().find(|(item, _)| *item == FRESH);
+        let fresh = fresh.map(|(_, odds)| *odds);
+        let learnt = || best.iter().filter(|(item, _)| *item != FRESH);
+        assert!(learnt().any(|(_, odds)| Some(*odds) == fresh), "{best:?}");
     }
 
     #[test]

@@ -3,8 +3,10 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use tidemill_core::Offset;
 use tidemill_core::event::PersonKey;
-use tidemill_learn::recommend::{ItemIndex, LiveLinks, Recommendations, Signal};
+use tidemill_features::engine::History;
+use tidemill_learn::recommend::{ItemIndex, LiveLinks, Signal};
 
 use super::package::RecommendPackage;
 
@@ -20,6 +22,8 @@ pub(super) struct FreshItems {
     links: LiveLinks,
     /// Those whose history is counted: only what they take from now on is new.
     counted: HashSet<PersonKey>,
+    /// Whether something was left out for want of room.
+    is_full: bool,
 }
 
 impl FreshItems {
@@ -31,6 +35,7 @@ impl FreshItems {
             index: HashMap::new(),
             links: LiveLinks::beside(&package.fitted)?,
             counted: HashSet::new(),
+            is_full: false,
         })
     }
 
@@ -49,12 +54,13 @@ impl FreshItems {
     }
 
     /// Gives an item a number where there is room.
-    fn numbered(&mut self, id: &Arc<str>, model: &Recommendations) -> Option<ItemIndex> {
+    fn numbered(&mut self, id: &Arc<str>, package: &RecommendPackage) -> Option<ItemIndex> {
         if let Some(number) = self.number(id) {
             return Some(number);
         }
-        let number = self.first + self.names.len();
-        if number >= model.items() + LiveLinks::room(model.items()) {
+        let (number, items) = (self.first + self.names.len(), package.fitted.items());
+        if number >= items + LiveLinks::room(items) {
+            self.leave_out(package, "items");
             return None;
         }
         let number = ItemIndex::try_from(number).ok()?;
@@ -63,36 +69,48 @@ impl FreshItems {
         Some(number)
     }
 
-    /// Takes in what somebody has taken, oldest first, each with whether it is new. `known` are the numbers of the package.
+    /// Takes in what somebody has taken, of which what is after an offset is new. `known` are the numbers of the package.
     pub(super) fn observe(
         &mut self,
-        person: &PersonKey,
-        taken: &[(Arc<str>, Signal, bool)],
-        known: &HashMap<Arc<str>, ItemIndex>,
-        model: &Recommendations,
+        history: &History,
+        after: Offset,
+        (package, known): (&RecommendPackage, &HashMap<Arc<str>, ItemIndex>),
     ) {
-        let is_counted = self.counted.contains(person);
+        let is_counted = self.counted.contains(&history.person);
         if !is_counted && self.counted.len() >= PERSONS_MAX {
-            return;
+            return self.leave_out(package, "persons");
         }
-        let mut history = Vec::with_capacity(taken.len());
-        let mut is_new = Vec::with_capacity(taken.len());
-        for (id, signal, new) in taken {
-            let number = known.get(id).copied();
-            let Some(item) = number.or_else(|| self.numbered(id, model)) else {
+        let mut signals = Vec::with_capacity(history.taken.len());
+        let mut is_new = Vec::with_capacity(history.taken.len());
+        for taken in &history.taken {
+            let number = known.get(&taken.item).copied();
+            let Some(item) = number.or_else(|| self.numbered(&taken.item, package)) else {
                 continue;
             };
-            history.push(Signal { item, ..*signal });
-            is_new.push(*new || !is_counted);
+            signals.push(Signal {
+                item,
+                weight: package.signals[taken.signal].weight,
+                time: taken.timestamp.micros() / 1_000_000,
+            });
+            is_new.push(taken.offset > after || !is_counted);
         }
-        if history
+        if signals
             .iter()
             .any(|signal| self.links.is_fresh(signal.item))
         {
-            self.links.observe(&history, &is_new);
+            self.links.observe(&signals, &is_new);
             if !is_counted {
-                self.counted.insert(person.clone());
+                self.counted.insert(history.person.clone());
             }
         }
+    }
+
+    /// Says once that there is no room for more.
+    fn leave_out(&mut self, package: &RecommendPackage, what: &str) {
+        if !self.is_full {
+            let model = &package.model;
+            tracing::warn!(%model, what, "no more of what came since is counted until the next version: there is no room");
+        }
+        self.is_full = true;
     }
 }

@@ -11,7 +11,7 @@ use tidemill_core::{Offset, Timestamp};
 use tidemill_features::engine::History;
 use tidemill_features::expression::{ItemExpression, ItemResult};
 use tidemill_features::{FeatureSet, ModelFeatures};
-use tidemill_learn::recommend::{ItemIndex, Query, Scratch, Signal};
+use tidemill_learn::recommend::{ItemIndex, Query, Scratch};
 
 use super::catalogue::{Catalogue, Known};
 use super::fresh::FreshItems;
@@ -180,18 +180,8 @@ impl RecommendChampion {
         let Some(fresh) = &self.fresh else {
             return;
         };
-        let signals = &self.package.signals;
-        let taken = history.taken.iter().map(|one| {
-            let signal = Signal {
-                item: 0, // its number follows
-                weight: signals[one.signal].weight,
-                time: one.timestamp.micros() / 1_000_000,
-            };
-            (one.item.clone(), signal, one.offset > after)
-        });
-        let taken: Vec<(Arc<str>, Signal, bool)> = taken.collect();
-        let (known, model) = (&self.index, &self.package.fitted);
-        fresh.write().observe(&history.person, &taken, known, model);
+        let package = (&self.package, &self.index);
+        fresh.write().observe(history, after, package);
     }
 
     /// Lends memory for one query; as many queries as there are at a time have theirs.
