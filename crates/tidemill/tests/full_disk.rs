@@ -12,9 +12,10 @@ use serde_json::{Value, json};
 use support::{Counts, PROJECT, Scope, Server, offer_again, skip, wait_until};
 
 /// The size of the small disk.
-const DISK_BYTES: usize = 96 << 20;
-/// What is in the way until it is removed.
-const BALLAST_BYTES: usize = 24 << 20;
+const DISK_BYTES: usize = 320 << 20;
+/// What is in the way until it is removed. The rest is for what the store writes before it is full; what is free afterwards has to be
+/// several times as much, because every stored event is then written again: into the lake, and by compactions.
+const BALLAST_BYTES: usize = 260 << 20;
 
 #[test]
 fn a_full_disk_refuses_events_and_heals() {
