@@ -85,6 +85,7 @@ fn chosen(record: &Record) -> Html {
         ]);
     }
     let when = match record.taken_over {
+        _ if record.pinned => "Named in the project file and measured in this run".to_owned(),
         0 => "Chosen in this run".to_owned(),
         1 => "Taken over from the run before".to_owned(),
         times => format!("Taken over from a choice {times} runs ago"),

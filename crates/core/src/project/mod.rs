@@ -29,7 +29,7 @@ pub use expectations::Expectations;
 pub use gate::GateRules;
 pub use operation::{Operation, ValueUse};
 pub use problem::{Problem, ProjectError, did_you_mean};
-pub use recommend::{FrequencyCap, RecommendModel};
+pub use recommend::{FrequencyCap, PinnedSource, RecommendModel};
 pub use rollout::{Guardrails, RolloutRules};
 pub use schema::{PropertyRule, PropertyType, SchemaViolation};
 

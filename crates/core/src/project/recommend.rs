@@ -35,6 +35,10 @@ pub struct RecommendModel {
     pub frequency_cap: Option<FrequencyCap>,
     /// Whether what somebody has taken already may be shown; found out by evaluation where absent.
     pub repeat: Option<bool>,
+    /// Which sources of candidates it has, and no others; chosen by evaluation where absent.
+    pub sources: Option<Vec<PinnedSource>>,
+    /// Whether a ranker puts the best candidates in order; found out by evaluation where absent.
+    pub ranker: Option<bool>,
     /// The share of the people who never get its lists, but what everybody takes.
     pub holdout: f64,
     /// When it is trained again.
@@ -45,6 +49,15 @@ pub struct RecommendModel {
     pub training: Training,
     /// The line on which it begins.
     pub line: usize,
+}
+
+/// A source of candidates that a person named.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PinnedSource {
+    /// Its name.
+    pub name: Located,
+    /// What its word counts beside that of the others; fitted where absent.
+    pub weight: Option<f64>,
 }
 
 /// An item is not shown to somebody to whom it was shown that often lately.
@@ -68,6 +81,8 @@ impl RecommendModel {
     }
 }
 
+/// The largest weight of a source: log-odds between what it names first and what it does not name.
+const SOURCE_WEIGHT_MAX: f64 = 100.0;
 /// The longest horizon that is taken where the file names none.
 const WITHIN_DEFAULT: Span = Span::from_days(30);
 
@@ -104,6 +119,8 @@ pub(super) fn read_recommend(
         .get("frequency_cap")
         .and_then(|entry| read_frequency_cap(&entry, within));
     let repeat = table.get("repeat").and_then(|entry| entry.truth());
+    let sources = table.get("sources").and_then(|entry| read_sources(&entry));
+    let ranker = table.get("ranker").and_then(|entry| entry.truth());
     let holdout = read_holdout(&mut table);
     let (retrain, gate, training) = read_cycle(&mut table);
     table.finish();
@@ -120,12 +137,56 @@ pub(super) fn read_recommend(
         caps,
         frequency_cap,
         repeat,
+        sources,
+        ranker,
         holdout,
         retrain,
         gate,
         training,
         line,
     })
+}
+
+/// A list of names, or names with their weights.
+fn read_sources(entry: &Entry<'_, '_>) -> Option<Vec<PinnedSource>> {
+    let pinned: Vec<PinnedSource> = if entry.is_array() {
+        let names = entry.located_list().into_iter();
+        names
+            .map(|name| PinnedSource { name, weight: None })
+            .collect()
+    } else {
+        let weights = entry.table()?.entries().into_iter();
+        let weighed = weights.filter_map(|(name, weight)| {
+            let line = weight.line;
+            let number = weight.number()?;
+            if !(0.0..=SOURCE_WEIGHT_MAX).contains(&number) {
+                weight.problem(
+                    format!("{number} is out of range: from 0 to {SOURCE_WEIGHT_MAX}"),
+                    None,
+                );
+                return None;
+            }
+            let name = Located { text: name, line };
+            Some(PinnedSource {
+                name,
+                weight: Some(number),
+            })
+        });
+        weighed.collect()
+    };
+    let twice = pinned.iter().enumerate().find(|(place, source)| {
+        let mut before = pinned[..*place].iter();
+        before.any(|before| before.name.text == source.name.text)
+    });
+    if let Some((_, source)) = twice {
+        entry.problem(format!("'{}' is named twice", source.name.text), None);
+    }
+    if pinned.is_empty() {
+        let hint = "leave the key out and evaluation chooses".to_owned();
+        entry.problem("name at least one source", Some(hint));
+        return None;
+    }
+    Some(pinned)
 }
 
 fn read_share(table: &mut Table<'_, '_>, key: &'static str) -> Option<f64> {
@@ -241,6 +302,30 @@ mod tests {
             refused.contains("longer than the model's horizon"),
             "{refused}"
         );
+    }
+
+    #[test]
+    fn sources_are_pinned_by_name_or_with_weights() {
+        let pinned = |sources: &str| {
+            let project = read(&format!("signals = {{ Buy = 1.0 }}\n{sources}\n"))?;
+            let model = project.recommenders.into_values().next().unwrap();
+            let sources = model.sources.unwrap_or_default().into_iter();
+            let sources = sources.map(|source| (source.name.text, source.weight));
+            Ok::<_, String>((sources.collect::<Vec<_>>(), model.ranker))
+        };
+        let both = pinned("sources = [\"goes with\", \"popular\"]\nranker = false").unwrap();
+        let names = ["goes with", "popular"].map(|name| (name.to_owned(), None));
+        assert_eq!(both, (names.to_vec(), Some(false)));
+        let weighed = pinned("sources = { popular = 0.5 }").unwrap();
+        assert_eq!(weighed, (vec![("popular".to_owned(), Some(0.5))], None));
+        assert_eq!(pinned("").unwrap(), (Vec::new(), None));
+        let refused =
+            ["sources = []", "sources = { popular = -1 }"].map(|text| pinned(text).unwrap_err());
+        assert!(
+            refused[0].contains("name at least one source"),
+            "{refused:?}"
+        );
+        assert!(refused[1].contains("from 0 to 100"), "{refused:?}");
     }
 
     #[test]

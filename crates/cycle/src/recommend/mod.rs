@@ -6,6 +6,7 @@ mod divide;
 mod examine;
 mod fresh;
 mod impressions;
+mod recommender;
 mod run;
 mod shown;
 
@@ -17,7 +18,7 @@ use tidemill_core::project::{ItemDeclaration, RecommendModel};
 use tidemill_core::{FeatureTable, ModelName, Span, Timestamp};
 use tidemill_features::ModelFeatures;
 use tidemill_features::dataset::{InteractionLog, interactions};
-use tidemill_learn::recommend::{Background, Holdout, Question, Recommender, Record};
+use tidemill_learn::recommend::{Background, Holdout, Recommender, Record};
 use tidemill_serve::recommend::{
     RecommendChampion, RecommendPackage, RecommendSlot, Rulebook, SignalOf,
 };
@@ -32,13 +33,12 @@ use divide::{Divided, divide};
 pub(crate) use examine::METRIC_NAME;
 pub use examine::RecommendExamination;
 use impressions::shown_lists;
+pub use recommender::recommender_of;
 pub(crate) use run::RecommendRun;
 pub(crate) use shown::Shown;
 
 /// The fewest persons of the examined period that are worth comparing on.
 const CASES_MIN: usize = 30;
-/// From this budget on, all sources are tried and their parameters searched for.
-const THOROUGH_FROM: f64 = 0.5;
 
 /// Everything about a run of a model that recommends.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -295,7 +295,7 @@ impl Learning {
     ) -> Result<Self, CycleError> {
         let weights = weights_of(model);
         let mut divided = divide(model, &log, &weights, now);
-        let recommender = recommender(model, &weights);
+        let recommender = recommender_of(model)?;
         let mut background = Background::default();
         let mut holdout = recommender.hold_back(&divided.train);
         let first = holdout.cases.iter().map(|case| case.now).min();
@@ -323,21 +323,6 @@ impl Learning {
     }
 }
 
-/// How a model is learnt.
-fn recommender(model: &RecommendModel, weights: &[f32]) -> Recommender {
-    let thorough = model.training.budget.unwrap_or(THOROUGH_FROM) >= THOROUGH_FROM;
-    let recommender = match thorough {
-        true => Recommender::new(Question::Later),
-        false => Recommender::quick(Question::Later),
-    };
-    Recommender {
-        goal: weights.iter().copied().fold(0.0, f32::max),
-        seed: model.training.seed,
-        exclude_seen: model.repeat.map(|repeat| !repeat),
-        ..recommender
-    }
-}
-
 fn weights_of(model: &RecommendModel) -> Vec<f32> {
     let weights = model.signals.values();
     weights.map(|weight| *weight as f32).collect()
@@ -357,8 +342,17 @@ fn signals_of(model: &RecommendModel) -> Vec<SignalOf> {
 fn definition_of(model: &RecommendModel) -> String {
     let features = model.features.iter().flatten();
     let features: Vec<&str> = features.map(|pattern| pattern.text.as_str()).collect();
+    let named = model.sources.iter().flatten();
+    let named: Vec<_> = named
+        .map(|source| (&source.name.text, source.weight))
+        .collect();
+    // nothing where nothing is pinned: what was learnt before there were pins stays what it was
+    let pinned = match (named.as_slice(), model.ranker) {
+        ([], None) => String::new(),
+        pinned => format!(" {pinned:?}"),
+    };
     let text = format!(
-        "{:?} {:?} {:?} {features:?}",
+        "{:?} {:?} {:?} {features:?}{pinned}",
         model.signals, model.within, model.repeat
     );
     let digest = Sha256::digest(text);

@@ -211,6 +211,12 @@ impl ProjectLoop {
             learning
                 .recommender
                 .fit_with(&divided.train, learning.holdout, &learning.background);
+        let used = &fitted.record().sources;
+        for named in model.sources.iter().flatten().map(|named| &named.name.text) {
+            if used.iter().all(|source| source.parameters.name() != named) {
+                tracing::warn!(model = %model.name, source = named, "a source that the project file names says nothing about this data: it is left out");
+            }
+        }
         let examining = Examining {
             model,
             log,

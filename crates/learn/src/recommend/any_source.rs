@@ -27,6 +27,8 @@ pub enum SourceParameters {
     Popular(Popular),
     Repeats,
     Content(Content),
+    /// What was first taken last.
+    Newest,
 }
 
 impl SourceParameters {
@@ -46,6 +48,7 @@ pub enum FittedSource {
     Embeddings(EmbeddingModel),
     Spectral(Spectrum),
     Popular(Popularity),
+    Newest(Popularity),
     Repeats(Repeats),
 }
 
@@ -73,6 +76,7 @@ impl SourceParameters {
             }
             Self::Spectral(spectral) => FittedSource::Spectral(spectral.fit(data, seed)),
             Self::Popular(popular) => FittedSource::Popular(popular.fit(data)),
+            Self::Newest => FittedSource::Newest(Popular::newest(data)),
             Self::Repeats => FittedSource::Repeats(Repeats {
                 items: data.items(),
             }),
@@ -142,6 +146,7 @@ impl SourceParameters {
             Self::Spectral(spectral) => &spectral.name,
             Self::Popular(popular) => &popular.name,
             Self::Repeats => "repeats",
+            Self::Newest => "newest",
             Self::Content(content) => &content.name,
         }
     }
@@ -259,7 +264,7 @@ impl FittedSource {
             Self::SessionNeighbours(source) => source,
             Self::Embeddings(source) => source,
             Self::Spectral(source) => source,
-            Self::Popular(source) => source,
+            Self::Popular(source) | Self::Newest(source) => source,
             Self::Repeats(source) => source,
         }
     }

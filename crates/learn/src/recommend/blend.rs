@@ -25,6 +25,9 @@ pub struct Blend {
     pub length_ridge: f64,
     /// Steps of Newton's method.
     pub steps: usize,
+    /// What the score of each source counts, in the order of the sources, where that is decided and not fitted.
+    #[serde(default)]
+    pub fixed: Option<Vec<f64>>,
 }
 
 impl Default for Blend {
@@ -34,6 +37,7 @@ impl Default for Blend {
             ridge: 1.0,
             length_ridge: 20.0,
             steps: 12,
+            fixed: None,
         }
     }
 }
@@ -231,9 +235,14 @@ impl Blend {
     /// The weights of the sources that are kept, the same for all lengths.
     pub(super) fn fit_overall(&self, choices: &[Choice], kept: &[usize]) -> BlendWeights {
         let columns = columns(kept);
-        let all: Vec<&Choice> = choices.iter().collect();
-        let start = vec![0.0; columns.len()];
-        let overall = self.newton(&all, &columns, start, self.ridge);
+        let overall = match &self.fixed {
+            Some(fixed) => kept.iter().flat_map(|place| [fixed[*place], 0.0]).collect(),
+            None => {
+                let all: Vec<&Choice> = choices.iter().collect();
+                let start = vec![0.0; columns.len()];
+                self.newton(&all, &columns, start, self.ridge)
+            }
+        };
         BlendWeights {
             parameters: self.clone(),
             by_length: vec![overall; LENGTHS.len()],
@@ -247,7 +256,7 @@ impl Blend {
         let by_length = (0..LENGTHS.len()).map(|class| {
             let own = choices.iter().filter(|choice| choice.class == class);
             let own: Vec<&Choice> = own.collect();
-            match own.len() < CLASS_CASES_MIN {
+            match self.fixed.is_some() || own.len() < CLASS_CASES_MIN {
                 true => overall.clone(),
                 false => self.newton(&own, &columns, overall.clone(), self.length_ridge),
             }

@@ -189,6 +189,7 @@ mod tests {
             }),
             SourceParameters::Embeddings(few),
             SourceParameters::Popular(Popular::trending(0.2)),
+            SourceParameters::Newest,
             SourceParameters::Repeats,
         ]
     }

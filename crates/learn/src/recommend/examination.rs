@@ -6,6 +6,7 @@ use super::ItemIndex;
 use super::accumulator::Accumulator;
 use super::any_source::SourceParameters;
 use super::background::Background;
+use super::blend::Blend;
 use super::choice::Choice;
 use super::holdout::{Case, ShownList};
 use super::interactions::Interactions;
@@ -46,6 +47,7 @@ impl Examination<'_> {
     pub(super) fn choose(&self, data: &Interactions) -> (Vec<SourceParameters>, Recommendations) {
         let recommender = self.recommender;
         let usable = self.usable();
+        let blend = &self.blend_of(&usable);
         // what was chosen among other sources is no choice among these
         let before = recommender.taken_over.as_deref().filter(|before| {
             let tried = before.sources.iter().map(|source| source.parameters.name());
@@ -67,32 +69,28 @@ impl Examination<'_> {
             record.parameters.fit_for(self.fit, known, question, seed)
         });
         let sources: Vec<&dyn Source> = fitted.iter().map(|source| source as &dyn Source).collect();
-        let choices = recommender
-            .blend
-            .choices(&sources, self.cases, self.exclude_seen);
+        let choices = blend.choices(&sources, self.cases, self.exclude_seen);
         let shown = match recommender.ranker.is_some() {
-            true => recommender
-                .blend
-                .shown(&sources, self.shown, self.cases.len()),
+            true => blend.shown(&sources, self.shown, self.cases.len()),
             false => Vec::new(),
         };
         drop(fitted);
         for (place, record) in records.iter_mut().enumerate() {
             record.alone = self.measure_alone(&choices, place);
         }
-        let blend = match before {
-            Some(_) => self.measure_blend(&choices, &kept(&records)),
-            None => self.leave_out(&choices, &mut records),
+        let together = match before {
+            Some(_) => self.measure_blend(blend, &choices, &kept(&records)),
+            None => self.leave_out(blend, &choices, &mut records),
         };
         let kept = kept(&records);
-        let weights = recommender.blend.fit_choices(&choices, &kept);
+        let weights = blend.fit_choices(&choices, &kept);
         let chosen: Vec<SourceParameters> = kept
             .iter()
             .map(|place| records[*place].parameters.clone())
             .collect();
-        let going_on = GoingOn::fit(&recommender.blend, &choices, (&chosen, &kept));
+        let going_on = GoingOn::fit(blend, &choices, (&chosen, &kept));
         let learning = Learning {
-            blend: &recommender.blend,
+            blend,
             weights: &weights,
             kept: &kept,
             names: chosen.iter().map(SourceParameters::name).collect(),
@@ -118,8 +116,9 @@ impl Examination<'_> {
         let record = Record {
             cases: self.cases.len(),
             exclude_seen: self.exclude_seen,
-            blend,
+            blend: together,
             sources: records,
+            pinned: recommender.keeps_all,
             ranker: ranked,
             chosen_on: before.map_or(data.len(), |before| before.chosen_on),
             taken_over: before.map_or(0, |before| before.taken_over + 1),
@@ -152,6 +151,26 @@ impl Examination<'_> {
                 false => source.without_order(),
             })
             .collect()
+    }
+
+    /// How these of the sources are weighed.
+    fn blend_of(&self, usable: &[SourceParameters]) -> Blend {
+        let Recommender { blend, sources, .. } = self.recommender;
+        let weight = |source: &SourceParameters, fixed: &[f64]| {
+            let place = sources
+                .iter()
+                .position(|known| known.name() == source.name());
+            place
+                .and_then(|place| fixed.get(place).copied())
+                .unwrap_or(0.0)
+        };
+        Blend {
+            fixed: blend
+                .fixed
+                .as_deref()
+                .map(|fixed| usable.iter().map(|source| weight(source, fixed)).collect()),
+            ..blend.clone()
+        }
     }
 
     /// Sources with the parameters that are best alone.
@@ -268,10 +287,10 @@ impl Examination<'_> {
     }
 
     /// Leaves out, one after the other from the least worthy alone, what the blend does not need; says what the rest is worth.
-    fn leave_out(&self, choices: &[Choice], records: &mut [SourceRecord]) -> f64 {
+    fn leave_out(&self, blend: &Blend, choices: &[Choice], records: &mut [SourceRecord]) -> f64 {
         let mut order: Vec<usize> = (0..records.len()).collect();
         order.sort_by(|one, other| records[*one].alone.total_cmp(&records[*other].alone));
-        let mut value = self.measure_blend(choices, &kept(records));
+        let mut value = self.measure_blend(blend, choices, &kept(records));
         for place in order {
             records[place].kept = false;
             let rest = kept(records);
@@ -279,9 +298,10 @@ impl Examination<'_> {
                 records[place].kept = true;
                 continue;
             }
-            let without = self.measure_blend(choices, &rest);
+            let without = self.measure_blend(blend, choices, &rest);
             records[place].without = without;
-            if without < value * (1.0 - self.recommender.worth_min) {
+            let is_worth_it = without < value * (1.0 - self.recommender.worth_min);
+            if is_worth_it || self.recommender.keeps_all {
                 records[place].kept = true;
             } else {
                 value = without;
@@ -291,10 +311,9 @@ impl Examination<'_> {
     }
 
     /// Fits weights for all lengths on one half of the cases and measures on the other, both ways.
-    fn measure_blend(&self, choices: &[Choice], kept: &[usize]) -> f64 {
+    fn measure_blend(&self, blend: &Blend, choices: &[Choice], kept: &[usize]) -> f64 {
         let half = choices.len() / 2;
         let (one, other) = choices.split_at(half);
-        let blend = &self.recommender.blend;
         let measured = |fit, measure: &[Choice]| {
             let weights = blend.fit_overall(fit, kept);
             let values: Vec<f64> = measure

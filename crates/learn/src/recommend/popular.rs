@@ -106,7 +106,7 @@ impl Popular {
     }
 
     /// The items whose first signal is latest: what is new. Scores fall with the rank.
-    pub fn newest(data: &Interactions, kept: usize) -> Popularity {
+    pub fn newest(data: &Interactions) -> Popularity {
         let mut first = vec![i64::MAX; data.items()];
         for signal in data.signals() {
             let first = &mut first[signal.item as usize];
@@ -116,7 +116,6 @@ impl Popular {
             .filter(|item| first[*item as usize] != i64::MAX)
             .collect();
         seen.sort_by_key(|item| (std::cmp::Reverse(first[*item as usize]), *item));
-        seen.truncate(kept);
         let ranked = seen.into_iter().enumerate();
         Popularity {
             name: "newest".to_owned(),
@@ -235,6 +234,6 @@ mod tests {
 
     #[test]
     fn newest_is_what_was_first_seen_last() {
-        check(&Popular::newest(&data(), 2), None, &[2, 1]);
+        check(&Popular::newest(&data()), None, &[2, 1, 0]);
     }
 }

@@ -43,6 +43,9 @@ pub struct Recommender {
     pub search_signals_max: usize,
     /// Whether what was seen is left out; found out from what was held back where absent.
     pub exclude_seen: Option<bool>,
+    /// Whether all sources stay, whatever they are worth.
+    #[serde(default)]
+    pub keeps_all: bool,
     /// A source stays if the blend without it loses at least this share of its NDCG.
     pub worth_min: f64,
     /// What puts the best candidates in order, where it helps.
@@ -82,6 +85,9 @@ pub struct Record {
     pub blend: f64,
     /// Each source that was tried.
     pub sources: Vec<SourceRecord>,
+    /// Whether a person named the sources.
+    #[serde(default)]
+    pub pinned: bool,
     /// What the ranker was worth, where there was one.
     #[serde(default)]
     pub ranker: Option<RankerRecord>,
@@ -180,6 +186,7 @@ impl Recommender {
             search_cases_max: 2_000,
             search_signals_max: 3_000_000,
             exclude_seen: None,
+            keeps_all: false,
             worth_min: 0.001,
             ranker: Some(Ranker::default()),
             taken_over: None,

@@ -7,6 +7,7 @@ use serde_json::json;
 use tidemill_core::ProjectName;
 use tidemill_core::project::{Project, ProjectError};
 use tidemill_cycle::examine::{metric_of, minimums_of};
+use tidemill_cycle::recommend::recommender_of;
 use tidemill_features::FeatureSet;
 use tidemill_serve::package::task_of;
 use tidemill_serve::recommend::Rulebook;
@@ -80,6 +81,9 @@ pub fn problems(project: &Project) -> Result<(), ProjectError> {
         let task = task_of(&model.target);
         collect(metric_of(model, &task).map(drop));
         collect(minimums_of(model, &task).map(drop));
+    }
+    for model in project.recommenders.values() {
+        collect(recommender_of(model).map(drop));
     }
     ProjectError::check(problems)
 }

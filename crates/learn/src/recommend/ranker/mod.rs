@@ -48,6 +48,9 @@ pub struct Ranker {
     pub trees: ListTrees,
     /// It is used if it raises the NDCG of lists that it has not seen by this share and by more than twice the standard error of that.
     pub worth_min: f64,
+    /// Whether it is used, whatever it is worth.
+    #[serde(default)]
+    pub always: bool,
 }
 
 impl Default for Ranker {
@@ -58,6 +61,7 @@ impl Default for Ranker {
             lists_max: 4_000,
             trees: ListTrees::default(),
             worth_min: 0.002,
+            always: false,
         }
     }
 }
@@ -193,7 +197,8 @@ impl Ranker {
             blend: mean(&blend),
             ranked: mean(&best),
             standard_error,
-            kept: gain > 2.0 * standard_error && gain >= self.worth_min * mean(&blend),
+            kept: self.always
+                || gain > 2.0 * standard_error && gain >= self.worth_min * mean(&blend),
             columns: Vec::new(),
         }
     }
