@@ -78,6 +78,9 @@ pub(crate) struct Settings {
     /// Events of which it is measured how soon they change a list.
     #[arg(long, default_value_t = 200)]
     probes: u32,
+    /// Whether a ranker orders the best candidates, whatever it is worth on such data; otherwise there is none.
+    #[arg(long)]
+    ranker: bool,
 }
 
 /// Runs it.
@@ -85,7 +88,8 @@ pub(crate) struct Settings {
 /// # Errors
 /// When the server does not start, the training fails, or a request is not answered with 2xx.
 pub(crate) fn measure(binary: &Path, settings: &Settings) -> anyhow::Result<Report> {
-    let mut server = Server::prepare(binary, "bench", PROJECT)?;
+    let project = format!("{PROJECT}ranker   = {}\n", settings.ranker);
+    let mut server = Server::prepare(binary, "bench", &project)?;
     let machine = Machine::here(server.folder())?;
     let seconds = import_history(&server, settings)?;
     eprintln!("{} signals imported in {seconds:.0} s", settings.signals);
@@ -269,18 +273,22 @@ fn report(
         .collect();
     let row = |name: &str, values: Vec<String>| [vec![name.to_owned()], values].concat();
     Ok(Report {
-        name: "recommend-latency",
+        name: match settings.ranker {
+            true => "recommend-latency-ranker",
+            false => "recommend-latency",
+        },
         about: format!(
             "Latency of `POST /v1/recommend/{MODEL}` at {} requests a second over {} connections, each counted from when it was due, in \
              microseconds: {} items, {} people, {} signals (seeded, in the shape of gowalla: few people do much, places that people have in \
              common, popular items), ten items with a filter over item and person, and reasons; nothing is computed ahead. Below: from sending \
              an event of somebody new until their list is another one. Imported in {import_seconds:.0} s, trained in {training_seconds:.0} s \
-             (`budget = 0.1`). Medians of {} rounds of {} s; no request failed. The generator shares the machine with what it measures.",
+             (`budget = 0.1`, {} ranker). Medians of {} rounds of {} s; no request failed. The generator shares the machine with what it measures.",
             settings.rate,
             settings.connections,
             grouped(settings.items as f64),
             grouped(settings.people as f64),
             grouped(settings.signals as f64),
+            if settings.ranker { "with a" } else { "no" },
             settings.rounds,
             settings.seconds,
         ),

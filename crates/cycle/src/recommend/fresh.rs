@@ -4,10 +4,12 @@ use std::collections::HashSet;
 
 use tidemill_core::Offset;
 use tidemill_core::event::PersonKey;
+use tidemill_features::value;
 use tidemill_serve::recommend::{CaughtUp, RecommendChampion};
 use tidemill_store::LoggedEvent;
 
 use crate::project_loop::{CycleError, ProjectLoop};
+use crate::run::describe;
 
 /// How many persons are looked at in one step of the consumer.
 const PERSONS_AT_ONCE: usize = 200;
@@ -20,14 +22,27 @@ impl ProjectLoop {
         events: &[LoggedEvent],
         before: Offset,
     ) -> Result<(), CycleError> {
+        let Some(items) = &self.project.items else {
+            return Ok(());
+        };
+        let engine = self.engine();
         for slot in self.registry.recommenders() {
-            let Some(champion) = slot.champion().filter(|champion| champion.goes_on()) else {
+            let Some(champion) = slot.champion() else {
                 continue;
             };
             let new = events.iter().filter(|logged| logged.offset > before);
             let signals = new.filter(|logged| slot.model.signals.contains_key(&logged.event.name));
-            let persons: HashSet<PersonKey> =
-                signals.filter_map(|logged| logged.event.person()).collect();
+            let mut persons = HashSet::new();
+            for logged in signals {
+                let named = logged.event.field(&items.id);
+                let named = named.as_deref().and_then(value::category);
+                if let (Some(person), Some(item)) = (logged.event.person(), named) {
+                    let person = engine.canonical(&person)?;
+                    if champion.is_news(&person, &item) {
+                        persons.insert(person);
+                    }
+                }
+            }
             for person in &persons {
                 self.show(&champion, person, before)?;
             }
@@ -61,7 +76,10 @@ impl ProjectLoop {
                 .iter()
                 .filter(|(_, heard)| *heard >= learnt_until);
             for (person, _) in since {
-                self.show(&champion, person, engine.applied())?;
+                // whoever cannot be read is left out: the others must not wait for it again and again
+                if let Err(error) = self.show(&champion, person, engine.applied()) {
+                    tracing::warn!(model = %slot.model.name, error = describe(&error), "what somebody took since is not counted");
+                }
             }
             champion.set_caught_up(people.next.map_or(CaughtUp::Fully, CaughtUp::UpTo));
         }

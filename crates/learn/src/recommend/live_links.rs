@@ -3,7 +3,7 @@
 mod counts;
 mod going_on;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use super::ItemIndex;
 use super::accumulator::{Accumulator, keep_best};
@@ -28,7 +28,7 @@ pub struct LiveLinks {
     /// In how many histories each item of the model occurs.
     learnt: Vec<f32>,
     /// In how many histories each fresh item occurs.
-    fresh: HashMap<ItemIndex, f32>,
+    fresh: BTreeMap<ItemIndex, f32>,
     /// Beside the graphs of the blend, by their places among its sources.
     graphs: Vec<(usize, LiveGraph)>,
     /// Beside the sources that count how often items are taken, by their places.
@@ -39,7 +39,7 @@ pub struct LiveLinks {
 #[derive(Debug, Clone, PartialEq)]
 struct LiveGraph {
     parameters: ItemGraph,
-    rows: HashMap<ItemIndex, Vec<(ItemIndex, f32)>>,
+    rows: BTreeMap<ItemIndex, Vec<(ItemIndex, f32)>>,
 }
 
 /// Neighbours of an item that are certain to be kept; twice as many are for a while.
@@ -58,7 +58,7 @@ impl LiveLinks {
                 place,
                 LiveGraph {
                     parameters: graph.parameters().clone(),
-                    rows: HashMap::new(),
+                    rows: BTreeMap::new(),
                 },
             )),
             _ => None,
@@ -72,7 +72,7 @@ impl LiveLinks {
         let learnt = model.degrees().to_vec();
         (!graphs.is_empty() && !learnt.is_empty()).then(|| Self {
             learnt,
-            fresh: HashMap::new(),
+            fresh: BTreeMap::new(),
             graphs,
             popular: popular.collect(),
         })
@@ -203,7 +203,7 @@ impl LiveGraph {
 }
 
 fn add(
-    rows: &mut HashMap<ItemIndex, Vec<(ItemIndex, f32)>>,
+    rows: &mut BTreeMap<ItemIndex, Vec<(ItemIndex, f32)>>,
     (from, to): (ItemIndex, ItemIndex),
     count: f32,
 ) {
@@ -343,7 +343,7 @@ mod tests {
         let count = |steps: &[&[bool]]| {
             let mut live = LiveGraph {
                 parameters: graph.clone(),
-                rows: HashMap::new(),
+                rows: BTreeMap::new(),
             };
             let history = [1, FRESH, 3, 1].map(Signal::plain);
             for is_new in steps {
@@ -409,7 +409,7 @@ mod tests {
 
     #[test]
     fn memory_stays_within_the_limits() {
-        let mut rows = HashMap::new();
+        let mut rows = BTreeMap::new();
         for item in 0..10_000 {
             add(&mut rows, (FRESH, item), item as f32);
         }

@@ -1,6 +1,6 @@
 //! What is asked, and who can answer.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use tidemill_core::feature::FeatureValue;
 
@@ -53,7 +53,7 @@ pub struct Fixed<'s> {
 #[derive(Debug, Clone, Copy)]
 pub struct FreshScores<'s> {
     pub(super) best: &'s [(ItemIndex, f64)],
-    pub(super) counts: &'s HashMap<ItemIndex, f64>,
+    pub(super) counts: &'s BTreeMap<ItemIndex, f64>,
     /// What a count is worth now.
     pub(super) factor: f64,
 }

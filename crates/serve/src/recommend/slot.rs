@@ -156,11 +156,6 @@ impl RecommendChampion {
         self.package.fitted.likeness(from, to)
     }
 
-    /// Whether its model can go on with items that nobody had taken.
-    pub fn goes_on(&self) -> bool {
-        self.fresh.is_some()
-    }
-
     /// How far it has been shown what people took since it was learnt.
     pub fn caught_up(&self) -> CaughtUp {
         match &self.fresh {
@@ -172,6 +167,17 @@ impl RecommendChampion {
     /// Notes how far it has been shown what people took.
     pub fn set_caught_up(&self, caught_up: CaughtUp) {
         *self.caught_up.lock() = caught_up;
+    }
+
+    /// Whether what somebody takes says anything of an item that nobody had taken: it is such an item, or they have taken one. The person
+    /// as joined.
+    pub fn is_news(&self, person: &PersonKey, item: &str) -> bool {
+        let Some(fresh) = &self.fresh else {
+            return false;
+        };
+        let number = self.index.get(item).copied();
+        let learnt = number.is_some_and(|number| self.package.fitted.has_learnt(number));
+        !learnt || fresh.read().is_counted(person)
     }
 
     /// What a person has taken up to now by its signals: items that nobody had taken when the version was learnt get their links. What is

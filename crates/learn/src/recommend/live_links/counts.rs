@@ -1,6 +1,6 @@
 //! How often fresh items are taken, in the units of a model's own counts.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use crate::recommend::ItemIndex;
 use crate::recommend::popular::Popularity;
@@ -17,7 +17,7 @@ pub(super) struct LiveCounts {
     half_life_seconds: f64,
     /// A signal of this time weighs 1 in `counts`.
     reference: i64,
-    counts: HashMap<ItemIndex, f64>,
+    counts: BTreeMap<ItemIndex, f64>,
     best: Vec<(ItemIndex, f64)>,
 }
 
@@ -26,7 +26,7 @@ impl LiveCounts {
         Self {
             half_life_seconds: popular.half_life_seconds(),
             reference: popular.latest(),
-            counts: HashMap::new(),
+            counts: BTreeMap::new(),
             best: Vec::new(),
         }
     }
