@@ -136,7 +136,9 @@ enum Phase {
     Peer,
     /// The server, with nothing beside it.
     Idle,
-    /// The server, while events stream in and a model is trained, again and again.
+    /// The server, while a model is trained, again and again.
+    Training,
+    /// The server, while that goes on and events stream in.
     Busy,
 }
 
@@ -186,10 +188,10 @@ pub(crate) fn measure(binary: &Path, settings: &Settings) -> anyhow::Result<Repo
 
     let mut raw = Vec::new();
     for round in 0..=settings.rounds {
-        for phase in [Phase::Peer, Phase::Idle, Phase::Busy] {
+        for phase in Phase::ALL {
             let measured = once(&server, binary, &peer, &keys, phase, round, settings)?;
             eprintln!(
-                "round {round}: {:5} p50 {:>7} µs, p99 {:>7} µs, p99.9 {:>7} µs",
+                "round {round}: {:8} p50 {:>7} µs, p99 {:>7} µs, p99.9 {:>7} µs",
                 phase.name(),
                 grouped(measured.latency.p50_us as f64),
                 grouped(measured.latency.p99_us as f64),
@@ -248,10 +250,14 @@ struct Keys {
 }
 
 impl Phase {
+    /// All of them, in the order in which they take turns.
+    const ALL: [Self; 4] = [Self::Peer, Self::Idle, Self::Training, Self::Busy];
+
     fn name(self) -> &'static str {
         match self {
             Self::Peer => "peer",
             Self::Idle => "idle",
+            Self::Training => "training",
             Self::Busy => "busy",
         }
     }
@@ -260,7 +266,8 @@ impl Phase {
         match self {
             Self::Peer => "bare axum, nothing beside it",
             Self::Idle => "tidemill, nothing beside it",
-            Self::Busy => "tidemill, events streaming in and a model in training",
+            Self::Training => "tidemill, a model in training",
+            Self::Busy => "tidemill, a model in training and events streaming in",
         }
     }
 }
@@ -297,30 +304,30 @@ fn once(
 ) -> anyhow::Result<Measured> {
     let (running, key) = match phase {
         Phase::Peer => (peer, ""),
-        Phase::Idle | Phase::Busy => (server.running()?, keys.read.as_str()),
+        Phase::Idle | Phase::Training | Phase::Busy => (server.running()?, keys.read.as_str()),
     };
     let before = running.processor_seconds()?;
     let ended = AtomicBool::new(false);
     let (outcome, streamed, trainings) = std::thread::scope(|scope| {
-        let beside = (phase == Phase::Busy).then(|| {
-            let streaming =
-                scope.spawn(|| stream(running.address, &keys.write, round, settings, &ended));
-            let training = scope.spawn(|| train_until(server, binary, &ended));
-            (streaming, training)
-        });
+        let streaming = (phase == Phase::Busy)
+            .then(|| scope.spawn(|| stream(running.address, &keys.write, round, settings, &ended)));
+        let training = matches!(phase, Phase::Training | Phase::Busy)
+            .then(|| scope.spawn(|| train_until(server, binary, &ended)));
         let outcome = ask(running.address, key, settings);
         ended.store(true, Ordering::Relaxed);
-        let Some((streaming, training)) = beside else {
-            return Ok((outcome, 0, 0));
+        let streamed = match streaming {
+            Some(streaming) => {
+                let streamed = streaming.join().expect("the stream does not panic");
+                must_be_whole(&streamed, "the stream")?;
+                streamed.answered * STREAM_BATCH
+            }
+            None => 0,
         };
-        let streamed = streaming
-            .join()
-            .expect("the thread of the stream does not panic");
-        let trainings = training
-            .join()
-            .expect("the thread of the training does not panic")?;
-        must_be_whole(&streamed, "the stream")?;
-        anyhow::Ok((outcome, streamed.answered * STREAM_BATCH, trainings))
+        let trainings = match training {
+            Some(training) => training.join().expect("the training does not panic")?,
+            None => 0,
+        };
+        anyhow::Ok((outcome, streamed, trainings))
     })?;
     must_be_whole(&outcome, phase.name())?;
     Ok(Measured {
@@ -446,7 +453,7 @@ fn report(
 ) -> anyhow::Result<Report> {
     let mut rows = Vec::new();
     let mut summary = serde_json::Map::new();
-    for phase in [Phase::Peer, Phase::Idle, Phase::Busy] {
+    for phase in Phase::ALL {
         let of = |field: fn(&Latencies) -> u64| {
             median(
                 raw.iter()
@@ -478,8 +485,8 @@ fn report(
         name: "predict",
         about: format!(
             "Latency of `POST /v1/predict/{MODEL}` at {} requests a second over {} connections, each counted from when it was \
-             due, in microseconds. Beside the busy phase {} events a second stream in, and the model is trained again and \
-             again (one training of an idle server takes {training_seconds:.1} s). The generator shares the machine with what it \
+             due, in microseconds. Trained is again and again (one training of an idle server takes {training_seconds:.1} s); {} \
+             events a second stream in. The generator shares the machine with what it \
              measures. Medians of {} rounds of {} s in which the phases took turns; no request failed. Peak memory of the \
              server: {memory_peak_mib:.0} MiB. {} of the answers were read again offline: of {} values {} differ.",
             settings.rate,

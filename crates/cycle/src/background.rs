@@ -3,14 +3,10 @@
 
 use std::future::Future;
 
-use thread_priority::{ThreadPriority, ThreadPriorityValue};
+use tidemill_store::priority::{BEHIND, give_way};
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::project_loop::{CycleError, ProjectLoop};
-
-/// On a scale from 0 to 99 on which ordinary threads have about 50: a tenth of an ordinary thread's share of a busy
-/// processor. Landing must go on under full load, or the log would grow without end.
-const PRIORITY: u8 = 24;
 
 /// Threads of lower priority. Dropping this lets them end on their own.
 #[derive(Debug)]
@@ -25,7 +21,8 @@ impl Background {
         let runtime = Builder::new_multi_thread()
             .worker_threads(threads)
             .thread_name("background")
-            .on_thread_start(|| give_way(PRIORITY))
+            // landing must go on under full load, or the log would grow without end
+            .on_thread_start(|| give_way(BEHIND))
             .enable_all()
             .build()?;
         Ok(Self(Some(runtime)))
@@ -68,6 +65,7 @@ impl ProjectLoop {
 pub(crate) fn take_what_is_left() {
     #[cfg(target_os = "linux")]
     {
+        use thread_priority::ThreadPriority;
         use thread_priority::unix::{
             NormalThreadSchedulePolicy, ThreadSchedulePolicy, set_thread_priority_and_policy,
             thread_native_id,
@@ -78,13 +76,4 @@ pub(crate) fn take_what_is_left() {
         }
     }
     give_way(0);
-}
-
-/// Sets the priority of the calling thread, on a scale from 0 to 99.
-fn give_way(priority: u8) {
-    let wanted = ThreadPriorityValue::try_from(priority).map(ThreadPriority::Crossplatform);
-    let set = wanted.map(thread_priority::set_current_thread_priority);
-    if !matches!(set, Ok(Ok(()))) {
-        tracing::warn!(priority, "a background thread keeps its normal priority");
-    }
 }

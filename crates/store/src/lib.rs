@@ -26,6 +26,7 @@ pub mod keys;
 pub mod lake;
 pub mod local;
 pub mod memory;
+pub mod priority;
 pub mod query;
 pub mod sqlite;
 pub mod state;

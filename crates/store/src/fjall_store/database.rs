@@ -1,14 +1,15 @@
 //! A fjall database that can be closed and opened again.
 
 use std::fs;
-use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use fjall::{Database, KeyspaceCreateOptions, PersistMode};
 use parking_lot::{MappedRwLockReadGuard, RwLock, RwLockReadGuard};
 
 use super::journal::{self, Synced};
 use crate::StoreError;
+use crate::priority::{BEHIND, give_way};
 
 /// How much journal may pile up on disk before tables are written out so that it can go. It is replayed at the start.
 const JOURNAL_BYTES_MAX: u64 = 128 << 20;
@@ -73,14 +74,17 @@ impl<T> Reopenable<T> {
 /// Opens or creates a database, after its journals were checked.
 pub(super) fn open(path: &Path, cache_bytes: u64, synced: Synced) -> Result<Database, StoreError> {
     journal::mend(path, synced)?;
-    let opened = std::panic::catch_unwind(AssertUnwindSafe(|| {
+    let open = || {
+        // its workers inherit this: writing tables out and merging them takes a processor for half a second at a time
+        give_way(BEHIND);
         Database::builder(path)
             .cache_size(cache_bytes)
             .worker_threads(2)
             .max_journaling_size(JOURNAL_BYTES_MAX)
             .open()
-    }));
-    match opened {
+    };
+    // a panic of fjall ends this thread alone
+    match thread::scope(|scope| scope.spawn(open).join()) {
         Ok(opened) => opened.map_err(|e| failed("open the database", e)),
         Err(_) => Err(StoreError::corrupt(
             path.display().to_string(),

@@ -91,7 +91,7 @@ fn damaged(path: &Path, at: usize, detail: &str) -> StoreError {
 }
 
 /// The journals in the order in which they were written.
-fn journals(database: &Path) -> io::Result<Vec<PathBuf>> {
+pub(super) fn journals(database: &Path) -> io::Result<Vec<PathBuf>> {
     let mut journals = Vec::new();
     for entry in fs::read_dir(database)? {
         let path = entry?.path();

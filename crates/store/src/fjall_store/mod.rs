@@ -13,6 +13,7 @@ mod log;
 mod received;
 mod state;
 mod tables;
+mod writeback;
 mod writer;
 
 pub use log::FjallLog;

@@ -12,12 +12,14 @@ use super::FjallOptions;
 use super::database::{self, Reopenable, failed};
 use super::journal::Synced;
 use super::keys;
+use super::writeback::Writeback;
 use crate::state::StateEntry;
 use crate::{DataFolder, StateBatch, StateStore, StoreError};
 
 /// [`StateStore`] on fjall.
 pub struct FjallState {
     tables: Reopenable<Tables>,
+    _writeback: Writeback,
     _folder: DataFolder,
 }
 
@@ -41,8 +43,10 @@ impl FjallState {
                 by_name: RwLock::default(),
             })
         })?;
+        let writeback = Writeback::start(folder.state());
         Ok(Self {
             tables,
+            _writeback: writeback.map_err(|e| StoreError::backend("start a thread", e))?,
             _folder: folder.clone(),
         })
     }
