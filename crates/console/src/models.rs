@@ -105,7 +105,18 @@ fn quality(status: &ModelStatus) -> Html {
             answers
         ),
     );
-    figures(&html!("{}{}", promised_figure, live))
+    let estimated = status.estimated.as_ref().map(|estimated| {
+        figure(
+            "since then, if the probabilities hold (an estimate)",
+            &text(maybe(estimated.expected.value)),
+            &html!(
+                "{} <span class=\"quiet\">{} answers whose outcome is not certain yet</span>",
+                interval(estimated.expected.interval),
+                estimated.answers
+            ),
+        )
+    });
+    figures(&html!("{}{}{}", promised_figure, live, estimated))
 }
 
 /// One model.

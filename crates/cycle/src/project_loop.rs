@@ -1,6 +1,6 @@
 //! One project at work: its stores, its engine, its models, and where each part of the loop stands.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -10,8 +10,6 @@ use parking_lot::Mutex;
 use tidemill_core::project::{FeatureDefinition, Project, ProjectError};
 use tidemill_core::{Clock, ModelName, Offset, Span, Timestamp};
 use tidemill_features::{Engine, EngineOptions, FeatureError, FeatureSet, Rebuild, suggest};
-use tidemill_monitor::ListQuality;
-use tidemill_monitor::quality::LiveQuality;
 use tidemill_monitor::{AlertBook, DataWatch, Metrics, MonitorError, OutcomeJoiner};
 use tidemill_serve::recommend::{Catalogue, Rulebook};
 use tidemill_serve::{Answerer, DecisionLog, PackageError, Registry};
@@ -21,6 +19,7 @@ use tokio::sync::watch;
 
 use crate::alerting::{Courier, Resting};
 use crate::lanes::TrainingThreads;
+use crate::quality::Recent;
 use crate::recommend::Shown;
 use crate::rollout::Rollouts;
 
@@ -189,10 +188,8 @@ pub struct ProjectLoop {
     pub(crate) resting: Mutex<HashMap<String, Resting>>,
     /// When the running day was last looked at.
     pub(crate) running_day_checked: Mutex<Option<Timestamp>>,
-    /// The live quality that was last shown, by model.
-    pub(crate) recent: Mutex<BTreeMap<ModelName, LiveQuality>>,
-    /// The same of models that recommend.
-    pub(crate) recent_lists: Mutex<BTreeMap<ModelName, ListQuality>>,
+    /// The quality that was last shown, by model.
+    pub(crate) recent: Recent,
 }
 
 /// What the consumer remembers between steps.
@@ -272,8 +269,7 @@ impl ProjectLoop {
             quality_checked: Mutex::default(),
             resting: Mutex::default(),
             running_day_checked: Mutex::default(),
-            recent: Mutex::default(),
-            recent_lists: Mutex::default(),
+            recent: Recent::default(),
         });
         project_loop.check_models()?;
         project_loop.finish_broken_runs().await?;

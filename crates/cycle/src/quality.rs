@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use serde::Serialize;
 use tidemill_core::decision::Answer;
 use tidemill_core::{Decision, ModelName, Span, Timestamp};
@@ -11,7 +12,9 @@ use tidemill_evaluate::metric::Direction;
 use tidemill_evaluate::report::MetricValue;
 use tidemill_learn::Task;
 use tidemill_monitor::list_quality::{ListQuality, list_quality};
-use tidemill_monitor::quality::{LiveQuality, LiveRows, Period, live_quality};
+use tidemill_monitor::quality::{
+    EXPECTED_ROWS_MAX, EstimatedQuality, LiveQuality, LiveRows, Period, expected, live_quality,
+};
 use tidemill_serve::Package;
 use tidemill_serve::recommend::RecommendSlot;
 use tidemill_store::catalog::Run;
@@ -24,9 +27,12 @@ use crate::run::RunDetail;
 
 /// The period over which a model's status shows its live quality.
 const RECENT: Span = Span::from_days(30);
-/// How long a status shows the live quality that was computed for it, where there was any: outcomes become certain slowly, and the
-/// intervals take a while.
+/// How long a status shows what was computed for it, where there was any: outcomes become certain slowly, and the intervals take a while.
 const FRESH: Span = Span::from_seconds(60);
+/// So many of the newest decisions, of all models, are looked at for answers whose outcome is not certain yet.
+const UNCERTAIN_MAX: usize = 10_000;
+/// So many decisions are read at a time.
+const PAGE: usize = 1_000;
 /// How many outcomes are looked at, at most; newer periods are shorter where there are more.
 const OUTCOMES_MAX: usize = 50_000;
 
@@ -49,6 +55,10 @@ pub struct ModelStatus {
     pub promised: Option<Promised>,
     /// What the newest answers with certain outcomes were worth: those of 30 days.
     pub live: Option<LiveQuality>,
+    /// What the probabilities of the answers say that were given since then, whose outcomes are not certain yet: an estimate. Of models
+    /// that answer with probabilities.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub estimated: Option<EstimatedQuality>,
     /// What was taken of the newest lists whose horizon has passed: those of 30 days. Of models that recommend.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lists: Option<ListQuality>,
@@ -162,11 +172,8 @@ impl ProjectLoop {
             versions: versions.into_iter().collect(),
         };
         let metric = metric_of(&slot.model, &slot.task)?;
-        let bootstrap = Bootstrap {
-            resamples: self.options.resamples,
-            ..Bootstrap::default()
-        };
-        Ok(live_quality(&rows.finish(), period, metric, &bootstrap)?)
+        let rows = rows.finish();
+        Ok(live_quality(&rows, period, metric, &self.bootstrap())?)
     }
 
     /// A model at a glance.
@@ -211,6 +218,7 @@ impl ProjectLoop {
             metric: metric.name().to_owned(),
             promised,
             live: (live.answers + live.fallbacks > 0).then_some(live),
+            estimated: self.recent_estimate(model)?,
             lists: None,
             last_run: runs.into_iter().next(),
             next_run: self.next_run(model)?,
@@ -243,6 +251,7 @@ impl ProjectLoop {
                 interval: promised.interval,
             }),
             live: None,
+            estimated: None,
             lists: (lists.answers + lists.fallbacks > 0).then_some(lists),
             last_run: runs.into_iter().next(),
             next_run: self.next_recommend_run(&slot.model)?,
@@ -271,28 +280,83 @@ impl ProjectLoop {
             not_kept: 0,
             versions: versions.into_iter().collect(),
         };
-        let bootstrap = Bootstrap {
-            resamples: self.options.resamples,
-            ..Bootstrap::default()
-        };
-        Ok(list_quality(&outcomes, period, &bootstrap))
+        Ok(list_quality(&outcomes, period, &self.bootstrap()))
     }
 
     fn recent_lists(&self, model: &ModelName) -> Result<ListQuality, CycleError> {
         let until = self.clock.now() - self.recommender(model)?.model.within;
-        let known = self.recent_lists.lock().get(model).cloned();
-        if let Some(known) = known
-            && until.since(known.until) < FRESH
-        {
+        if let Some(known) = self.recent.lists.get(model, until) {
             return Ok(known);
         }
         let computed = self.list_quality(model, until - RECENT, until)?;
-        // what was found where there was nothing yet is found again at once
         if computed.answers + computed.fallbacks > 0 {
-            let mut recent = self.recent_lists.lock();
-            recent.insert(model.clone(), computed.clone());
+            self.recent.lists.put(model, until, &computed);
         }
         Ok(computed)
+    }
+
+    /// What the answers of a model say of their own quality that were given within its horizon.
+    fn recent_estimate(&self, model: &ModelName) -> Result<Option<EstimatedQuality>, CycleError> {
+        let now = self.clock.now();
+        if let Some(known) = self.recent.estimated.get(model, now) {
+            return Ok(known);
+        }
+        // decisions of all models stand in one order: one pass is for all of them
+        let mut uncertain: BTreeMap<&ModelName, Uncertain<'_>> = BTreeMap::new();
+        for slot in self.registry.slots() {
+            if slot.task != Task::Regression {
+                let since = now - slot.model.target.within();
+                uncertain.insert(&slot.model.name, Uncertain::since(since, &slot.task));
+            }
+        }
+        let first = uncertain.values().map(|one| one.since).min();
+        let (mut before, mut looked_at) = (None, 0);
+        while looked_at < UNCERTAIN_MAX {
+            let page = self.decisions.newest(before, PAGE)?;
+            let oldest = page
+                .last()
+                .map(|oldest| (oldest.sequence, oldest.value.moment));
+            looked_at += page.len();
+            for decision in page {
+                if let Some(uncertain) = uncertain.get_mut(&decision.value.model) {
+                    uncertain.push(&decision.value);
+                }
+            }
+            match oldest {
+                Some((sequence, moment)) if Some(moment) >= first => before = Some(sequence),
+                _ => break,
+            }
+        }
+        let mut found = None;
+        for slot in self.registry.slots() {
+            let Some(uncertain) = uncertain.get(&slot.model.name) else {
+                continue;
+            };
+            let (metric, kind) = (metric_of(&slot.model, &slot.task)?, task_kind(&slot.task));
+            let expected = expected(kind, &uncertain.scores, metric, &self.bootstrap())?;
+            let estimated = expected.map(|expected| EstimatedQuality {
+                from: uncertain.from,
+                until: uncertain.until,
+                answers: uncertain.answers,
+                expected,
+            });
+            // that there is nothing is cheap to see again, unless there are many decisions of others
+            if estimated.is_some() || looked_at > PAGE {
+                let estimates = &self.recent.estimated;
+                estimates.put(&slot.model.name, now, &estimated);
+            }
+            if slot.model.name == *model {
+                found = estimated;
+            }
+        }
+        Ok(found)
+    }
+
+    fn bootstrap(&self) -> Bootstrap {
+        Bootstrap {
+            resamples: self.options.resamples,
+            ..Bootstrap::default()
+        }
     }
 
     async fn recent_quality(
@@ -300,15 +364,12 @@ impl ProjectLoop {
         model: &ModelName,
         until: Timestamp,
     ) -> Result<LiveQuality, CycleError> {
-        let known = self.recent.lock().get(model).cloned();
-        if let Some(known) = known
-            && until.since(known.until) < FRESH
-        {
+        if let Some(known) = self.recent.live.get(model, until) {
             return Ok(known);
         }
         let computed = self.live_quality(model, until - RECENT, until).await?;
         if computed.answers + computed.fallbacks > 0 {
-            self.recent.lock().insert(model.clone(), computed.clone());
+            self.recent.live.put(model, until, &computed);
         }
         Ok(computed)
     }
@@ -330,6 +391,84 @@ impl ProjectLoop {
             value: examination.value(),
             interval: examination.interval(),
         }))
+    }
+}
+
+/// What was computed lately for the status of models. What was found where there was nothing yet is found again at once.
+#[derive(Default)]
+pub(crate) struct Recent {
+    live: ByModel<LiveQuality>,
+    lists: ByModel<ListQuality>,
+    estimated: ByModel<Option<EstimatedQuality>>,
+}
+
+/// Something by model, with the moment as of which it holds.
+struct ByModel<T>(Mutex<BTreeMap<ModelName, (Timestamp, T)>>);
+
+impl<T> Default for ByModel<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<T: Clone> ByModel<T> {
+    /// What is known, if it is not older than [`FRESH`].
+    fn get(&self, model: &ModelName, at: Timestamp) -> Option<T> {
+        let known = self.0.lock();
+        let (as_of, value) = known.get(model)?;
+        (at.since(*as_of) < FRESH).then(|| value.clone())
+    }
+
+    fn put(&self, model: &ModelName, at: Timestamp, value: &T) {
+        self.0.lock().insert(model.clone(), (at, value.clone()));
+    }
+}
+
+/// Answers of versions whose outcomes are not certain yet.
+struct Uncertain<'t> {
+    since: Timestamp,
+    task: &'t Task,
+    from: Timestamp,
+    until: Timestamp,
+    answers: usize,
+    scores: Vec<f64>,
+}
+
+impl<'t> Uncertain<'t> {
+    fn since(since: Timestamp, task: &'t Task) -> Self {
+        Self {
+            since,
+            task,
+            from: Timestamp::MAX,
+            until: since,
+            answers: 0,
+            scores: Vec::new(),
+        }
+    }
+
+    fn push(&mut self, decision: &Decision) {
+        let moment = decision.moment;
+        if moment < self.since || decision.version.is_none() || self.answers == EXPECTED_ROWS_MAX {
+            return;
+        }
+        self.scores.extend(scores_of(self.task, &decision.answer));
+        self.answers += 1;
+        (self.from, self.until) = (self.from.min(moment), self.until.max(moment));
+    }
+}
+
+/// The scores of an answer, as metrics read them: the probability, the amount, or the probability of each class.
+fn scores_of(task: &Task, answer: &Answer) -> Vec<f64> {
+    match task {
+        Task::Binary | Task::Regression => vec![answer.score],
+        Task::Multiclass { classes } => {
+            let said = |class: &String| {
+                let mut known = answer.probabilities.iter();
+                let said = known.find(|known| known.class == *class);
+                said.map_or(0.0, |said| said.probability)
+            };
+            classes.iter().map(said).collect()
+        }
     }
 }
 
@@ -358,8 +497,8 @@ impl<'t> Gathered<'t> {
     }
 
     fn push(&mut self, package: &Package, decision: &Decision, value: f64, class: Option<&str>) {
-        let (target, scores) = match self.task {
-            Task::Binary | Task::Regression => (value, vec![decision.answer.score]),
+        let target = match self.task {
+            Task::Binary | Task::Regression => value,
             Task::Multiclass { classes } => {
                 let Some(place) = classes
                     .iter()
@@ -368,19 +507,11 @@ impl<'t> Gathered<'t> {
                     self.fallbacks += 1; // the classes were declared otherwise when this was answered
                     return;
                 };
-                let said = |class: &String| {
-                    let answer = decision
-                        .answer
-                        .probabilities
-                        .iter()
-                        .find(|p| p.class == *class);
-                    answer.map_or(0.0, |answer| answer.probability)
-                };
-                (place as f64, classes.iter().map(said).collect())
+                place as f64
             }
         };
         self.targets.push(target);
-        self.scores.extend(scores);
+        self.scores.extend(scores_of(self.task, &decision.answer));
         self.entities.push(entity_hash(&decision.entity));
         for baseline in &package.baselines {
             let scores = self.baselines.entry(baseline.name.clone()).or_default();

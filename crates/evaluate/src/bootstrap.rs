@@ -170,7 +170,11 @@ impl Bootstrap {
         draws
     }
 
-    fn interval(&self, resampled: &[Option<f64>], clusters: usize) -> (Option<(f64, f64)>, usize) {
+    pub(crate) fn interval(
+        &self,
+        resampled: &[Option<f64>],
+        clusters: usize,
+    ) -> (Option<(f64, f64)>, usize) {
         let mut defined: Vec<f64> = resampled.iter().flatten().copied().collect();
         let undefined = resampled.len() - defined.len();
         if clusters < 2 || defined.is_empty() || undefined > defined.len() {

@@ -21,6 +21,7 @@
 pub mod agreement;
 pub mod bootstrap;
 pub mod difference;
+mod expected;
 pub mod experiment;
 pub mod gate;
 pub mod lists;

@@ -18,4 +18,4 @@ pub use data::DataWatch;
 pub use list_quality::{ListQuality, list_quality};
 pub use metrics::Metrics;
 pub use outcomes::{MonitorError, OutcomeJoiner};
-pub use quality::{LiveQuality, live_quality};
+pub use quality::{EstimatedQuality, LiveQuality, live_quality};

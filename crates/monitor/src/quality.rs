@@ -58,6 +58,9 @@ pub struct LiveQuality {
     pub mean_score: Option<f64>,
     /// Every metric with its 95 % interval; empty while there are no answers.
     pub metrics: Vec<MetricValue>,
+    /// What the probabilities of these very answers alone say of the metric that the model is judged by; see [`expected`].
+    #[serde(default)]
+    pub expected: Option<MetricValue>,
     /// The simple rules on the same decisions.
     pub baselines: Vec<LiveBaseline>,
 }
@@ -107,6 +110,7 @@ pub fn live_quality(
         base: None,
         mean_score: None,
         metrics: Vec::new(),
+        expected: None,
         baselines: Vec::new(),
     };
     if rows.targets.is_empty() {
@@ -132,6 +136,7 @@ pub fn live_quality(
             interval: estimate.interval,
         })
         .collect();
+    quality.expected = expected(rows.task, &rows.scores, metric, bootstrap)?;
     let others = rows
         .baselines
         .iter()
@@ -150,6 +155,50 @@ pub fn live_quality(
         })
         .collect();
     Ok(quality)
+}
+
+/// The quality of answers of which the outcome is not certain yet, as their probabilities have it: an estimate, which assumes that
+/// they are still calibrated.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct EstimatedQuality {
+    /// The beginning of the period in which the answers were given.
+    pub from: Timestamp,
+    /// Its end.
+    pub until: Timestamp,
+    /// How many answers of versions there were; at most the newest [`EXPECTED_ROWS_MAX`].
+    pub answers: usize,
+    /// What the metric will come to if every probability holds, and between which values it will lie.
+    pub expected: MetricValue,
+}
+
+/// At most so many answers say what is expected of all.
+pub const EXPECTED_ROWS_MAX: usize = 5_000;
+
+/// What the probabilities of answers say of a metric, before it is known what happened
+/// ([CBPE](tidemill_evaluate::Bootstrap::expected)). Of more than [`EXPECTED_ROWS_MAX`] answers every so many are taken. `None` without
+/// answers and for amounts.
+///
+/// # Errors
+/// When the metric is of another task, or scores do not fit it.
+pub fn expected(
+    task: TaskKind,
+    scores: &[f64],
+    metric: Metric,
+    bootstrap: &Bootstrap,
+) -> Result<Option<MetricValue>, EvaluateError> {
+    let width = task.width();
+    let step = (scores.len() / width).div_ceil(EXPECTED_ROWS_MAX).max(1);
+    let rows = scores.chunks_exact(width).step_by(step);
+    let scores: Vec<f64> = rows.flatten().copied().collect();
+    if scores.is_empty() {
+        return Ok(None);
+    }
+    let estimate = bootstrap.expected(task, metric, &ScoresView::new(width, &scores)?)?;
+    Ok(estimate.map(|estimate| MetricValue {
+        metric,
+        value: estimate.value,
+        interval: estimate.interval,
+    }))
 }
 
 #[cfg(test)]
@@ -180,6 +229,10 @@ mod tests {
         assert_eq!(quality.primary().unwrap().value, Some(1.0));
         assert_eq!(quality.base, Some(0.5));
         assert!(quality.baselines[0].interval.unwrap().0 > 0.4);
+        // probabilities of 0.2 and 0.8 claim less than what came
+        let expected = quality.expected.unwrap();
+        assert_eq!(expected.metric, Metric::Auc);
+        assert!((expected.value.unwrap() - 0.8).abs() < 0.03, "{expected:?}");
     }
 
     #[test]

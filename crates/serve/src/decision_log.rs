@@ -105,11 +105,19 @@ impl DecisionLog {
         before: Option<u64>,
         limit: usize,
     ) -> Result<Vec<Sequenced<Decision>>, StoreError> {
-        let end = before.map_or_else(|| self.last(), |before| before.saturating_sub(1));
-        let after = end.saturating_sub(limit as u64);
-        let mut decisions = self.read(after, (end - after) as usize)?;
-        decisions.reverse();
-        Ok(decisions)
+        let mut end = before.map_or_else(|| self.last(), |before| before.saturating_sub(1));
+        let mut newest = Vec::new();
+        let mut places = limit as u64;
+        while end > 0 && newest.len() < limit {
+            let after = end.saturating_sub(places);
+            // where some are gone, as many entries reach beyond the end
+            let mut page = self.read(after, (end - after) as usize)?;
+            page.retain(|decision| decision.sequence <= end);
+            newest.extend(page.into_iter().rev());
+            (end, places) = (after, places.saturating_mul(2));
+        }
+        newest.truncate(limit);
+        Ok(newest)
     }
 
     /// One decision, if it is still here; older ones are in the lake.
@@ -202,5 +210,52 @@ fn decode(bytes: &[u8]) -> Result<Decision, StoreError> {
             "an entry has format {format}, this version reads {FORMAT}"
         ))),
         None => Err(damaged("an entry is empty")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use tidemill_store::memory::MemoryState;
+
+    use super::*;
+
+    /// Decisions 1 to 40 about four persons in turn.
+    fn log() -> DecisionLog {
+        let state = Arc::new(MemoryState::default());
+        let log = DecisionLog::open("shop".parse().unwrap(), state).unwrap();
+        for number in 1..=40_u8 {
+            let decision = json!({
+                "id": DecisionId::new(tidemill_core::Timestamp::EPOCH, [number; 10]), "model": "m", "version": 1,
+                "entity": format!("user:u{}", number % 4), "moment": "2026-01-01T00:00:00Z", "offset": 1, "features": [],
+                "answer": { "score": 0.5 }, "latency_us": 1,
+            });
+            log.append(&serde_json::from_value(decision).unwrap())
+                .unwrap();
+        }
+        log
+    }
+
+    #[track_caller]
+    fn check(log: &DecisionLog, before: Option<u64>, limit: usize, expected: &[u64]) {
+        let newest = log.newest(before, limit).unwrap();
+        let places: Vec<u64> = newest.iter().map(|decision| decision.sequence).collect();
+        assert_eq!(places, expected);
+    }
+
+    #[test]
+    fn the_newest_come_before_a_place_also_where_some_are_gone() {
+        let log = log();
+        check(&log, None, 3, &[40, 39, 38]);
+        check(&log, Some(38), 2, &[37, 36]);
+        check(&log, Some(3), 5, &[2, 1]);
+        check(&log, Some(1), 5, &[]);
+        let gone = [1, 2, 3].map(|person| format!("user:u{person}"));
+        assert_eq!(log.erase(&HashSet::from(gone)).unwrap(), 30);
+        check(&log, None, 3, &[40, 36, 32]);
+        check(&log, Some(32), 2, &[28, 24]);
+        check(&log, Some(9), 5, &[8, 4]);
+        assert_eq!(log.forget(20, 100).unwrap(), 5);
+        check(&log, Some(29), 5, &[28, 24]);
     }
 }

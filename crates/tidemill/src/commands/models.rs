@@ -86,12 +86,34 @@ pub async fn show(client: &Client, model: Option<&str>, output: Output) -> Resul
         let told = [
             header,
             lists(&all["model"]),
+            estimated(&all["model"]),
             table(&["run", "version", "state", "trigger", "summary"], &rows),
         ];
         let told: Vec<String> = told.into_iter().filter(|part| !part.is_empty()).collect();
         told.join("\n\n")
     });
     Ok(())
+}
+
+/// What is expected of the answers of a model whose outcomes are not certain yet, in a sentence.
+fn estimated(status: &Value) -> String {
+    let estimated = &status["estimated"];
+    let (expected, answers) = (&estimated["expected"], estimated["answers"].as_u64());
+    let (Some(value), Some(answers)) = (expected["value"].as_f64(), answers) else {
+        return String::new();
+    };
+    let interval = match (
+        expected["interval"][0].as_f64(),
+        expected["interval"][1].as_f64(),
+    ) {
+        (Some(low), Some(high)) => format!(" ({low:.3} to {high:.3})"),
+        _ => String::new(),
+    };
+    let metric = expected["metric"].as_str().unwrap_or_default();
+    format!(
+        "of {} answers the outcome is not certain yet: {metric} will be {value:.3}{interval} if their probabilities hold",
+        thousands(answers)
+    )
 }
 
 /// What was taken of the lists of a model, in a sentence.
