@@ -76,6 +76,7 @@ pub async fn run(cli: &Cli, args: &DemoArgs) -> Result<()> {
     replay.finish(&mut timeline).await?;
     timeline.end(stopwatch.seconds(), &project_loop).await?;
     timeline.compared(&project_loop.check_consistency(1.0).await?);
+    timeline.scored(&project_loop).await?;
 
     let Some(listener) = listener else {
         project_loop.commit()?;

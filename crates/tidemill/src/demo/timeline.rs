@@ -221,6 +221,14 @@ impl Timeline {
                 text = format!("{text}; {} {}", called(&baseline.name), number(other));
             }
         }
+        if let Some(expected) = &quality.expected
+            && let Some(value) = expected.value
+        {
+            text = format!(
+                "{text}; expected from its probabilities alone {}",
+                number(value)
+            );
+        }
         self.text(&text);
     }
 
@@ -354,6 +362,21 @@ impl Timeline {
             thousands(report.mismatches),
         ));
         self.json(&json!({ "type": "consistency", "report": report }));
+    }
+
+    /// How ready the models are for production, by the tests that the loop has evidence for.
+    pub async fn scored(&mut self, project_loop: &Arc<ProjectLoop>) -> Result<()> {
+        let mut scores = Vec::new();
+        for model in &self.models {
+            let card = project_loop.scorecard(model).await?;
+            self.json(&json!({ "type": "scorecard", "scorecard": card }));
+            scores.push(format!("{model} {:.1}", card.score));
+        }
+        self.text(&format!(
+            "By the 28 tests of the ML Test Score, of 7 points: {}.",
+            scores.join(", ")
+        ));
+        Ok(())
     }
 
     /// How to go on from here.
