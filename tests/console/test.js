@@ -3,6 +3,7 @@
 "use strict";
 
 const assert = require("node:assert/strict");
+const fs = require("node:fs");
 const { launch, open, settled, signIn } = require("./browser.js");
 
 const axe = require.resolve("axe-core/axe.min.js");
@@ -15,7 +16,7 @@ async function step(name, work) {
 
 async function accessible(page, rules) {
   // the policy of the page allows no script of others, so it comes in by the debugger's door
-  const source = require("node:fs").readFileSync(axe, "utf8");
+  const source = fs.readFileSync(axe, "utf8");
   await page.evaluate(source);
   const all = { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] };
   const asked = rules ? { runOnly: { type: "rule", values: rules } } : all;
@@ -202,8 +203,12 @@ async function main() {
     await page.getByText(`0 became events, ${rows} did not`).waitFor();
     await accessible(page);
   });
-  await step("a person is erased", async () => {
+  await step("a person is exported as a file, and erased", async () => {
     await visit(page, `${base}/people/c7`);
+    await page.locator("summary", { hasText: "Export" }).click();
+    const [file] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: "Export" }).click()]);
+    const exported = JSON.parse(fs.readFileSync(await file.path(), "utf8"));
+    assert.ok(exported.ids.includes("user:c7") && exported.complete && exported.events.length > 0 && exported.features.length > 0);
     await page.locator("summary", { hasText: "Erase" }).click();
     await page.getByLabel("Why").fill("they asked us to");
     await page.getByRole("button", { name: "Erase" }).click();
@@ -211,30 +216,39 @@ async function main() {
     await visit(page, `${base}/people/c7`);
     await page.getByText("Nothing is known of them").waitFor();
   });
-  await step("an admin adds a viewer, gives them a link, and the audit log knows", async () => {
+  const linkFor = async (name) => {
     await visit(page, `${base}/settings`);
-    await page.locator("form[action$='/settings/users'] input[name=name]").fill("bob");
-    await page.getByRole("button", { name: "Add, or change the role" }).click();
-    await page.waitForURL("**done=yes");
-    const row = page.getByRole("row", { name: /bob viewer/ });
+    const row = page.getByRole("row", { name });
     await row.locator("summary", { hasText: "Link" }).click();
     await row.getByRole("button", { name: "Link" }).click();
     const link = await page.locator("main code").textContent();
     assert.ok(link.startsWith(`${url}/console/sign-in?link=`), link);
     await visit(page, `${base}/settings`);
+    return link;
+  };
+  await step("an admin adds a viewer, gives them a link, and the audit log knows", async () => {
+    await visit(page, `${base}/settings`);
+    await page.locator("form[action$='/settings/users'] input[name=name]").fill("bob");
+    await page.getByRole("button", { name: "Add, or change the role" }).click();
+    await page.waitForURL("**done=yes");
+    links.bob = await linkFor(/bob viewer/);
     const audit = await page.getByRole("region", { name: "audit log" }).textContent();
     for (const entry of ["add user", "add link", "sign in"]) assert.ok(audit.includes(entry), entry);
-    links.bob = link;
   });
   await step("training is asked for, and a password set", async () => {
     await visit(page, `${base}/models/${model}`);
     await page.locator("summary", { hasText: "Train now" }).click();
     await page.getByRole("button", { name: "Train now" }).click();
     await page.waitForURL(`**/models/${model}`);
-    await visit(page, `${base}/settings`);
+    const other = await open(browser);
+    await signIn(other.page, await linkFor(/admin admin/));
     await page.getByLabel("New password").fill("correct horse battery");
     await page.getByRole("button", { name: "Set password" }).click();
     await page.waitForURL("**done=yes");
+    // whoever is signed in elsewhere is out
+    await other.page.goto(`${base}/settings`);
+    assert.ok(other.page.url().includes("/console/sign-in"), other.page.url());
+    await other.context.close();
   });
   await step("a viewer looks and cannot act", async () => {
     const viewer = await open(browser);
@@ -248,7 +262,7 @@ async function main() {
     const acts = [[`/models/${model}/train`, {}], [`/models/${model}/rollback`, { reason: "x" }], [`/models/${model}/versions/1/promote`, {}],
       ["/alerts/silence", { id: "x", for: "1d" }], ["/settings/users", { name: "eve", role: "admin" }], ["/settings/users/remove", { name: "admin" }],
       ["/settings/users/link", { name: "admin" }], ["/settings/keys", { scope: "admin" }], ["/settings/keys/revoke", { id: "x" }], ["/events/quarantine/replay", {}],
-      ["/people/c1/erase", { reason: "x" }], [`/models/${model}/scorecard`, { test: "data1", note: "x" }]];
+      ["/people/c1/erase", { reason: "x" }], ["/people/c1/export", {}], [`/models/${model}/scorecard`, { test: "data1", note: "x" }]];
     for (const [path, fields] of acts) {
       const status = await viewer.page.evaluate(async ([to, body]) =>
         (await fetch(to, { method: "POST", body: new URLSearchParams(body) })).status, [base + path, { ...fields, token }]);

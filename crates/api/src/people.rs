@@ -7,9 +7,8 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use tidemill_core::decision::{ClassProbability, Fallback};
 use tidemill_core::event::PersonKey;
-use tidemill_core::feature::{FeatureColumn, FeatureValue};
-use tidemill_core::{Event, ModelName, Offset, Timestamp};
-use tidemill_cycle::{ErasedPerson, ProjectLoop};
+use tidemill_core::{ModelName, Offset, Timestamp};
+use tidemill_cycle::{ErasedPerson, ExportedPerson, KnownFeature, PlacedEvent, ProjectLoop};
 use tidemill_learn::{Reason, Task};
 use tidemill_serve::recommend::{RecommendSlot, RecommendedItem};
 use tidemill_serve::registry::Slot;
@@ -49,25 +48,11 @@ pub(crate) struct Person {
     moment: Timestamp,
     /// The last event that the features had seen.
     offset: Offset,
-    features: Vec<Feature>,
+    features: Vec<KnownFeature>,
     predictions: Vec<Guess>,
     recommendations: Vec<Likely>,
     /// Newest first.
-    timeline: Vec<TimelineEvent>,
-}
-
-#[derive(Debug, Serialize)]
-struct Feature {
-    #[serde(flatten)]
-    column: FeatureColumn,
-    value: FeatureValue,
-}
-
-#[derive(Debug, Serialize)]
-struct TimelineEvent {
-    offset: Offset,
-    #[serde(flatten)]
-    event: Event,
+    timeline: Vec<PlacedEvent>,
 }
 
 /// What a model would say now. It is not a decision: nobody acts on it, so it is not logged.
@@ -114,15 +99,18 @@ pub(crate) async fn get(
         let detail = format!("events is {events}, at most {EVENTS_MAX} are shown");
         return Err(Problem::new(ErrorCode::BadQuery, detail).field("events"));
     }
-    let person = if look.anonymous {
-        PersonKey::anonymous(&id)
-    } else {
-        PersonKey::user(&id)
-    };
+    let person = person_of(&id, look.anonymous);
     app.admission
         .heavy(move || read(&caller.project, &person, events))
         .await
         .map(Json)
+}
+
+fn person_of(id: &str, is_anonymous: bool) -> PersonKey {
+    match is_anonymous {
+        true => PersonKey::anonymous(id),
+        false => PersonKey::user(id),
+    }
 }
 
 /// How a person is erased.
@@ -144,16 +132,34 @@ pub(crate) async fn erase(
     InPath(id): InPath<String>,
     InQuery(erase): InQuery<Erase>,
 ) -> Result<Json<ErasedPerson>, Problem> {
-    let person = if erase.anonymous {
-        PersonKey::anonymous(&id)
-    } else {
-        PersonKey::user(&id)
-    };
+    let person = person_of(&id, erase.anonymous);
     let actor = caller.actor();
     let work = move || async move {
         let project = &caller.project;
         Ok(project.erase(&person, &actor, &erase.reason).await?)
     };
+    app.admission.heavy_async(work).await.map(Json)
+}
+
+/// Which person is exported.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Export {
+    /// Whether the id is an anonymous one.
+    #[serde(default)]
+    anonymous: bool,
+}
+
+/// Gives everything that is stored about a person.
+pub(crate) async fn export(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    InPath(id): InPath<String>,
+    InQuery(export): InQuery<Export>,
+) -> Result<Json<ExportedPerson>, Problem> {
+    let person = person_of(&id, export.anonymous);
+    let actor = caller.actor();
+    let work = move || async move { Ok(caller.project.export(&person, &actor).await?) };
     app.admission.heavy_async(work).await.map(Json)
 }
 
@@ -166,7 +172,7 @@ fn read(project: &ProjectLoop, person: &PersonKey, events: usize) -> Result<Pers
         .iter()
         .cloned()
         .zip(row.values)
-        .map(|(column, value)| Feature { column, value });
+        .map(|(column, value)| KnownFeature { column, value });
     let timeline = engine.timeline(person, events)?;
     let predictions = project
         .registry
@@ -183,13 +189,7 @@ fn read(project: &ProjectLoop, person: &PersonKey, events: usize) -> Result<Pers
         features: features.collect(),
         predictions: predictions.collect::<Result<_, _>>()?,
         recommendations: recommendations.collect::<Result<_, _>>()?,
-        timeline: timeline
-            .into_iter()
-            .map(|logged| TimelineEvent {
-                offset: logged.offset,
-                event: logged.event,
-            })
-            .collect(),
+        timeline: timeline.into_iter().map(PlacedEvent::from).collect(),
         person: row.person,
     })
 }

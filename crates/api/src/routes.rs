@@ -120,6 +120,7 @@ pub fn routes() -> Vec<Route> {
         Route::new(Method::GET, "/v1/decisions/{id}", READ, answers::decision),
         Route::new(Method::GET, "/v1/users/{id}", READ, people::get),
         Route::new(Method::DELETE, "/v1/users/{id}", ADMIN, people::erase),
+        Route::new(Method::GET, "/v1/users/{id}/export", ADMIN, people::export),
         Route::new(Method::GET, "/v1/models", READ, models::list),
         Route::new(Method::GET, "/v1/models/{model}", READ, models::get),
         Route::new(

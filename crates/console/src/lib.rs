@@ -87,6 +87,7 @@ pub fn router(console: Arc<Console>) -> Router {
         .route("/people", get(people::search))
         .route("/people/{id}", get(people::page))
         .route("/people/{id}/erase", post(people::erase))
+        .route("/people/{id}/export", post(people::export))
         .route("/items/{id}", get(people::item))
         .route("/events", get(events::list))
         .route("/events/newest", get(events::newest))

@@ -1,6 +1,7 @@
 //! People and items: what they did, what is known, and what the models would say now.
 
 use axum::extract::{Path, Query};
+use axum::http::header;
 use axum::response::{IntoResponse, Redirect, Response};
 use tidemill_core::decision::Fallback;
 use tidemill_core::event::{Event, PersonKey};
@@ -159,13 +160,45 @@ pub(crate) async fn page(
             fields: html!("{}{}", anonymous, reason_field(true)),
         },
     );
+    let export = visit.action(
+        Role::Admin,
+        &Action {
+            path: &format!("/people/{}/export", percent_encoded(&id)),
+            button: "Export",
+            means: "Everything that they did, that is known and that was said about them comes as a file. The audit log notes that it was exported.",
+            fields: html!("{}", anonymous),
+        },
+    );
     visit.page(&Page {
         section: Section::People,
         title: &id,
         trail: &[("People and items", visit.path("/people"))],
-        actions: erase,
+        actions: html!("{}{}", export, erase),
         body,
     })
+}
+
+/// Gives everything that is stored about a person, as a file.
+pub(crate) async fn export(
+    Path((_, id)): Path<(String, String)>,
+    act: Act<Visit>,
+) -> Result<Response, Problem> {
+    let visit = &act.who;
+    visit.viewer.check(Role::Admin)?;
+    let person = Visit::person(&id, &act.form);
+    let actor = visit.viewer.actor();
+    let work = async { Ok(visit.project.export(&person, &actor).await?) };
+    let exported = visit.console.heavy(work).await?;
+    let json = serde_json::to_vec_pretty(&exported);
+    let json = json.map_err(|_| Problem::busy())?;
+    let headers = [
+        (header::CONTENT_TYPE, "application/json"),
+        (
+            header::CONTENT_DISPOSITION,
+            "attachment; filename=\"person.json\"",
+        ),
+    ];
+    Ok((headers, json).into_response())
 }
 
 /// Erases a person.

@@ -238,6 +238,11 @@ pub(crate) async fn password(act: Act<Visit>) -> Result<Redirect, Problem> {
     };
     let audit = console.entry(&viewer.actor(), "set_password", &user.name);
     console.catalog.put_user(&user, audit).await?;
+    // whoever knew the old one, or held a link, is out
+    console
+        .catalog
+        .end_other_sessions(&user.name, &viewer.session)
+        .await?;
     Ok(Redirect::to(&act.who.path("/settings?done=yes")))
 }
 

@@ -73,6 +73,17 @@ pub struct Erased {
     pub datasets: u64,
 }
 
+/// What is stored about somebody, in the order in which it came.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct About {
+    /// Their events.
+    pub events: Vec<LoggedEvent>,
+    /// What was answered about them.
+    pub decisions: Vec<Decision>,
+    /// What became of that; without the lists that were taken from.
+    pub outcomes: Vec<Outcome>,
+}
+
 /// Tables per project. Landing is exactly-once: the last place landed is committed with the data, in the same
 /// transaction, and what is at or before it is skipped when it is offered again.
 ///
@@ -166,6 +177,14 @@ pub trait Lake: Send + Sync {
         model: &ModelName,
         keep: &[TableVersion],
     ) -> Result<u64, StoreError>;
+
+    /// Everything that is about some persons, by all keys that they were ever named with: the first `limit` of each kind.
+    async fn about(
+        &self,
+        project: &ProjectName,
+        persons: &[PersonKey],
+        limit: usize,
+    ) -> Result<About, StoreError>;
 
     /// Removes everything that is about some persons, by all keys that they were ever named with: their events, decisions and
     /// outcomes, and the rows of all datasets, which others may be in too (their notes stay). What is removed is gone from the disk

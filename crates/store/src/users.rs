@@ -116,8 +116,8 @@ pub trait Users: Send + Sync {
     async fn sessions(&self, now: Timestamp) -> Result<Vec<Pass>, StoreError>;
     /// Ends one session.
     async fn end_session(&self, hash: &str) -> Result<(), StoreError>;
-    /// Ends all sessions and links of a user.
-    async fn end_sessions(&self, user: &str) -> Result<(), StoreError>;
+    /// Ends all sessions and links of a user, but for one session.
+    async fn end_other_sessions(&self, user: &str, but: &str) -> Result<(), StoreError>;
 
     /// The newest audit entries that belong to no project.
     async fn server_audit_log(&self, limit: u32) -> Result<Vec<AuditEntry>, StoreError>;

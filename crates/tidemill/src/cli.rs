@@ -95,6 +95,9 @@ pub enum Command {
     /// Try whether what must work in an emergency does.
     #[command(subcommand)]
     Drill(DrillCommand),
+    /// Write everything that is stored about a person into a file: what they did, what is known, what was answered, what became of it.
+    #[command(after_help = "Example:\n  tidemill export 17850 --to 17850.json")]
+    Export(ExportArgs),
     /// Erase a person: events, decisions, outcomes and everything that is known.
     #[command(
         after_help = "Example:\n  tidemill erase 17850 --reason \"asked on the phone\" --yes\n\nIt cannot be undone. What arrives later begins a new history."
@@ -632,6 +635,22 @@ pub struct AlertsArgs {
     /// How long.
     #[arg(long, value_name = "SPAN", default_value = "1d", requires = "silence")]
     pub r#for: String,
+    /// Where the data are.
+    #[command(flatten)]
+    pub data: DataArgs,
+}
+
+/// Arguments of `export`.
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// The person, by the id that the product knows them by.
+    pub user: String,
+    /// The id is an anonymous one.
+    #[arg(long)]
+    pub anonymous: bool,
+    /// The file to write, as JSON; printed where absent.
+    #[arg(long, value_name = "FILE")]
+    pub to: Option<PathBuf>,
     /// Where the data are.
     #[command(flatten)]
     pub data: DataArgs,

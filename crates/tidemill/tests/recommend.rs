@@ -615,6 +615,29 @@ fn who_is_erased_is_forgotten() {
     let of_other = orders("p2");
     assert!(orders("p1") > Some(1.0));
 
+    // before that they get what is stored about them
+    let exported = shop.server.told(&[
+        "export",
+        "p1",
+        "--to",
+        "p1.json",
+        "--project",
+        "project.toml",
+    ]);
+    assert!(exported.contains("14 events"), "{exported}");
+    let file = std::fs::read(shop.server.folder().join("p1.json")).expect("the file");
+    let file: Value = serde_json::from_slice(&file).expect("JSON");
+    assert_eq!(
+        (&file["ids"], &file["complete"]),
+        (&json!(["user:p1"]), &json!(true))
+    );
+    assert!(
+        file["decisions"].to_string().contains(&decision),
+        "{file:#}"
+    );
+    let (status, _) = shop.server.get("/v1/users/p1/export", &shop.read);
+    assert_eq!(status, 403, "only an administrator may");
+
     let error = shop
         .server
         .refused(&["erase", "p1", "--project", "project.toml"]);
@@ -640,6 +663,10 @@ fn who_is_erased_is_forgotten() {
         .server
         .get(&format!("/v1/decisions/{decision}"), &shop.read);
     assert_eq!(status, 404);
+    let error = shop
+        .server
+        .refused(&["export", "never-seen", "--project", "project.toml"]);
+    assert!(error.contains("nothing is known"), "{error}");
     let admin = shop.server.key(Scope::Admin);
     let (_, audit) = shop.server.get("/v1/audit", &admin);
     assert!(

@@ -6,10 +6,10 @@ use datafusion::arrow::array::{Array, ArrayRef, Float64Array, RecordBatch, Strin
 use datafusion::arrow::compute::concat_batches;
 use futures::TryStreamExt;
 use tidemill_core::event::{EventView, PersonKey};
-use tidemill_core::{Event, EventKind, Offset, ProjectName, Timestamp};
+use tidemill_core::{Event, EventKind, Offset, Outcome, ProjectName, Timestamp};
 
 use super::samples::{self, logged, model, project};
-use crate::lake::{Compacted, Erased, EventsSnapshot, TableVersion};
+use crate::lake::{About, Compacted, Erased, EventsSnapshot, TableVersion};
 use crate::{EventColumns, EventRows, Lake, LoggedEvent, StoreError};
 
 /// Runs the whole suite; see [the module above](super) for `open`. It has to merge files from 4 small ones of a day on.
@@ -510,6 +510,18 @@ async fn who_is_erased_is_gone<L: Lake>(open: &impl AsyncFn(&str) -> L) {
     lake.land_outcomes(&name, &outcomes).await.expect("land");
 
     let persons = [PersonKey::user("gone"), PersonKey::anonymous("was-gone")];
+    let about = lake.about(&name, &persons, 1_000).await.expect("look");
+    let theirs = events.iter().filter(|event| event.offset.0 % 2 == 1);
+    assert_eq!(about.events, theirs.cloned().collect::<Vec<_>>());
+    assert_eq!(about.decisions, [decisions[1].value.clone()]);
+    let outcome = Outcome {
+        fallback: None,
+        list: None,
+        ..outcomes[2].value.clone()
+    };
+    assert_eq!(about.outcomes, [outcome]);
+    let first = lake.about(&name, &persons, 7).await.expect("look");
+    assert_eq!(first.events, about.events[..7]);
     let erased = lake.erase(&name, &persons).await.expect("erase");
     assert_eq!(
         (erased.events, erased.decisions, erased.outcomes),
@@ -528,6 +540,8 @@ async fn who_is_erased_is_gone<L: Lake>(open: &impl AsyncFn(&str) -> L) {
         assert!(found.expect("look").is_some());
     };
     check(&lake).await;
+    let nothing = lake.about(&name, &persons, 1_000).await.expect("look");
+    assert_eq!(nothing, About::default());
     let again = lake.erase(&name, &persons).await.expect("erase again");
     assert_eq!(again, Erased::default());
     drop(lake);

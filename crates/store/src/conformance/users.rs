@@ -135,5 +135,15 @@ async fn sessions_hold_for_their_time(catalog: &impl Catalog, ada: &User) {
         .add_session(&pass("s2", "bob", 60), entry("sign_in"))
         .await;
     assert!(matches!(nobody, Err(StoreError::NotFound(_))), "{nobody:?}");
-    catalog.end_sessions("ada").await.expect("end all");
+    for hash in ["s3", "s4"] {
+        let session = pass(hash, "ada", 60);
+        let added = catalog.add_session(&session, entry("sign_in")).await;
+        added.expect("session");
+    }
+    catalog
+        .end_other_sessions("ada", "s4")
+        .await
+        .expect("end the others");
+    let left = catalog.sessions(at(1)).await.expect("sessions");
+    assert_eq!(left, [pass("s4", "ada", 60)]);
 }

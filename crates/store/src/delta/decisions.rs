@@ -86,6 +86,15 @@ pub(super) fn encode(decisions: &[Sequenced<Decision>]) -> Result<RecordBatch, S
         .map_err(|e| StoreError::backend("encode decisions", e))
 }
 
+/// The decisions of rows.
+pub(super) fn decode(rows: &RecordBatch) -> Result<Vec<Decision>, StoreError> {
+    let json = Columns(rows).texts(DECISION)?;
+    let decisions = json.iter().flatten().map(|text| {
+        serde_json::from_str(text).map_err(|e| StoreError::corrupt("a decision", e.to_string()))
+    });
+    decisions.collect()
+}
+
 /// Looks one decision up, newest files first. Ids begin with the time, so that few files can hold one.
 pub(super) fn find(
     mut files: Vec<DataFile>,

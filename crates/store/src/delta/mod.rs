@@ -13,12 +13,12 @@
 //! Rows of events are never changed, only ever appended in offset order, and merged into larger files. A snapshot of
 //! events is therefore "the rows up to an offset", and is read from the newest files.
 
+mod about;
 mod columns;
 mod compaction;
 mod datasets;
 mod decisions;
 mod disk;
-mod erasure;
 mod events;
 mod ordered;
 mod outcomes;
@@ -47,7 +47,7 @@ use self::ordered::{OrderedRows, Selection};
 use self::table::{DataFile, Table, TableSpec};
 use crate::event_rows::{EventColumns, EventRows, EventScan, EventTable};
 use crate::lake::{
-    Compacted, Erased, EventsSnapshot, RecordBatches, Sequenced, StoredDataset, TableVersion,
+    About, Compacted, Erased, EventsSnapshot, RecordBatches, Sequenced, StoredDataset, TableVersion,
 };
 use crate::local::blocking;
 use crate::query::{QueryAnswer, QueryError, QueryLimits, QueryTable};
@@ -223,6 +223,15 @@ impl EventTable for DeltaEvents {
     fn description(&self) -> Option<String> {
         serde_json::to_string(self).ok()
     }
+}
+
+/// What rows are, batch by batch.
+fn decoded<T>(
+    rows: &[RecordBatch],
+    decode: fn(&RecordBatch) -> Result<Vec<T>, StoreError>,
+) -> Result<Vec<T>, StoreError> {
+    let batches: Vec<Vec<T>> = rows.iter().map(decode).collect::<Result<_, _>>()?;
+    Ok(batches.into_iter().flatten().collect())
 }
 
 /// Appends what has not landed yet and returns the last place landed.
@@ -472,16 +481,35 @@ impl Lake for DeltaLake {
         query::answer(tables, sql, (limits, left)).await
     }
 
+    async fn about(
+        &self,
+        project: &ProjectName,
+        persons: &[PersonKey],
+        limit: usize,
+    ) -> Result<About, StoreError> {
+        let answers = about::answers_about(persons);
+        let of_persons = about::events_of(persons);
+        let events = self.events(project).rows_of(of_persons, limit).await?;
+        let about = answers.clone();
+        let decisions = self.decisions(project).rows_of(about, limit).await?;
+        let outcomes = self.outcomes(project).rows_of(answers, limit).await?;
+        Ok(About {
+            events: decoded(&events, events::decode)?,
+            decisions: decoded(&decisions, decisions::decode)?,
+            outcomes: decoded(&outcomes, outcomes::decode)?,
+        })
+    }
+
     async fn erase(
         &self,
         project: &ProjectName,
         persons: &[PersonKey],
     ) -> Result<Erased, StoreError> {
-        let about = erasure::answers_about(persons);
+        let about = about::answers_about(persons);
         let mut erased = Erased {
             events: self
                 .events(project)
-                .erase(erasure::events_of(persons))
+                .erase(about::events_of(persons))
                 .await?,
             decisions: self.decisions(project).erase(about.clone()).await?,
             outcomes: self.outcomes(project).erase(about).await?,

@@ -174,14 +174,15 @@ impl Users for SqliteCatalog {
         Ok(())
     }
 
-    async fn end_sessions(&self, user: &str) -> Result<(), StoreError> {
+    async fn end_other_sessions(&self, user: &str, but: &str) -> Result<(), StoreError> {
         let mut transaction = self.begin().await?;
         for statement in [
-            "DELETE FROM sessions WHERE user_name = $1",
-            "DELETE FROM sign_in_links WHERE user_name = $1",
+            "DELETE FROM sessions WHERE user_name = $1 AND hash <> $2",
+            "DELETE FROM sign_in_links WHERE user_name = $1 AND hash <> $2",
         ] {
             sqlx::query(statement)
                 .bind(user)
+                .bind(but)
                 .execute(&mut *transaction)
                 .await
                 .map_err(|e| failed("end the sessions", e))?;

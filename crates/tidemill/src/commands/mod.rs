@@ -8,6 +8,7 @@ mod dataset_text;
 mod decisions;
 mod doctor;
 mod erase;
+mod export;
 mod features;
 mod files;
 mod import;
@@ -89,6 +90,7 @@ async fn ask(client: &Client, command: &Command, output: Output) -> Result<()> {
         Command::Recommend(args) => recommend::run(client, args, output).await,
         Command::Runs(command) => runs::run(client, command, output).await,
         Command::Erase(args) => erase::run(client, args, output).await,
+        Command::Export(args) => export::run(client, args, output).await,
         Command::Value(args) => value::run(client, args, output).await,
         Command::Scorecard(args) => scorecard::run(client, args, output).await,
         Command::Staleness(args) => staleness::run(client, args, output).await,
@@ -138,6 +140,7 @@ fn data_of(command: &Command) -> &DataArgs {
             | RunsCommand::Diff { data, .. },
         ) => data,
         Command::Erase(args) => &args.data,
+        Command::Export(args) => &args.data,
         Command::Value(args) => &args.data,
         Command::Scorecard(args) => &args.data,
         Command::Staleness(args) => &args.data,

@@ -1,4 +1,4 @@
-//! Removing everything that is about somebody.
+//! Everything that is about somebody: found, or removed.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use super::compaction::with_date;
 use super::ordered::{OrderedRows, Selection};
 use super::table::{Open, Table, commit, failed, file_writer, off_executor};
 use crate::StoreError;
+use crate::local::blocking;
 
 /// Which rows are about somebody.
 pub(super) type IsOf = Arc<dyn Fn(&RecordBatch) -> BooleanArray + Send + Sync>;
@@ -56,6 +57,35 @@ fn text<'r>(rows: &'r RecordBatch, column: &str, row: usize) -> Option<&'r str> 
 }
 
 impl Table {
+    /// The first `limit` of such rows, in order.
+    pub(super) async fn rows_of(
+        &self,
+        is_of: IsOf,
+        limit: usize,
+    ) -> Result<Vec<RecordBatch>, StoreError> {
+        let (Some(order), Some((_, files))) = (self.spec.order, self.files().await?) else {
+            return Ok(Vec::new());
+        };
+        blocking(move || {
+            let (mut found, mut left) = (Vec::new(), limit);
+            for batch in OrderedRows::new(files, order, u64::MAX, Selection::default()) {
+                let batch = batch?;
+                let theirs = filter_record_batch(&batch, &is_of(&batch))
+                    .map_err(|e| StoreError::backend("find rows", e))?;
+                let theirs = theirs.slice(0, theirs.num_rows().min(left));
+                left -= theirs.num_rows();
+                if theirs.num_rows() > 0 {
+                    found.push(theirs);
+                }
+                if left == 0 {
+                    break;
+                }
+            }
+            Ok(found)
+        })
+        .await
+    }
+
     /// Writes the files that have such rows again without them, and removes those that they replace. Returns how many rows there were.
     pub(super) async fn erase(&self, is_of: IsOf) -> Result<u64, StoreError> {
         let Some(order) = self.spec.order else {
