@@ -65,7 +65,10 @@ pub async fn check<C: Catalog>(open: &impl AsyncFn(&str) -> C) {
 
     let audit = catalog.server_audit_log(10).await.expect("audit");
     let actions: Vec<&str> = audit.iter().map(|entry| entry.action.as_str()).collect();
-    assert_eq!(actions, ["sign_in", "add_link", "set_role", "add_user"]);
+    let expected = [
+        "sign_in", "sign_in", "sign_in", "add_link", "set_role", "add_user",
+    ];
+    assert_eq!(actions, expected);
     catalog
         .remove_user("ada", entry("remove_user"))
         .await
