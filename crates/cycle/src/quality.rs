@@ -297,6 +297,9 @@ impl ProjectLoop {
 
     /// What the answers of a model say of their own quality that were given within its horizon.
     fn recent_estimate(&self, model: &ModelName) -> Result<Option<EstimatedQuality>, CycleError> {
+        if self.slot(model)?.task == Task::Regression {
+            return Ok(None); // amounts are no probabilities
+        }
         let now = self.clock.now();
         if let Some(known) = self.recent.estimated.get(model, now) {
             return Ok(known);
