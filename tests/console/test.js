@@ -39,13 +39,13 @@ async function assertCalm(page) {
 }
 
 async function main() {
-  const { url, project, links, person, item, model, event } = JSON.parse(process.argv[2]);
+  const { url, project, links, person, item, model, recommender, event } = JSON.parse(process.argv[2]);
   const base = `${url}/console/p/${project}`;
   const browser = await launch();
   const { page, seen, context } = await open(browser);
   const e = encodeURIComponent;
   const asked = e("SELECT name, properties, count(*) AS n FROM events GROUP BY name, properties ORDER BY n DESC");
-  const paths = ["", "/models", `/models/${model}`, `/models/${model}/versions/1`, `/models/${model}/scorecard`, "/ask", `/ask?sql=${asked}`, "/decisions", "/people", `/people/${e(person)}`, `/items/${e(item)}`,
+  const paths = ["", "/models", `/models/${model}`, `/models/${model}/versions/1`, `/models/${model}/scorecard`, `/models/${recommender}`, `/models/${recommender}/versions/1`, `/models/${recommender}/scorecard`, "/ask", `/ask?sql=${asked}`, "/decisions", "/people", `/people/${e(person)}`, `/items/${e(item)}`,
     "/events", `/events/kinds/${e(event)}`, "/events/newest", "/events/quarantine", "/events/connect", "/alerts", "/value",
     "/features", "/settings"];
 

@@ -106,8 +106,12 @@ fn quality(status: &ModelStatus) -> Html {
         ),
     );
     let estimated = status.estimated.as_ref().map(|estimated| {
+        let read = match estimated.recalibrated_on {
+            0 => "since then, if the probabilities hold (an estimate)",
+            _ => "since then, by what came before (an estimate)",
+        };
         figure(
-            "since then, if the probabilities hold (an estimate)",
+            read,
             &text(maybe(estimated.expected.value)),
             &html!(
                 "{} <span class=\"quiet\">{} answers whose outcome is not certain yet</span>",

@@ -219,7 +219,7 @@ impl ProjectLoop {
         if self.is_recommender(model) {
             let package = self.recommend_package(model, number).await?;
             return Ok(ReadColumns {
-                columns: package.person_features().to_vec(),
+                columns: package.person_features(),
                 definition_hash: package.definition_hash,
             });
         }

@@ -85,7 +85,8 @@ impl ProjectLoop {
             let now = this.clock.now();
             let lane = this.training.lanes(1).free().await?;
             let models = std::slice::from_ref(&model);
-            let datasets = this.rows(models, now, &lane).await?;
+            let snapshot = this.stores.lake.events_snapshot(&this.project.name).await?;
+            let datasets = this.rows(models, (snapshot, now), &lane).await?;
             let built = datasets.first().ok_or(CycleError::Ended("building"))?;
             this.keep_dataset(&model, None, built).await
         };
@@ -239,16 +240,14 @@ impl ProjectLoop {
 
 /// What runs do.
 impl ProjectLoop {
-    /// The rows of several models from one pass over everything that has landed.
+    /// The rows of several models from one pass over the events of a snapshot, as they are at a moment.
     pub(crate) async fn rows(
         self: &Arc<Self>,
         models: &[ModelName],
-        now: Timestamp,
+        (snapshot, now): (EventsSnapshot, Timestamp),
         lane: &Lane,
     ) -> Result<Vec<BuiltDataset>, CycleError> {
         let project_file = self.keep_project_file().await?;
-        let lake = &self.stores.lake;
-        let snapshot = lake.events_snapshot(&self.project.name).await?;
         let engine = self.engine();
         let set = engine.set();
         let mut requests = Vec::new();

@@ -34,6 +34,7 @@ mod query;
 pub mod recommend;
 pub mod register;
 pub mod rehearsal;
+mod resume;
 pub mod rollout;
 pub mod run;
 pub mod schedule;

@@ -13,6 +13,7 @@ use tidemill_features::{Engine, EngineOptions, FeatureError, FeatureSet, Rebuild
 use tidemill_monitor::{AlertBook, DataWatch, Metrics, MonitorError, OutcomeJoiner};
 use tidemill_serve::recommend::{Catalogue, Rulebook};
 use tidemill_serve::{Answerer, DecisionLog, PackageError, Registry};
+use tidemill_store::catalog::Run;
 use tidemill_store::{LoggedEvent, StoreError, Stores};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -175,6 +176,8 @@ pub struct ProjectLoop {
     pub(crate) feeding: Mutex<Feeding>,
     /// One run at a time per project, so that training stays within its budget.
     pub(crate) running: tokio::sync::Mutex<()>,
+    /// Runs that were under way when the process ended before, until they go on.
+    pub(crate) broken: Mutex<Vec<Run>>,
     /// One landing at a time.
     pub(crate) landing: tokio::sync::Mutex<()>,
     pub(crate) training: TrainingThreads,
@@ -262,6 +265,7 @@ impl ProjectLoop {
             applied,
             feeding: Mutex::default(),
             running: tokio::sync::Mutex::default(),
+            broken: Mutex::default(),
             landing: tokio::sync::Mutex::default(),
             training,
             rollouts,
@@ -272,7 +276,7 @@ impl ProjectLoop {
             recent: Recent::default(),
         });
         project_loop.check_models()?;
-        project_loop.finish_broken_runs().await?;
+        *project_loop.broken.lock() = project_loop.broken_runs().await?;
         project_loop.activate_all().await?;
         project_loop.forgo_cool_downs()?;
         Ok(project_loop)
@@ -301,7 +305,7 @@ impl ProjectLoop {
     ///
     /// # Errors
     /// The first step that failed.
-    pub async fn tick(self: &Arc<Self>) -> Result<Vec<tidemill_store::catalog::Run>, CycleError> {
+    pub async fn tick(self: &Arc<Self>) -> Result<Vec<Run>, CycleError> {
         self.catch_up().await?;
         self.work_in_the_shadow().await?;
         self.advance_rollouts().await?;
@@ -441,6 +445,7 @@ async fn open_engine(
         set.select(model)?;
     }
     for model in project.recommenders.values() {
+        set.select_for_lists(model)?;
         Rulebook::compile(project, model, &set)?;
     }
     let (state, engine_options) = (stores.state.clone(), engine_options(options));

@@ -10,13 +10,15 @@ use tidemill_core::{Decision, ModelName, Span, Timestamp};
 use tidemill_evaluate::Bootstrap;
 use tidemill_evaluate::metric::Direction;
 use tidemill_evaluate::report::MetricValue;
-use tidemill_learn::Task;
+use tidemill_learn::calibration::{self, Calibrator};
+use tidemill_learn::{Scores, Task};
 use tidemill_monitor::list_quality::{ListQuality, list_quality};
 use tidemill_monitor::quality::{
     EXPECTED_ROWS_MAX, EstimatedQuality, LiveQuality, LiveRows, Period, expected, live_quality,
 };
 use tidemill_serve::Package;
 use tidemill_serve::recommend::RecommendSlot;
+use tidemill_serve::registry::Slot;
 use tidemill_store::catalog::Run;
 
 use crate::examine::{metric_of, task_kind};
@@ -142,6 +144,80 @@ impl ProjectLoop {
         until: Timestamp,
     ) -> Result<LiveQuality, CycleError> {
         let slot = self.slot(model)?;
+        let (rows, period) = self.live_rows(slot, from, until).await?;
+        let metric = metric_of(&slot.model, &slot.task)?;
+        Ok(live_quality(&rows, period, metric, &self.bootstrap())?)
+    }
+
+    /// The same, and beside it what the probabilities of these answers said of it before their outcomes were known.
+    ///
+    /// # Errors
+    /// As [`live_quality`](Self::live_quality).
+    pub async fn live_quality_and_estimate(
+        &self,
+        model: &ModelName,
+        from: Timestamp,
+        until: Timestamp,
+    ) -> Result<LiveQuality, CycleError> {
+        let slot = self.slot(model)?;
+        let (rows, period) = self.live_rows(slot, from, until).await?;
+        let metric = metric_of(&slot.model, &slot.task)?;
+        let mut quality = live_quality(&rows, period, metric, &self.bootstrap())?;
+        // what was known when the last of them was given, of none of themselves
+        let known = from.min(until - slot.model.target.within());
+        let expected = self.expected(slot, known, &rows.scores)?;
+        quality.expected = expected.map(|(expected, _)| expected);
+        Ok(quality)
+    }
+
+    /// What answers with these scores will be worth, as it is expected from what came of those that were given before a moment, and how many
+    /// of those there were.
+    fn expected(
+        &self,
+        slot: &Slot,
+        before: Timestamp,
+        scores: &[f64],
+    ) -> Result<Option<(MetricValue, usize)>, CycleError> {
+        if slot.task == Task::Regression {
+            return Ok(None); // amounts are no probabilities
+        }
+        let (metric, kind) = (metric_of(&slot.model, &slot.task)?, task_kind(&slot.task));
+        let model = &slot.model.name;
+        let outcomes = self
+            .joiner
+            .outcomes(model, before - RECENT, before, OUTCOMES_MAX)?;
+        let mut rows = Gathered::new(&slot.task);
+        for outcome in outcomes {
+            if outcome.version.is_some()
+                && let Some(decision) = self.decisions.get(outcome.decision)?
+            {
+                rows.push(&decision, outcome.value, outcome.class.as_deref());
+            }
+        }
+        let answered = rows.targets.len();
+        let (width, weights) = (kind.width(), vec![1.0; answered]);
+        let past = Scores::new(width, rows.scores);
+        let calibrator = calibration::choose(&slot.task, &past, &rows.targets, &weights).calibrator;
+        let mut probabilities = scores.to_vec();
+        let by_row = probabilities.chunks_exact_mut(width);
+        by_row.for_each(|row| calibrator.apply_row(row));
+        let said = (scores, &probabilities[..]);
+        let expected = expected(kind, said, metric, &self.bootstrap())?;
+        let recalibrated_on = match calibrator {
+            Calibrator::None => 0,
+            _ => answered,
+        };
+        Ok(expected.map(|expected| (expected, recalibrated_on)))
+    }
+
+    /// Answers of a period with their outcomes, as far as those are certain.
+    async fn live_rows(
+        &self,
+        slot: &Slot,
+        from: Timestamp,
+        until: Timestamp,
+    ) -> Result<(LiveRows, Period), CycleError> {
+        let model = &slot.model.name;
         let until = until.min(self.clock.now() - slot.model.target.within());
         let outcomes = self.joiner.outcomes(model, from, until, OUTCOMES_MAX)?;
         let mut packages: BTreeMap<u32, Arc<Package>> = BTreeMap::new();
@@ -159,8 +235,9 @@ impl ProjectLoop {
             if let std::collections::btree_map::Entry::Vacant(e) = packages.entry(number) {
                 e.insert(Arc::new(self.package(model, number).await?));
             }
-            if let Some(package) = packages.get(&number) {
-                rows.push(package, &decision, outcome.value, outcome.class.as_deref());
+            let is_known = rows.push(&decision, outcome.value, outcome.class.as_deref());
+            if let (true, Some(package)) = (is_known, packages.get(&number)) {
+                rows.push_baselines(package, &decision);
             }
         }
         let versions: BTreeSet<u32> = packages.keys().copied().collect();
@@ -171,9 +248,7 @@ impl ProjectLoop {
             not_kept: rows.not_kept,
             versions: versions.into_iter().collect(),
         };
-        let metric = metric_of(&slot.model, &slot.task)?;
-        let rows = rows.finish();
-        Ok(live_quality(&rows, period, metric, &self.bootstrap())?)
+        Ok((rows.finish(), period))
     }
 
     /// A model at a glance.
@@ -335,12 +410,12 @@ impl ProjectLoop {
             let Some(uncertain) = uncertain.get(&slot.model.name) else {
                 continue;
             };
-            let (metric, kind) = (metric_of(&slot.model, &slot.task)?, task_kind(&slot.task));
-            let expected = expected(kind, &uncertain.scores, metric, &self.bootstrap())?;
-            let estimated = expected.map(|expected| EstimatedQuality {
+            let expected = self.expected(slot, uncertain.since, &uncertain.scores)?;
+            let estimated = expected.map(|(expected, recalibrated_on)| EstimatedQuality {
                 from: uncertain.from,
                 until: uncertain.until,
                 answers: uncertain.answers,
+                recalibrated_on,
                 expected,
             });
             // that there is nothing is cheap to see again, unless there are many decisions of others
@@ -370,7 +445,9 @@ impl ProjectLoop {
         if let Some(known) = self.recent.live.get(model, until) {
             return Ok(known);
         }
-        let computed = self.live_quality(model, until - RECENT, until).await?;
+        let computed = self
+            .live_quality_and_estimate(model, until - RECENT, until)
+            .await?;
         if computed.answers + computed.fallbacks > 0 {
             self.recent.live.put(model, until, &computed);
         }
@@ -499,7 +576,8 @@ impl<'t> Gathered<'t> {
         }
     }
 
-    fn push(&mut self, package: &Package, decision: &Decision, value: f64, class: Option<&str>) {
+    /// Adds an answer; whether what came of it is among what could be answered.
+    fn push(&mut self, decision: &Decision, value: f64, class: Option<&str>) -> bool {
         let target = match self.task {
             Task::Binary | Task::Regression => value,
             Task::Multiclass { classes } => {
@@ -508,7 +586,7 @@ impl<'t> Gathered<'t> {
                     .position(|known| Some(known.as_str()) == class)
                 else {
                     self.fallbacks += 1; // the classes were declared otherwise when this was answered
-                    return;
+                    return false;
                 };
                 place as f64
             }
@@ -516,6 +594,11 @@ impl<'t> Gathered<'t> {
         self.targets.push(target);
         self.scores.extend(scores_of(self.task, &decision.answer));
         self.entities.push(entity_hash(&decision.entity));
+        true
+    }
+
+    /// What the baselines of the version that answered would have said.
+    fn push_baselines(&mut self, package: &Package, decision: &Decision) {
         for baseline in &package.baselines {
             let scores = self.baselines.entry(baseline.name.clone()).or_default();
             scores.extend(baseline.fitted.predict_row(&decision.features));

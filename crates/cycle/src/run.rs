@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
+use futures::TryStreamExt;
 use serde::{Deserialize, Serialize};
 use tidemill_core::clock::Stopwatch;
 use tidemill_core::project::{Formula, Operation, PredictModel, Target};
 use tidemill_core::{ModelName, Timestamp};
 use tidemill_evaluate::split::SplitByTime;
 use tidemill_features::dataset::{Dataset, DatasetRecord, Drop};
+use tidemill_learn::TrainingSet;
 use tidemill_serve::Package;
-use tidemill_store::StoreError;
-use tidemill_store::catalog::{Run, RunState};
+use tidemill_store::ArtifactHash;
+use tidemill_store::catalog::Run;
 use tidemill_store::lake::{EventsSnapshot, TableVersion};
 
 use crate::accepted::{Before, judge};
@@ -20,14 +22,13 @@ use crate::fit::{Order, fit, simpler, training_set};
 use crate::gain::{FeatureGain, gains};
 use crate::lanes::Lane;
 use crate::project_loop::{CycleError, ProjectLoop};
+use crate::register::{Begun, Detail, Made, Progress, Stage, Stopped};
 use crate::schedule::{definition_of, targets};
 
 /// The newest share of the rows is examined on …
 const EXAMINED_SHARE: f64 = 0.2;
 /// … but not more than this: beyond it intervals hardly narrow, and training rows grow old.
 const EXAMINED_ROWS_MAX: f64 = 3_000.0;
-/// How many runs are looked through for broken ones after a start.
-const RUNS_LOOKED_AT: u32 = 100;
 
 /// Everything about a run that a person may want to see later.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -49,6 +50,9 @@ pub struct RunDetail {
     pub refused: Option<Examination>,
     /// How long each stage took.
     pub seconds: Seconds,
+    /// How far it has come.
+    #[serde(default)]
+    pub progress: Progress,
 }
 
 /// How the rows of a dataset were divided in time.
@@ -79,70 +83,36 @@ pub struct Seconds {
 }
 
 /// A run of a model that predicts.
-pub(crate) struct PredictRun {
-    pub(crate) run: Run,
-    detail: RunDetail,
-    /// What computing came to; nothing before it.
-    made: Option<Result<Made, Stopped>>,
-}
+pub(crate) type PredictRun = Begun<RunDetail>;
 
-impl PredictRun {
-    /// Leaves out computing, for a reason.
-    pub(crate) fn fail(&mut self, error: CycleError) {
-        self.made = Some(Err(Stopped::Failed(error)));
+impl Detail for RunDetail {
+    fn progress(&mut self) -> &mut Progress {
+        &mut self.progress
     }
 }
 
-/// What the working thread of a run brings back.
-struct Made {
+/// The rows of a run, divided.
+struct Rows {
+    dataset: Dataset,
+    /// For fitting and calibrating.
+    known: TrainingSet,
+    examined: TrainingSet,
+    parts: Parts,
+}
+
+/// What the examination of a package brings.
+struct Examined {
+    /// The package; a simpler one where that passed instead.
     package: Package,
     examination: Examination,
     refused: Option<Examination>,
-    parts: Parts,
     gains: Vec<FeatureGain>,
-    seconds: Seconds,
-}
-
-/// Why a run stops without a version although nothing broke.
-enum Stopped {
-    TooLittle(String),
-    Failed(CycleError),
-}
-
-impl From<CycleError> for Stopped {
-    fn from(error: CycleError) -> Self {
-        Self::Failed(error)
-    }
-}
-
-impl From<StoreError> for Stopped {
-    fn from(error: StoreError) -> Self {
-        Self::Failed(error.into())
-    }
+    /// How long it took, and how long it then took to find out how much each feature moves the answers.
+    seconds: f64,
+    explained: f64,
 }
 
 impl ProjectLoop {
-    /// Runs that were under way when the process ended are written down as failed; their schedule tries again.
-    pub(crate) async fn finish_broken_runs(&self) -> Result<(), CycleError> {
-        for mut run in self
-            .stores
-            .catalog
-            .runs(&self.project.name, None, None, RUNS_LOOKED_AT)
-            .await?
-        {
-            if run.state == RunState::Running {
-                run.state = RunState::Failed;
-                run.finished_at = Some(self.clock.now());
-                run.summary = "the process ended during this run".to_owned();
-                self.stores.catalog.put_run(&run).await?;
-                let mut state = self.model_state(&run.model)?;
-                state.last_run = None;
-                self.put_model_state(&run.model, &state)?;
-            }
-        }
-        Ok(())
-    }
-
     pub(crate) async fn begin(
         &self,
         model: &ModelName,
@@ -156,11 +126,7 @@ impl ProjectLoop {
         state.last_targets = targets(&self.slot(model)?.model, &state, now);
         self.put_model_state(model, &state)?;
         self.note_definition(model)?;
-        Ok(PredictRun {
-            run,
-            detail: RunDetail::default(),
-            made: None,
-        })
+        Ok(PredictRun::new(run, RunDetail::default()))
     }
 
     /// Writes down what a run is asked, so that another definition sets off another run, and the same one does not.
@@ -171,88 +137,222 @@ impl ProjectLoop {
         self.put_model_state(model, &state)
     }
 
-    /// Keeps the rows, fits and examines.
+    /// Keeps the rows, fits and examines: what a run that went on after a start has not done yet. A run that has its rows gets no others.
     pub(crate) async fn compute(
         self: &Arc<Self>,
         begun: &mut PredictRun,
-        built: BuiltDataset,
+        built: Option<BuiltDataset>,
         lane: Lane,
     ) {
-        let PredictRun { run, detail, made } = begun;
+        let Begun { run, detail, made } = begun;
         *made = Some(self.work(run, detail, built, lane).await);
     }
 
     async fn work(
         self: &Arc<Self>,
-        run: &Run,
+        run: &mut Run,
         detail: &mut RunDetail,
-        built: BuiltDataset,
+        built: Option<BuiltDataset>,
         lane: Lane,
     ) -> Result<Made, Stopped> {
+        if let (Stage::Register, Some(artifact), Some(examination)) = (
+            detail.progress.stage,
+            &detail.progress.artifact,
+            &detail.examination,
+        ) {
+            return Ok(Made {
+                artifact: artifact.clone(),
+                verdict: examination.verdict.clone(),
+            });
+        }
+        let dataset = match built {
+            Some(built) => self.keep_rows(run, detail, built).await?,
+            None => self.kept_rows(run, detail).await?,
+        };
+        let rows = self.divided(&run.model, dataset, &lane).await?;
+        detail.parts = Some(rows.parts);
+        let fitted = match &detail.progress.artifact {
+            Some(artifact) => self.fitted(&run.model, artifact).await?,
+            None => {
+                let stopwatch = Stopwatch::start();
+                let package = self.fit_rows(&run.model, &rows, &lane).await?;
+                detail.seconds.fit = stopwatch.seconds();
+                detail.progress.artifact = Some(self.keep_package(&package).await?);
+                self.reach(run, detail, Stage::Examine).await?;
+                package
+            }
+        };
+        let found = self.examine_rows(&run.model, rows, fitted, &lane).await?;
+        let artifact = self.keep_package(&found.package).await?;
+        self.set_fallback(&run.model, &found.package)?;
+        detail.progress.artifact = Some(artifact.clone());
+        detail.gains = found.gains;
+        detail.refused = found.refused;
+        detail.seconds.examine = found.seconds;
+        detail.seconds.explain = found.explained;
+        let verdict = found.examination.verdict.clone();
+        detail.examination = Some(found.examination);
+        self.reach(run, detail, Stage::Register).await?;
+        Ok(Made { artifact, verdict })
+    }
+
+    /// Keeps the rows that were built for a run, if there are enough of them.
+    async fn keep_rows(
+        self: &Arc<Self>,
+        run: &mut Run,
+        detail: &mut RunDetail,
+        built: BuiltDataset,
+    ) -> Result<Dataset, Stopped> {
         detail.snapshot = built.dataset.record.events;
         detail.dataset = Some(built.dataset.record.clone());
         detail.seconds.dataset = built.seconds;
-        let model = run.model.clone();
-        let wanted = self.slot(&model)?.model.training.min_rows;
+        let wanted = self.slot(&run.model)?.model.training.min_rows;
         if (built.dataset.rows() as u64) < wanted {
             return Err(Stopped::TooLittle(too_little(&built.dataset, wanted)));
         }
-        let declared = &self.slot(&model)?.model;
-        let before = self.before(declared, &built.dataset.record).await?;
-        let kept = self.keep_dataset(&model, Some(run.id), &built).await?;
-        let dataset = built.dataset;
+        let kept = self.keep_dataset(&run.model, Some(run.id), &built).await?;
         detail.dataset_version = Some(kept.version);
-
-        let champion = self
-            .slot(&model)?
-            .champion()
-            .map(|champion| (format!("{model}@{}", champion.number), champion));
-        let this = self.clone();
-        tokio::task::spawn_blocking(move || {
-            lane.install(|| {
-                let champion = champion
-                    .as_ref()
-                    .map(|(called, champion)| (called.clone(), &champion.package));
-                this.make(&model, &dataset, (champion, &before), lane.threads())
-            })
-        })
-        .await
-        .map_err(|_| CycleError::Ended("training"))?
+        self.reach(run, detail, Stage::Fit).await?;
+        Ok(built.dataset)
     }
 
-    /// The part of a run that computes; it runs on the training threads.
-    fn make(
+    /// The rows that a run kept before the process ended.
+    async fn kept_rows(
+        self: &Arc<Self>,
+        run: &Run,
+        detail: &RunDetail,
+    ) -> Result<Dataset, CycleError> {
+        const NONE: CycleError = CycleError::Ended("reading what it learns from");
+        let version = detail.dataset_version.ok_or(NONE)?;
+        let (kept, batches) = self.dataset_rows(&run.model, version).await?;
+        let batches: Vec<_> = batches.try_collect().await?;
+        Ok(Dataset::from_batches(&batches, kept.note.record)?)
+    }
+
+    async fn keep_package(&self, package: &Package) -> Result<ArtifactHash, CycleError> {
+        let bytes = package.to_bytes().map_err(|source| CycleError::Package {
+            version: package.model.to_string(),
+            source,
+        })?;
+        Ok(self.stores.artifacts.put(bytes).await?)
+    }
+
+    /// What a run fitted before the process ended.
+    async fn fitted(
         &self,
         model: &ModelName,
-        dataset: &Dataset,
-        (champion, before): (Option<(String, &Package)>, &Before),
-        threads: usize,
-    ) -> Result<Made, Stopped> {
+        artifact: &ArtifactHash,
+    ) -> Result<Package, CycleError> {
+        let bytes = self.stores.artifacts.get(artifact).await?;
+        Package::from_bytes(&bytes).map_err(|source| CycleError::Package {
+            version: model.to_string(),
+            source,
+        })
+    }
+
+    /// What answers where no version does, as the newest run found it.
+    fn set_fallback(&self, model: &ModelName, package: &Package) -> Result<(), CycleError> {
+        let mut state = self.model_state(model)?;
+        state.fallback = Some(package.fallback.clone());
+        self.put_model_state(model, &state)?;
+        self.slot(model)?.set_fallback(package.fallback.clone());
+        Ok(())
+    }
+
+    /// Does a part of a run on the training threads.
+    async fn on_lane<T: Send + 'static>(
+        self: &Arc<Self>,
+        lane: &Lane,
+        work: impl FnOnce(&Self, usize) -> Result<T, Stopped> + Send + 'static,
+    ) -> Result<T, Stopped> {
+        let (this, lane) = (self.clone(), lane.clone());
+        tokio::task::spawn_blocking(move || lane.install(|| work(&this, lane.threads())))
+            .await
+            .map_err(|_| CycleError::Ended("training"))?
+    }
+
+    async fn divided(
+        self: &Arc<Self>,
+        model: &ModelName,
+        dataset: Dataset,
+        lane: &Lane,
+    ) -> Result<Arc<Rows>, Stopped> {
+        let model = model.clone();
+        self.on_lane(lane, move |this, _| {
+            let slot = this.slot(&model)?;
+            let (known, examined, parts) = divide(&slot.model, &dataset, task_kind(&slot.task))?;
+            Ok(Arc::new(Rows {
+                known: training_set(&dataset, &known),
+                examined: training_set(&dataset, &examined),
+                parts,
+                dataset,
+            }))
+        })
+        .await
+    }
+
+    async fn fit_rows(
+        self: &Arc<Self>,
+        model: &ModelName,
+        rows: &Arc<Rows>,
+        lane: &Lane,
+    ) -> Result<Package, Stopped> {
+        let (model, rows) = (model.clone(), rows.clone());
+        self.on_lane(lane, move |this, threads| {
+            let slot = this.slot(&model)?;
+            let counts = this.count_columns(&slot.model, &rows.dataset);
+            let order = Order {
+                project: &this.project.name,
+                model: &model,
+                task: &slot.task,
+                training: &slot.model.training,
+                counts: &counts,
+                definition_hash: &rows.dataset.record.definition_hash,
+                threads,
+            };
+            Ok(fit(&order, &rows.known)?)
+        })
+        .await
+    }
+
+    async fn examine_rows(
+        self: &Arc<Self>,
+        model: &ModelName,
+        rows: Arc<Rows>,
+        package: Package,
+        lane: &Lane,
+    ) -> Result<Examined, Stopped> {
         let slot = self.slot(model)?;
-        let (known, examined, parts) = divide(&slot.model, dataset, task_kind(&slot.task))?;
+        let before = self.before(&slot.model, &rows.dataset.record).await?;
+        let champion = slot.champion();
+        let model = model.clone();
+        self.on_lane(lane, move |this, _| {
+            let champion = champion.as_ref().map(|champion| {
+                let called = format!("{model}@{}", champion.number);
+                (called, &champion.package)
+            });
+            this.examine_package(&rows, package, (champion, &before))
+        })
+        .await
+    }
+
+    /// Examines what was fitted, and where it is refused the simpler model in it.
+    fn examine_package(
+        &self,
+        rows: &Rows,
+        mut package: Package,
+        (champion, before): (Option<(String, &Package)>, &Before),
+    ) -> Result<Examined, Stopped> {
         let stopwatch = Stopwatch::start();
-        let counts = self.count_columns(&slot.model, dataset);
-        let order = Order {
-            project: &self.project.name,
-            model,
-            task: &slot.task,
-            training: &slot.model.training,
-            counts: &counts,
-            definition_hash: &dataset.record.definition_hash,
-            threads,
-        };
-        let known = training_set(dataset, &known);
-        let mut package = fit(&order, &known)?;
-        let fitted = stopwatch.seconds();
-        let rows = training_set(dataset, &examined);
-        let data = judge(&slot.model, dataset, before);
+        let slot = self.slot(&package.model)?;
+        let data = judge(&slot.model, &rows.dataset, before);
         let examine = |challenger: &Package| {
             examine(&Candidates {
                 model: &slot.model,
                 challenger,
                 champion: champion.clone(),
-                rows: &rows,
-                record: &dataset.record,
+                rows: &rows.examined,
+                record: &rows.dataset.record,
                 data: &data,
                 resamples: self.options.resamples,
             })
@@ -261,7 +361,7 @@ impl ProjectLoop {
         let mut refused = None;
         // a model that is not clearly better than regression does not serve; regression may, if it passes itself
         if !examination.verdict.promoted
-            && let Some(simpler) = simpler(&package, &known)
+            && let Some(simpler) = simpler(&package, &rows.known)
         {
             let second = examine(&simpler)?;
             if second.verdict.promoted {
@@ -269,21 +369,15 @@ impl ProjectLoop {
                 package = simpler;
             }
         }
-        let examine = stopwatch.seconds() - fitted;
-        let gains = gains(&package, &rows);
-        let explain = stopwatch.seconds() - fitted - examine;
-        Ok(Made {
+        let examined = stopwatch.seconds();
+        let gains = gains(&package, &rows.examined);
+        Ok(Examined {
             package,
-            refused,
             examination,
-            parts,
+            refused,
             gains,
-            seconds: Seconds {
-                dataset: 0.0,
-                fit: fitted,
-                examine,
-                explain,
-            },
+            seconds: examined,
+            explained: stopwatch.seconds() - examined,
         })
     }
 
@@ -329,73 +423,6 @@ impl ProjectLoop {
             .map(|column| column.name.clone())
             .filter(|name| is_count(name))
             .collect()
-    }
-
-    /// Registers what was made, promotes it if the gate lets it pass, and writes down how the run ended.
-    pub(crate) async fn end(&self, computed: PredictRun, actor: &str) -> Result<Run, CycleError> {
-        let PredictRun {
-            mut run,
-            mut detail,
-            made,
-        } = computed;
-        let made = made.unwrap_or_else(|| Err(CycleError::Ended("training").into()));
-        let result = match made {
-            Ok(made) => self.register(&mut run, &mut detail, made, actor).await,
-            Err(stopped) => Err(stopped),
-        };
-        match result {
-            Ok(()) => {}
-            Err(Stopped::TooLittle(reason)) => {
-                run.state = RunState::Skipped;
-                run.summary = reason;
-            }
-            Err(Stopped::Failed(error)) => {
-                run.state = RunState::Failed;
-                run.summary = describe(&error);
-                tracing::error!(model = %run.model, error = run.summary, "the run failed");
-            }
-        }
-        self.close(&mut run, &detail).await?;
-        Ok(run)
-    }
-
-    /// Stores the version with its examination; the gate's verdict decides whether it answers from now on.
-    async fn register(
-        &self,
-        run: &mut Run,
-        detail: &mut RunDetail,
-        made: Made,
-        actor: &str,
-    ) -> Result<(), Stopped> {
-        let Made {
-            package,
-            examination,
-            refused,
-            parts,
-            gains,
-            seconds,
-        } = made;
-        detail.parts = Some(parts);
-        detail.gains = gains;
-        detail.seconds = Seconds {
-            dataset: detail.seconds.dataset,
-            ..seconds
-        };
-        detail.examination = Some(examination.clone());
-        detail.refused = refused;
-        let model = &run.model;
-        let bytes = package.to_bytes().map_err(|source| CycleError::Package {
-            version: model.to_string(),
-            source,
-        })?;
-        let artifact = self.stores.artifacts.put(bytes).await?;
-        let mut state = self.model_state(model)?;
-        state.fallback = Some(package.fallback.clone());
-        self.put_model_state(model, &state)?;
-        self.slot(model)?.set_fallback(package.fallback.clone());
-        self.add_version(run, artifact, detail, &examination.verdict, actor)
-            .await?;
-        Ok(())
     }
 
     /// Finds what a project file asks of evaluation that there is not.

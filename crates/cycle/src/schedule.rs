@@ -17,7 +17,7 @@ use crate::version::ModelState;
 const COOL_DOWN: Span = Span::from_seconds(3_600);
 
 impl ProjectLoop {
-    /// Trains every model that is due, side by side.
+    /// Lets runs go on that were under way when the process ended, and trains every model that is due, side by side.
     ///
     /// # Errors
     /// When a store fails. A run that fails is a row in the catalog, not an error here.
@@ -30,6 +30,7 @@ impl ProjectLoop {
             })
             .await?;
         }
+        let mut ended = self.resume_runs().await?;
         let now = self.clock.now();
         let engine = self.engine();
         let seen = engine.seen();
@@ -55,7 +56,8 @@ impl ProjectLoop {
             }
         }
         drop(engine);
-        self.train_wanted(wanted, SYSTEM).await
+        ended.extend(self.train_wanted(wanted, SYSTEM).await?);
+        Ok(ended)
     }
 
     /// After a start with a changed project file, models that are asked something else need not rest first.

@@ -12,6 +12,7 @@ use crate::datasets::BuiltDataset;
 use crate::lanes::Lanes;
 use crate::project_loop::{CycleError, ProjectLoop};
 use crate::recommend::RecommendRun;
+use crate::register::Stage;
 use crate::run::{PredictRun, describe};
 
 /// A model that is to be trained, and why.
@@ -27,12 +28,12 @@ enum Computed {
 }
 
 /// Runs that have begun and still have to compute, in the order in which they end.
-struct Begun {
+struct AllBegun {
     recommend: Vec<RecommendRun>,
     predict: Vec<PredictRun>,
 }
 
-impl Begun {
+impl AllBegun {
     fn len(&self) -> usize {
         self.recommend.len() + self.predict.len()
     }
@@ -82,7 +83,7 @@ impl ProjectLoop {
     ) -> Result<Vec<Run>, CycleError> {
         let _one_at_a_time = self.running.lock().await;
         let now = self.clock.now();
-        let mut begun = Begun {
+        let mut begun = AllBegun {
             recommend: Vec::new(),
             predict: Vec::new(),
         };
@@ -103,7 +104,7 @@ impl ProjectLoop {
     }
 
     /// Lands everything, and lets the features follow their definitions: what all runs of a pass learn from.
-    async fn settle(self: &Arc<Self>, begun: &Begun) -> Result<(), CycleError> {
+    async fn settle(self: &Arc<Self>, begun: &AllBegun) -> Result<(), CycleError> {
         self.catch_up().await?;
         self.land(true).await?;
         if self.follow_definitions().await? {
@@ -118,7 +119,7 @@ impl ProjectLoop {
     /// the end. The others share one pass over the events, which is a job of its own.
     async fn start(
         self: &Arc<Self>,
-        begun: Begun,
+        mut begun: AllBegun,
         now: Timestamp,
         settled: Result<(), CycleError>,
         (lanes, started): (&Lanes, mpsc::Sender<JoinHandle<Computed>>),
@@ -141,7 +142,7 @@ impl ProjectLoop {
         }
         let rows = match refused {
             Some(reason) => Err(CycleError::NotAllowed(reason)),
-            None => self.rows_for(&begun.predict, now, lanes).await,
+            None => self.rows_for(&mut begun.predict, now, lanes).await,
         };
         let (mut rows, reason) = match rows {
             Ok(rows) => (rows.into_iter(), String::new()),
@@ -153,7 +154,7 @@ impl ProjectLoop {
             let refused = CycleError::NotAllowed(reason.clone());
             let job = tokio::spawn(async move {
                 match (lane, built) {
-                    (Ok(lane), Some(built)) => this.compute(&mut run, built, lane).await,
+                    (Ok(lane), Some(built)) => this.compute(&mut run, Some(built), lane).await,
                     (Err(error), _) => run.fail(error),
                     (_, None) => run.fail(refused),
                 }
@@ -165,7 +166,7 @@ impl ProjectLoop {
 
     async fn rows_for(
         self: &Arc<Self>,
-        runs: &[PredictRun],
+        runs: &mut [PredictRun],
         now: Timestamp,
         lanes: &Lanes,
     ) -> Result<Vec<BuiltDataset>, CycleError> {
@@ -173,8 +174,13 @@ impl ProjectLoop {
             return Ok(Vec::new());
         }
         let lane = lanes.free().await?;
+        let snapshot = self.stores.lake.events_snapshot(&self.project.name).await?;
+        for PredictRun { run, detail, .. } in runs.iter_mut() {
+            detail.snapshot = Some(snapshot);
+            self.reach(run, detail, Stage::Dataset).await?;
+        }
         let models: Vec<ModelName> = runs.iter().map(|one| one.run.model.clone()).collect();
-        self.rows(&models, now, &lane).await
+        self.rows(&models, (snapshot, now), &lane).await
     }
 
     /// Registers, promotes and writes down. A store that fails for one run does not keep the others from their ends.
@@ -186,7 +192,7 @@ impl ProjectLoop {
         let mut ended = Ok(Vec::new());
         while let Some(job) = computing.recv().await {
             let run = match job.await {
-                Ok(Computed::Recommend(run)) => self.end_recommender(*run, actor).await,
+                Ok(Computed::Recommend(run)) => self.end(*run, actor).await,
                 Ok(Computed::Predict(run)) => self.end(*run, actor).await,
                 Err(_) => Err(CycleError::Ended("training")),
             };

@@ -239,7 +239,7 @@ impl ProjectLoop {
                 let package = self.recommend_package(&decision.model, number).await?;
                 let columns = package.person_features();
                 if columns.len() == decision.features.len() {
-                    explanation.features = NamedFeature::row(columns, &decision.features);
+                    explanation.features = NamedFeature::row(&columns, &decision.features);
                 }
             }
             Some(number) => {

@@ -2,8 +2,9 @@
 //!
 //! Confidence-based performance estimation (CBPE): where a probability of 0.7 is right, seven of ten such answers come true, so that the
 //! probabilities alone say what a metric will come to. Outcomes are drawn from them many times; the mean over the draws is the estimate, and
-//! their spread is what chance leaves open. It assumes that the probabilities are still calibrated: what people do when they look alike
-//! has not changed (no concept drift). Only a change of who is asked about shows.
+//! their spread is what chance leaves open. It assumes that the probabilities are calibrated: what people do when they look alike has not
+//! changed (no concept drift). Only a change of who is asked about shows. Where it is known from earlier answers how probabilities are to be
+//! read, outcomes are drawn from what they are worth, while the metric judges what was said.
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -11,28 +12,36 @@ use rand_chacha::ChaCha8Rng;
 use crate::{Bootstrap, Estimate, EvaluateError, Metric, Rows, ScoresView, TaskKind};
 
 impl Bootstrap {
-    /// What a metric will come to over answers of which nobody knows the outcome yet, if every probability holds, and between which values
-    /// it will lie. `None` for amounts, which are no probabilities. Costs `resamples` times the metric.
+    /// What a metric of `scores` will come to over answers of which nobody knows the outcome yet, if every one of the `probabilities` holds,
+    /// and between which values it will lie. Both have a row for each answer; where nothing else is known they are the same. `None` for
+    /// amounts, which are no probabilities. Costs `resamples` times the metric.
     ///
     /// # Errors
-    /// When there are no scores, they do not fit the task, or the metric is of another one.
+    /// When there are no scores, they do not fit the task or the probabilities, or the metric is of another one.
     pub fn expected(
         &self,
         task: TaskKind,
         metric: Metric,
-        scores: &ScoresView<'_>,
+        (scores, probabilities): (&ScoresView<'_>, &ScoresView<'_>),
     ) -> Result<Option<Estimate>, EvaluateError> {
         if task == TaskKind::Regression {
             return Ok(None);
         }
         let rows = scores.rows();
+        if probabilities.rows() != rows {
+            return Err(EvaluateError::Length {
+                what: "probabilities",
+                rows,
+                found: probabilities.rows(),
+            });
+        }
         let (weights, entities) = (vec![1.0; rows], vec![0; rows]);
         let mut random = ChaCha8Rng::seed_from_u64(self.seed);
         let mut targets = vec![0.0; rows];
         let mut drawn = Vec::with_capacity(self.resamples);
         for _ in 0..self.resamples {
             for (row, target) in targets.iter_mut().enumerate() {
-                *target = draw(scores.row(row), random.random());
+                *target = draw(probabilities.row(row), random.random());
             }
             let outcomes = Rows::new(task, &targets, &weights, &entities)?;
             drawn.push(metric.compute(&outcomes, scores)?);
@@ -82,7 +91,7 @@ mod tests {
             resamples: 200,
             ..Bootstrap::default()
         };
-        let found = bootstrap.expected(TaskKind::Binary, metric, &view);
+        let found = bootstrap.expected(TaskKind::Binary, metric, (&view, &view));
         found.unwrap().unwrap()
     }
 
@@ -129,12 +138,31 @@ mod tests {
         let view = ScoresView::new(3, &scores).unwrap();
         let bootstrap = Bootstrap::default();
         let task = TaskKind::Multiclass { classes: 3 };
-        let accuracy = bootstrap.expected(task, Metric::Accuracy, &view);
+        let accuracy = bootstrap.expected(task, Metric::Accuracy, (&view, &view));
         let value = accuracy.unwrap().unwrap().value.unwrap();
         assert!((value - 0.65).abs() < 0.05, "{value}");
         let view = ScoresView::new(1, &scores).unwrap();
-        let amounts = bootstrap.expected(TaskKind::Regression, Metric::Mae, &view);
+        let amounts = bootstrap.expected(TaskKind::Regression, Metric::Mae, (&view, &view));
         assert_eq!(amounts.unwrap(), None);
+    }
+
+    #[test]
+    fn what_was_said_is_judged_by_what_it_is_worth() {
+        // certain of themselves where they should not be: what is said is 0.1 or 0.9, what it is worth 0.3 or 0.7
+        let said: Vec<f64> = (0..2_000).map(|row| [0.1, 0.9][row % 2]).collect();
+        let worth: Vec<f64> = (0..2_000).map(|row| [0.3, 0.7][row % 2]).collect();
+        let (said, worth) = (
+            ScoresView::new(1, &said).unwrap(),
+            ScoresView::new(1, &worth).unwrap(),
+        );
+        let bootstrap = Bootstrap::default();
+        let found = bootstrap.expected(TaskKind::Binary, Metric::Brier, (&said, &worth));
+        // 0.7 × 0.1² + 0.3 × 0.9²
+        let value = found.unwrap().unwrap().value.unwrap();
+        assert!((value - 0.25).abs() < 0.01, "{value}");
+        let few = ScoresView::new(1, &[0.5]).unwrap();
+        let other = bootstrap.expected(TaskKind::Binary, Metric::Brier, (&said, &few));
+        assert!(other.is_err());
     }
 
     #[test]
@@ -143,11 +171,11 @@ mod tests {
         let bootstrap = Bootstrap::default();
         assert!(
             bootstrap
-                .expected(TaskKind::Binary, Metric::Auc, &none)
+                .expected(TaskKind::Binary, Metric::Auc, (&none, &none))
                 .is_err()
         );
         let certain = ScoresView::new(1, &[0.0, 0.0]).unwrap();
-        let found = bootstrap.expected(TaskKind::Binary, Metric::Auc, &certain);
+        let found = bootstrap.expected(TaskKind::Binary, Metric::Auc, (&certain, &certain));
         assert_eq!(
             found.unwrap().unwrap().value,
             None,

@@ -58,7 +58,7 @@ pub struct LiveQuality {
     pub mean_score: Option<f64>,
     /// Every metric with its 95 % interval; empty while there are no answers.
     pub metrics: Vec<MetricValue>,
-    /// What the probabilities of these very answers alone say of the metric that the model is judged by; see [`expected`].
+    /// What the probabilities of these very answers said of the metric that the model is judged by; see [`expected`]. Absent where nobody asked.
     #[serde(default)]
     pub expected: Option<MetricValue>,
     /// The simple rules on the same decisions.
@@ -136,7 +136,6 @@ pub fn live_quality(
             interval: estimate.interval,
         })
         .collect();
-    quality.expected = expected(rows.task, &rows.scores, metric, bootstrap)?;
     let others = rows
         .baselines
         .iter()
@@ -158,7 +157,7 @@ pub fn live_quality(
 }
 
 /// The quality of answers of which the outcome is not certain yet, as their probabilities have it: an estimate, which assumes that
-/// they are still calibrated.
+/// they are worth what those before them were.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct EstimatedQuality {
     /// The beginning of the period in which the answers were given.
@@ -167,7 +166,9 @@ pub struct EstimatedQuality {
     pub until: Timestamp,
     /// How many answers of versions there were; at most the newest [`EXPECTED_ROWS_MAX`].
     pub answers: usize,
-    /// What the metric will come to if every probability holds, and between which values it will lie.
+    /// What came of so many answers before them says how the probabilities are to be read; 0 where they are taken as they are.
+    pub recalibrated_on: usize,
+    /// What the metric will come to if what the probabilities are worth holds, and between which values it will lie.
     pub expected: MetricValue,
 }
 
@@ -175,25 +176,30 @@ pub struct EstimatedQuality {
 pub const EXPECTED_ROWS_MAX: usize = 5_000;
 
 /// What the probabilities of answers say of a metric, before it is known what happened
-/// ([CBPE](tidemill_evaluate::Bootstrap::expected)). Of more than [`EXPECTED_ROWS_MAX`] answers every so many are taken. `None` without
-/// answers and for amounts.
+/// ([CBPE](tidemill_evaluate::Bootstrap::expected)): what was said, and what that is worth, row by row. Of more than
+/// [`EXPECTED_ROWS_MAX`] answers every so many are taken. `None` without answers and for amounts.
 ///
 /// # Errors
 /// When the metric is of another task, or scores do not fit it.
 pub fn expected(
     task: TaskKind,
-    scores: &[f64],
+    (scores, probabilities): (&[f64], &[f64]),
     metric: Metric,
     bootstrap: &Bootstrap,
 ) -> Result<Option<MetricValue>, EvaluateError> {
     let width = task.width();
     let step = (scores.len() / width).div_ceil(EXPECTED_ROWS_MAX).max(1);
-    let rows = scores.chunks_exact(width).step_by(step);
-    let scores: Vec<f64> = rows.flatten().copied().collect();
+    let some = |rows: &[f64]| -> Vec<f64> {
+        let rows = rows.chunks_exact(width).step_by(step);
+        rows.flatten().copied().collect()
+    };
+    let (scores, probabilities) = (some(scores), some(probabilities));
     if scores.is_empty() {
         return Ok(None);
     }
-    let estimate = bootstrap.expected(task, metric, &ScoresView::new(width, &scores)?)?;
+    let scores = ScoresView::new(width, &scores)?;
+    let probabilities = ScoresView::new(width, &probabilities)?;
+    let estimate = bootstrap.expected(task, metric, (&scores, &probabilities))?;
     Ok(estimate.map(|estimate| MetricValue {
         metric,
         value: estimate.value,
@@ -230,7 +236,9 @@ mod tests {
         assert_eq!(quality.base, Some(0.5));
         assert!(quality.baselines[0].interval.unwrap().0 > 0.4);
         // probabilities of 0.2 and 0.8 claim less than what came
-        let expected = quality.expected.unwrap();
+        let said = (&rows.scores[..], &rows.scores[..]);
+        let expected = expected(rows.task, said, Metric::Auc, &Bootstrap::default());
+        let expected = expected.unwrap().unwrap();
         assert_eq!(expected.metric, Metric::Auc);
         assert!((expected.value.unwrap() - 0.8).abs() < 0.03, "{expected:?}");
     }

@@ -75,9 +75,15 @@ observe  = { event = "Order Completed" }
 target   = { event = "Order Completed", within = "30d" }
 training = { budget = 0.1 }
 
+[models.for_you]
+kind     = "recommend"
+signals  = { "Order Completed" = 1.0 }
+segment  = "user.channel"
+training = { budget = 0.1 }
+
 [sources.orders]
 event = "Order Completed"
-map   = { user_id = "customer", timestamp = "ordered_at", message_id = "order", "properties.total" = "total" }
+map   = { user_id = "customer", timestamp = "ordered_at", message_id = "order", "properties.total" = "total", "properties.product" = "product" }
 "#;
 
 #[test]
@@ -96,7 +102,7 @@ fn people_use_the_console_in_a_browser() {
     let link = link(&server, "admin");
     let told = json!({
         "url": server.url(), "project": "shop", "links": { "admin": link },
-        "person": EVIL, "item": EVIL, "model": "will_return", "event": EVIL,
+        "person": EVIL, "item": EVIL, "model": "will_return", "recommender": "for_you", "event": EVIL,
     });
     let output = Command::new("node")
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/console/test.js"))
@@ -151,18 +157,27 @@ fn link(server: &Server, user: &str) -> String {
     answer["link"].as_str().expect("a link").to_owned()
 }
 
+/// What a customer orders next: each goes on from what they began with.
+fn product(customer: i64, order: i64) -> String {
+    format!("product {}", (customer * 7 + order * 2) % PRODUCTS)
+}
+
+/// How many products there are.
+const PRODUCTS: i64 = 40;
+
 /// A history to learn from, and texts in every field that is shown.
 fn fill(server: &mut Server) {
     let begin = SystemClock.now() - Span::from_days(430);
-    let mut csv = "customer,ordered_at,order,total\n".to_owned();
+    let mut csv = "customer,ordered_at,order,total,product\n".to_owned();
     for customer in 0..300 {
         let mut day = customer % 20;
         for order in 0..12 {
             let _ = writeln!(
                 csv,
-                "c{customer},{},o{customer}-{order},{}",
+                "c{customer},{},o{customer}-{order},{},{}",
                 begin + Span::from_days(day),
-                5 + order
+                5 + order,
+                product(customer, order)
             );
             // most come again soon, and some seldom: to be learnt from how they came so far
             let is_seldom = (customer * 7 + order * 13) % 5 < if customer % 2 == 0 { 4 } else { 1 };
@@ -197,9 +212,14 @@ fn fill(server: &mut Server) {
     assert_eq!(status, 200, "{answer}");
     assert_eq!(answer["runs"][0]["version"], "will_return@1", "{answer}");
 
-    let items = json!({ "items": [{ "id": EVIL, "attributes": { "name": EVIL, "note": EVIL } }] });
+    let known = (0..PRODUCTS).map(|number| json!({ "id": format!("product {number}") }));
+    let evil = json!({ "id": EVIL, "attributes": { "name": EVIL, "note": EVIL } });
+    let items = json!({ "items": known.chain([evil]).collect::<Vec<_>>() });
     let (status, answer) = server.put("/v1/items", &admin, &items);
     assert_eq!(status, 200, "{answer}");
+    let (status, answer) = server.post("/v1/models/for_you/train?wait=true", &admin, &Value::Null);
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(answer["runs"][0]["version"], "for_you@1", "{answer}");
     let texts = OPENINGS
         .iter()
         .flat_map(|opening| PAYLOADS.map(|payload| format!("{opening}{payload}")));
@@ -224,6 +244,12 @@ fn fill(server: &mut Server) {
             "/v1/predict/will_return",
             &read,
             &json!({ "user": user, "context": { EVIL: EVIL } }),
+        );
+        assert_eq!(status, 200, "{answer}");
+        let (status, answer) = server.post(
+            "/v1/recommend/for_you",
+            &read,
+            &json!({ "user": user, "context": { EVIL: EVIL, "channel": EVIL } }),
         );
         assert_eq!(status, 200, "{answer}");
     }

@@ -48,6 +48,14 @@ caps          = { kind = 2 }
 frequency_cap = { times = 2, within = "3s" }
 training      = { budget = 0.1 }
 
+[models.here]
+kind     = "recommend"
+signals  = { Ordered = 1.0 }
+segment  = "user.country"
+sources  = ["popular", "popular in segment"]
+ranker   = false
+training = { budget = 0.1 }
+
 [models.again]
 kind     = "predict"
 observe  = { event = "Ordered" }
@@ -65,7 +73,7 @@ fn product(kind: &str, number: u64) -> String {
     format!("{kind}{number}")
 }
 
-/// People who like tea and people who like tools; each takes some of the products of theirs, and the first ones most.
+/// People who like tea, of one country, and people who like tools, of another; each takes some of the products of theirs, and the first ones most.
 fn history() -> String {
     let mut csv = "user,at,event,product,country\n".to_owned();
     let end = SystemClock.now() - Span::from_days(1);
@@ -88,7 +96,8 @@ fn history() -> String {
     }
     lines.sort();
     for (at, person, event, product) in lines {
-        writeln!(csv, "p{person},{at},{event},{product},DE").expect("a string grows");
+        let country = ["DE", "FR"][(person % 2) as usize];
+        writeln!(csv, "p{person},{at},{event},{product},{country}").expect("a string grows");
     }
     csv
 }
@@ -385,6 +394,49 @@ fn new_items_mixed_lists_and_mistakes() {
     assert!(
         told.contains("for_you@") && told.contains("because of tea"),
         "{told}"
+    );
+}
+
+/// What people of a country take is for others of it: as they are known, or as the request says of somebody who is not.
+#[test]
+fn what_is_popular_in_a_country() {
+    let shop = Shop::open();
+    shop.server
+        .json_of(&["train", "here", "--project", "project.toml"]);
+    let ask = |body: Value| {
+        let (status, answer) = shop.server.post("/v1/recommend/here", &shop.read, &body);
+        assert_eq!(status, 200, "{answer}");
+        assert!(answer["version"].is_string(), "{answer}");
+        answer
+    };
+    let reasons = |answer: &Value| -> BTreeSet<String> {
+        let items = answer["items"].as_array().into_iter().flatten();
+        items
+            .map(|item| item["reason"].as_str().expect("a reason").to_owned())
+            .collect()
+    };
+    for (country, kind, person) in [("DE", "tea", "p6"), ("FR", "tool", "p7")] {
+        let context = json!({ "country": country });
+        let unknown = ask(json!({ "limit": 8, "context": context, "reasons": true }));
+        assert_eq!(of_kind(&items(&unknown), kind), 8, "{unknown:#}");
+        assert_eq!(reasons(&unknown), [format!("popular in {country}")].into());
+        // who is known is of their own country, whatever the request says
+        for context in [json!({}), json!({ "country": "FR" })] {
+            let known = ask(json!({ "user": person, "limit": 8, "context": context }));
+            assert_eq!(of_kind(&items(&known), kind), 8, "{known:#}");
+        }
+    }
+    let nowhere = ask(json!({ "limit": 8, "context": { "country": "IT" }, "reasons": true }));
+    assert_eq!(reasons(&nowhere), ["popular".to_owned()].into());
+
+    let id = ask(json!({ "user": "p6" }))["decision_id"].clone();
+    let known = shop.get(&format!("/v1/decisions/{}", id.as_str().expect("an id")));
+    let features = known["features"].as_array().expect("features");
+    assert!(
+        features
+            .iter()
+            .any(|known| known["name"] == "user.country" && known["value"] == "DE"),
+        "{known:#}"
     );
 }
 

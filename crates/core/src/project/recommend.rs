@@ -19,6 +19,8 @@ pub struct RecommendModel {
     pub signals: BTreeMap<String, f64>,
     /// The features of people that it reads, by name, `*` for any text; absent: all of the user's.
     pub features: Option<Vec<Located>>,
+    /// A feature of people with few values, such as their country: what is popular among those with the same one is a source of candidates.
+    pub segment: Option<Located>,
     /// How long after an answer what was taken counts as its success.
     pub within: Span,
     /// A SQL boolean expression over `item.…`, `user.…` and `request.…`: what may be shown.
@@ -104,6 +106,7 @@ pub(super) fn read_recommend(
         .require("signals", "{ \"Order Completed\" = 1.0 }")
         .and_then(|entry| read_signals(&entry));
     let features = table.get("features").map(|entry| entry.located_list());
+    let segment = table.get("segment").and_then(|entry| entry.located());
     let within = match table.get("within") {
         Some(entry) => entry.span(),
         None => Some(WITHIN_DEFAULT),
@@ -129,6 +132,7 @@ pub(super) fn read_recommend(
         question,
         signals: signals?,
         features,
+        segment,
         within: within?,
         filter,
         boost,

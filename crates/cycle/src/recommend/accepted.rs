@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
+use tidemill_core::Timestamp;
 use tidemill_core::feature::{ColumnValues, FeatureColumn, FeatureTable, FeatureType, Unit};
 use tidemill_core::project::RecommendModel;
-use tidemill_core::{ModelName, Timestamp};
 use tidemill_evaluate::Check;
 use tidemill_evaluate::gate::NewDataset;
 use tidemill_features::dataset::InteractionLog;
 use tidemill_learn::recommend::Record;
-use tidemill_store::catalog::RunState;
+use tidemill_store::catalog::{Run, RunState};
 
 use super::RecommendDetail;
 use crate::accepted::unless_trusted;
@@ -53,8 +53,9 @@ impl TakenBefore {
 }
 
 impl ProjectLoop {
-    /// What earlier runs found.
-    pub(super) async fn taken_before(&self, model: &ModelName) -> Result<TakenBefore, CycleError> {
+    /// What the runs before one found.
+    pub(super) async fn taken_before(&self, run: &Run) -> Result<TakenBefore, CycleError> {
+        let model = &run.model;
         let catalog = &self.stores.catalog;
         let mut before = TakenBefore::default();
         if let Some(champion) = self.recommender(model)?.champion() {
@@ -67,7 +68,7 @@ impl ProjectLoop {
                 incomplete: detail.incomplete,
             });
         }
-        let runs = catalog.runs(&self.project.name, Some(model), None, RUNS_MAX);
+        let runs = catalog.runs(&self.project.name, Some(model), Some(run.id), RUNS_MAX);
         let ended = runs.await?.into_iter().rev();
         for run in ended.filter(|run| run.state != RunState::Running) {
             let detail: Option<RecommendDetail> = serde_json::from_value(run.detail).ok();

@@ -9,7 +9,7 @@ use tidemill_core::project::{ItemDeclaration, PropertyType};
 use tidemill_core::{FeatureType, Item, Timestamp};
 use tidemill_features::ModelFeatures;
 use tidemill_features::dataset::{InteractionLog, ItemsById, Served, items_at, read_again};
-use tidemill_learn::recommend::{Background, Description, Holdout};
+use tidemill_learn::recommend::{Background, Description, Holdout, Segment};
 use tidemill_store::EventTable;
 
 use super::divide::Divided;
@@ -167,4 +167,43 @@ impl ProjectLoop {
             examined: rows.take(&rest),
         })
     }
+
+    /// Of which segment each person of a log is at these moments, in one pass over the events.
+    pub(super) async fn segments_at(
+        &self,
+        segment: &str,
+        log: &InteractionLog,
+        moments: [Timestamp; 2],
+        (table, lane): (Arc<dyn EventTable>, &Lane),
+    ) -> Result<[Vec<Option<Segment>>; 2], CycleError> {
+        let features = self.engine().set().select_columns(&[segment])?;
+        let at = |moment: Timestamp| {
+            let offset = log.place_at(moment);
+            let persons = log.persons.iter();
+            persons.map(move |person| Served {
+                person: person.clone(),
+                moment,
+                offset,
+            })
+        };
+        let served: Vec<Served> = moments.into_iter().flat_map(at).collect();
+        let rows = read_again(&features, &served, table, &self.replay_options(lane)).await?;
+        let mut then = texts(&rows, segment);
+        let now = then.split_off(log.persons.len());
+        Ok([then, now])
+    }
+}
+
+/// A column of texts; none where there is no such column.
+pub(super) fn texts(table: &FeatureTable, column: &str) -> Vec<Option<Segment>> {
+    let Some(place) = table.index_of(column) else {
+        return vec![None; table.rows()];
+    };
+    let values = (0..table.rows()).map(|row| table.value(row, place));
+    values
+        .map(|value| match value {
+            FeatureValue::Category(text) => Some(text),
+            _ => None,
+        })
+        .collect()
 }

@@ -68,6 +68,7 @@ pub(super) fn divide(
         .map(|(person, (targets, history))| Case {
             person,
             now: seconds(from),
+            segment: None,
             history,
             targets,
         })

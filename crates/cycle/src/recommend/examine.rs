@@ -7,7 +7,7 @@ use tidemill_core::feature::{FeatureTable, FeatureValue};
 use tidemill_core::project::RecommendModel;
 use tidemill_evaluate::{Bootstrap, Check, Estimate, ListDifference, RankingMetric, Verdict};
 use tidemill_features::dataset::InteractionLog;
-use tidemill_learn::recommend::{Case, ItemIndex, Query, Signal};
+use tidemill_learn::recommend::{Case, ItemIndex, Signal};
 use tidemill_serve::recommend::{GoldenList, RecommendChampion, RecommendPackage};
 
 use crate::examine::{Compared, changed};
@@ -157,10 +157,11 @@ impl Examining<'_> {
 
     /// The features of the persons as a package reads them.
     fn persons(&self, package: &RecommendPackage) -> PersonRows<'_> {
-        let columns = package.person_features().iter();
+        let columns = package.person_features();
         PersonRows {
             table: self.persons,
             columns: columns
+                .iter()
                 .map(|column| self.persons.index_of(&column.name))
                 .collect(),
         }
@@ -204,11 +205,7 @@ impl Examining<'_> {
                         })
                     })
                     .collect();
-                let query = Query {
-                    now: case.now,
-                    person: &person,
-                    ..Query::new(&history)
-                };
+                let query = package.query(&history, case.now, &person);
                 let ranked = package.fitted.recommend(&query, DEPTH, &mut scratch);
                 ranked
                     .into_iter()

@@ -105,6 +105,7 @@ pub(super) fn shown_lists(
         let case = Case {
             person,
             now: seconds(shown.moment),
+            segment: None,
             history: history.collect(),
             targets,
         };

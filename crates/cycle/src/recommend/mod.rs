@@ -18,7 +18,7 @@ use tidemill_core::project::{ItemDeclaration, RecommendModel};
 use tidemill_core::{FeatureTable, ModelName, Span, Timestamp};
 use tidemill_features::ModelFeatures;
 use tidemill_features::dataset::{InteractionLog, interactions};
-use tidemill_learn::recommend::{Background, Holdout, Recommender, Record};
+use tidemill_learn::recommend::{Background, Holdout, Recommender, Record, Segment};
 use tidemill_serve::recommend::{
     RecommendChampion, RecommendPackage, RecommendSlot, Rulebook, SignalOf,
 };
@@ -28,7 +28,8 @@ use tidemill_store::lake::EventsSnapshot;
 use crate::examine::Compared;
 use crate::lanes::Lane;
 use crate::project_loop::{CycleError, ProjectLoop};
-use background::Catalogues;
+use crate::register::Progress;
+use background::{Catalogues, Persons, texts};
 use divide::{Divided, divide};
 pub(crate) use examine::METRIC_NAME;
 pub use examine::RecommendExamination;
@@ -66,6 +67,9 @@ pub struct RecommendDetail {
     /// One hash of everything that decides what is learnt.
     #[serde(default)]
     pub definition: String,
+    /// How far it has come.
+    #[serde(default)]
+    pub progress: Progress,
 }
 
 /// How long each stage took.
@@ -140,14 +144,15 @@ impl ProjectLoop {
         Ok(due)
     }
 
-    /// Everything that was taken so far, and the events that it is from.
+    /// Everything that was taken up to the run's snapshot, and the events that it is from.
     async fn taken(
         self: &Arc<Self>,
         model: &RecommendModel,
         detail: &mut RecommendDetail,
     ) -> Result<(InteractionLog, Arc<dyn EventTable>), CycleError> {
-        let snapshot = self.stores.lake.events_snapshot(&self.project.name).await?;
-        detail.snapshot = Some(snapshot);
+        let Some(snapshot) = detail.snapshot else {
+            return Err(CycleError::Ended("reading what was taken"));
+        };
         let table = self
             .stores
             .lake
@@ -177,8 +182,9 @@ impl ProjectLoop {
         model: &RecommendModel,
         log: InteractionLog,
         (table, lane): (Arc<dyn EventTable>, &Lane),
+        now: Timestamp,
     ) -> Result<Learning, CycleError> {
-        let (now, declared, items) = (self.clock.now(), model.clone(), self.project.items.clone());
+        let (declared, items) = (model.clone(), self.project.items.clone());
         let events = table.clone();
         let mut learning = tokio::task::spawn_blocking(move || {
             Learning::prepare(&declared, items.as_ref(), (log, &*events), now)
@@ -195,8 +201,15 @@ impl ProjectLoop {
             let Learning { log, divided, .. } = &learning;
             let cases = (&learning.holdout, divided);
             let persons = self
-                .persons_of(&features, log, cases, (table, lane))
+                .persons_of(&features, log, cases, (table.clone(), lane))
                 .await?;
+            if let Some(segment) = &model.segment {
+                let moments = [learning.held_back_from, learning.divided.examined_from];
+                let segments = self
+                    .segments_at(&segment.text, &learning.log, moments, (table, lane))
+                    .await?;
+                learning.divide_people(&segment.text, &persons, segments);
+            }
             learning.background.persons = persons.held_back;
             features
                 .set()
@@ -321,6 +334,27 @@ impl Learning {
             definition_hash: String::new(),
         })
     }
+
+    /// Says of which segment everybody is: of those whom cases are about when they are asked, of all when what is held back begins and when
+    /// what is examined does.
+    fn divide_people(
+        &mut self,
+        segment: &str,
+        persons: &Persons,
+        [then, now]: [Vec<Option<Segment>>; 2],
+    ) {
+        self.holdout.fit.set_segments(then);
+        self.divided.train.set_segments(now);
+        let shown = self.holdout.shown.iter_mut().map(|list| &mut list.case);
+        let held_back = self.holdout.cases.iter_mut().chain(shown);
+        for (case, segment) in held_back.zip(texts(&persons.held_back, segment)) {
+            case.segment = segment;
+        }
+        let examined = self.divided.cases.iter_mut();
+        for (case, segment) in examined.zip(texts(&persons.examined, segment)) {
+            case.segment = segment;
+        }
+    }
 }
 
 fn weights_of(model: &RecommendModel) -> Vec<f32> {
@@ -339,7 +373,7 @@ fn signals_of(model: &RecommendModel) -> Vec<SignalOf> {
 }
 
 /// One hash of everything that decides what is learnt.
-fn definition_of(model: &RecommendModel) -> String {
+pub(crate) fn definition_of(model: &RecommendModel) -> String {
     let features = model.features.iter().flatten();
     let features: Vec<&str> = features.map(|pattern| pattern.text.as_str()).collect();
     let named = model.sources.iter().flatten();
@@ -351,8 +385,10 @@ fn definition_of(model: &RecommendModel) -> String {
         ([], None) => String::new(),
         pinned => format!(" {pinned:?}"),
     };
+    let segment = model.segment.as_ref();
+    let segment = segment.map_or(String::new(), |segment| format!(" by {}", segment.text));
     let text = format!(
-        "{:?} {:?} {:?} {features:?}{pinned}",
+        "{:?} {:?} {:?} {features:?}{pinned}{segment}",
         model.signals, model.within, model.repeat
     );
     let digest = Sha256::digest(text);

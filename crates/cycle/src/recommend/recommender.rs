@@ -1,7 +1,7 @@
 //! How a model that recommends is learnt: as its part of the project file says.
 
 use tidemill_core::project::{Problem, ProjectError, RecommendModel, did_you_mean};
-use tidemill_learn::recommend::{Pinned, Question, Recommender, SourceParameters};
+use tidemill_learn::recommend::{Pinned, PopularIn, Question, Recommender, SourceParameters};
 
 use super::weights_of;
 
@@ -36,6 +36,26 @@ pub fn recommender_of(model: &RecommendModel) -> Result<Recommender, ProjectErro
         ranker: model.ranker,
     };
     let offered = recommender.offered();
+    let place_of = |name: &str| {
+        let mut named = named.into_iter().flatten();
+        let place = named.find(|source| source.name.text == name);
+        place.map_or(model.line, |source| source.name.line)
+    };
+    let refused = |name: &str, message: String, hint: Option<String>| ProjectError {
+        problems: vec![Problem {
+            line: place_of(name),
+            place: format!("models.{}.sources", model.name),
+            message,
+            hint,
+        }],
+    };
+    let by_segment = PopularIn::default().name;
+    let names_it = |names: &Vec<&str>| names.contains(&by_segment.as_str());
+    if model.segment.is_none() && pinned.sources.as_ref().is_some_and(names_it) {
+        let message = format!("'{by_segment}' needs to know what people are divided by");
+        let hint = "say segment = \"user.country\", or another text".to_owned();
+        return Err(refused(&by_segment, message, Some(hint)));
+    }
     recommender.pinned(&pinned).map_err(|unknown| {
         let names = || offered.iter().map(SourceParameters::name);
         let known = || {
@@ -47,16 +67,8 @@ pub fn recommender_of(model: &RecommendModel) -> Result<Recommender, ProjectErro
                     .join(", ")
             )
         };
-        let mut named = named.into_iter().flatten();
-        let place = named.find(|source| source.name.text == unknown.name);
-        ProjectError {
-            problems: vec![Problem {
-                line: place.map_or(model.line, |source| source.name.line),
-                place: format!("models.{}.sources", model.name),
-                message: unknown.to_string(),
-                hint: did_you_mean(&unknown.name, names()).or_else(|| Some(known())),
-            }],
-        }
+        let hint = did_you_mean(&unknown.name, names()).or_else(|| Some(known()));
+        refused(&unknown.name, unknown.to_string(), hint)
     })
 }
 
@@ -106,9 +118,19 @@ mod tests {
             ],
         );
         check(
+            "sources = [\"popular in segment\"]",
+            expect![[
+                r#"line 8, models.for_you.sources: 'popular in segment' needs to know what people are divided by (say segment = "user.country", or another text)"#
+            ]],
+        );
+        check(
+            "segment = \"user.country\"\nsources = [\"popular in segment\"]",
+            expect![[r#"["popular in segment"] None true"#]],
+        );
+        check(
             "sources = [\n  \"popular\",\n  \"xyz\"]",
             expect![
-                "line 10, models.for_you.sources: there is no source 'xyz' (there are 'goes with', 'goes with, linear', 'comes after', 'comes next', 'session neighbours', 'spectral', 'spectral, coarse', 'embeddings', 'embeddings, one direction', 'popular', 'repeats', 'content', 'trending', 'newest')"
+                "line 10, models.for_you.sources: there is no source 'xyz' (there are 'goes with', 'goes with, linear', 'comes after', 'comes next', 'session neighbours', 'spectral', 'spectral, coarse', 'embeddings', 'embeddings, one direction', 'popular', 'popular in segment', 'repeats', 'content', 'trending', 'newest')"
             ],
         );
     }

@@ -6,7 +6,7 @@ use tidemill_core::clock::Stopwatch;
 use tidemill_core::project::RecommendModel;
 use tidemill_core::{ModelName, Timestamp};
 use tidemill_serve::recommend::{RecommendChampion, RecommendPackage};
-use tidemill_store::catalog::{Run, RunState};
+use tidemill_store::catalog::Run;
 
 use super::accepted::{TakenBefore, judge};
 use super::divide::most_taken;
@@ -14,35 +14,29 @@ use super::examine::{Examining, RecommendExamination};
 use super::{CASES_MIN, Learning, RecommendDetail, RecommendSeconds, definition_of, signals_of};
 use crate::lanes::Lane;
 use crate::project_loop::{CycleError, ProjectLoop};
-use crate::run::describe;
+use crate::register::{Begun, Detail, Made, Progress, Stage, Stopped};
 
 /// Histories whose lists prove a packaged model.
 const GOLDEN: usize = 20;
 
 /// A run of a model that recommends.
-pub(crate) struct RecommendRun {
-    run: Run,
-    declared: RecommendModel,
-    detail: RecommendDetail,
-    /// What computing came to; nothing before it.
-    made: Option<Result<Made, CycleError>>,
-}
+pub(crate) type RecommendRun = Begun<RecommendDetail>;
 
-impl RecommendRun {
-    /// Leaves out computing, for a reason.
-    pub(crate) fn fail(&mut self, error: CycleError) {
-        self.made = Some(Err(error));
+impl Detail for RecommendDetail {
+    fn progress(&mut self) -> &mut Progress {
+        &mut self.progress
     }
 }
 
 /// What the working thread of a run brings back.
-struct Made {
-    package: Option<RecommendPackage>,
+struct Learnt {
+    /// What everybody takes.
     popular: Vec<Arc<str>>,
-    divided_from: Timestamp,
+    examined_from: Timestamp,
     cases: usize,
-    examination: Option<RecommendExamination>,
     seconds: RecommendSeconds,
+    /// Absent where there is too little to learn from.
+    version: Option<(RecommendPackage, RecommendExamination)>,
 }
 
 impl ProjectLoop {
@@ -63,123 +57,96 @@ impl ProjectLoop {
         state.last_targets = declared.signals.keys().map(count).sum();
         state.definition = Some(definition_of(&declared));
         self.put_model_state(model, &state)?;
-        Ok(RecommendRun {
-            run,
-            detail: RecommendDetail {
-                definition: definition_of(&declared),
-                ..RecommendDetail::default()
-            },
-            declared,
-            made: None,
-        })
+        let detail = RecommendDetail {
+            definition: definition_of(&declared),
+            ..RecommendDetail::default()
+        };
+        Ok(RecommendRun::new(run, detail))
     }
 
-    /// Reads what was taken, learns and examines.
+    /// Reads what was taken, learns and examines: what a run that went on after a start has not done yet.
     pub(crate) async fn compute_recommender(
         self: &Arc<Self>,
         begun: &mut RecommendRun,
         lane: Lane,
     ) {
-        let RecommendRun {
-            declared,
-            detail,
-            made,
-            ..
-        } = begun;
-        *made = Some(self.learn(declared, detail, lane).await);
+        let Begun { run, detail, made } = begun;
+        *made = Some(self.work_recommender(run, detail, lane).await);
     }
 
-    async fn learn(
+    async fn work_recommender(
         self: &Arc<Self>,
-        model: &RecommendModel,
-        detail: &mut RecommendDetail,
-        lane: Lane,
-    ) -> Result<Made, CycleError> {
-        let stopwatch = Stopwatch::start();
-        let (log, table) = self.taken(model, detail).await?;
-        let before = self.taken_before(&model.name).await?;
-        let mut learning = self.prepare(model, log, (table, &lane)).await?;
-        if let Some(chosen) = before.choice(&detail.definition) {
-            let signals = learning.divided.train.len();
-            learning.recommender = learning.recommender.taking_over(chosen, signals);
-        }
-        detail.seconds.read = stopwatch.seconds();
-        let champion = self.recommender(&model.name)?.champion();
-        let (this, declared) = (self.clone(), model.clone());
-        tokio::task::spawn_blocking(move || {
-            lane.install(|| {
-                this.make_recommender(&declared, learning, champion.as_deref(), &before)
-            })
-        })
-        .await
-        .map_err(|_| CycleError::Ended("training"))
-    }
-
-    /// Registers what was learnt, promotes it if the gate lets it pass, and writes down how the run ended.
-    pub(crate) async fn end_recommender(
-        &self,
-        computed: RecommendRun,
-        actor: &str,
-    ) -> Result<Run, CycleError> {
-        let RecommendRun {
-            mut run,
-            declared,
-            mut detail,
-            made,
-        } = computed;
-        let made = made.unwrap_or(Err(CycleError::Ended("training")));
-        let result = match made {
-            Ok(made) => {
-                self.register_recommender(&declared, &mut run, &mut detail, (made, actor))
-                    .await
-            }
-            Err(error) => Err(error),
-        };
-        if let Err(error) = result {
-            run.state = RunState::Failed;
-            run.summary = describe(&error);
-            tracing::error!(model = %run.model, error = run.summary, "the run failed");
-        }
-        self.close(&mut run, &detail).await?;
-        Ok(run)
-    }
-
-    async fn register_recommender(
-        &self,
-        model: &RecommendModel,
         run: &mut Run,
         detail: &mut RecommendDetail,
-        (made, actor): (Made, &str),
-    ) -> Result<(), CycleError> {
-        let Made {
-            package,
-            popular,
-            divided_from,
-            cases,
-            examination,
-            seconds,
-        } = made;
-        self.note_popular(model, popular)?;
-        detail.examined_from = Some(divided_from);
-        detail.cases = cases;
-        detail.seconds.fit = seconds.fit;
-        detail.seconds.examine = seconds.examine;
-        let (Some(package), Some(examination)) = (package, examination) else {
-            run.state = RunState::Skipped;
-            run.summary = format!(
+        lane: Lane,
+    ) -> Result<Made, Stopped> {
+        if let (Stage::Register, Some(artifact), Some(examination)) = (
+            detail.progress.stage,
+            &detail.progress.artifact,
+            &detail.examination,
+        ) {
+            return Ok(Made {
+                artifact: artifact.clone(),
+                verdict: examination.verdict.clone(),
+            });
+        }
+        let model = self.recommender(&run.model)?.model.clone();
+        let learnt = self.learn(run, &model, detail, lane).await?;
+        self.note_popular(&model, learnt.popular)?;
+        detail.examined_from = Some(learnt.examined_from);
+        detail.cases = learnt.cases;
+        detail.seconds.fit = learnt.seconds.fit;
+        detail.seconds.examine = learnt.seconds.examine;
+        let Some((package, examination)) = learnt.version else {
+            let cases = learnt.cases;
+            return Err(Stopped::TooLittle(format!(
                 "there is too little to learn from yet: {cases} persons took something in the newest period, {CASES_MIN} are needed"
-            );
-            return Ok(());
+            )));
         };
         detail.record = Some(package.fitted.record().clone());
-        detail.examination = Some(examination.clone());
+        let verdict = examination.verdict.clone();
+        detail.examination = Some(examination);
         let bytes = package.to_bytes().map_err(|source| CycleError::Package {
             version: model.name.to_string(),
             source,
         })?;
         let artifact = self.stores.artifacts.put(bytes).await?;
-        self.add_version(run, artifact, detail, &examination.verdict, actor)
-            .await
+        detail.progress.artifact = Some(artifact.clone());
+        self.reach(run, detail, Stage::Register).await?;
+        Ok(Made { artifact, verdict })
+    }
+
+    async fn learn(
+        self: &Arc<Self>,
+        run: &mut Run,
+        model: &RecommendModel,
+        detail: &mut RecommendDetail,
+        lane: Lane,
+    ) -> Result<Learnt, CycleError> {
+        let stopwatch = Stopwatch::start();
+        if detail.snapshot.is_none() {
+            let snapshot = self.stores.lake.events_snapshot(&self.project.name).await?;
+            detail.snapshot = Some(snapshot);
+            self.reach(run, detail, Stage::Dataset).await?;
+        }
+        let (log, table) = self.taken(model, detail).await?;
+        let before = self.taken_before(run).await?;
+        let now = run.started_at;
+        let mut learning = self.prepare(model, log, (table, &lane), now).await?;
+        if let Some(chosen) = before.choice(&detail.definition) {
+            let signals = learning.divided.train.len();
+            learning.recommender = learning.recommender.taking_over(chosen, signals);
+        }
+        detail.seconds.read = stopwatch.seconds();
+        self.reach(run, detail, Stage::Fit).await?;
+        let champion = self.recommender(&model.name)?.champion();
+        let (this, declared) = (self.clone(), model.clone());
+        tokio::task::spawn_blocking(move || {
+            let champion = champion.as_deref();
+            lane.install(|| this.make_recommender(&declared, learning, champion, (&before, now)))
+        })
+        .await
+        .map_err(|_| CycleError::Ended("training"))
     }
 
     /// The part of a run that computes; it runs on the training threads.
@@ -188,21 +155,20 @@ impl ProjectLoop {
         model: &RecommendModel,
         learning: Learning,
         champion: Option<&RecommendChampion>,
-        before: &TakenBefore,
-    ) -> Made {
+        (before, now): (&TakenBefore, Timestamp),
+    ) -> Learnt {
         let stopwatch = Stopwatch::start();
         let (log, divided) = (&learning.log, &learning.divided);
         let popular = most_taken(&divided.train);
-        let mut made = Made {
-            package: None,
+        let mut made = Learnt {
             popular: popular
                 .iter()
                 .map(|item| log.items[*item as usize].clone())
                 .collect(),
-            divided_from: divided.examined_from,
+            examined_from: divided.examined_from,
             cases: divided.cases.len(),
-            examination: None,
             seconds: RecommendSeconds::default(),
+            version: None,
         };
         if divided.cases.len() < CASES_MIN {
             return made;
@@ -232,14 +198,19 @@ impl ProjectLoop {
             popular.clone(),
             divided.examined_from,
         );
+        let segment = model.segment.as_ref().and_then(|segment| {
+            let mut columns = learning.examined.columns().iter();
+            columns.find(|column| column.name == segment.text).cloned()
+        });
+        let package = package.with_segment(segment);
         let golden = examining.golden(&package, GOLDEN);
         let package = package
             .with_golden(golden)
             .with_definitions(&learning.definition_hash);
         made.seconds.fit = stopwatch.seconds();
-        let data = judge(model, log, before, self.clock.now());
-        made.examination = Some(examining.examine(&package, &popular, champion, data));
-        made.package = Some(package);
+        let data = judge(model, log, before, now);
+        let examination = examining.examine(&package, &popular, champion, data);
+        made.version = Some((package, examination));
         made.seconds.examine = stopwatch.seconds() - made.seconds.fit;
         made
     }

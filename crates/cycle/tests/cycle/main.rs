@@ -15,6 +15,7 @@ mod proofs;
 #[path = "../../../monitor/tests/support/shop.rs"]
 mod real_shop;
 mod records;
+mod resume;
 mod rollout;
 mod shop;
 mod side_by_side;

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use serde_json::json;
+use tempfile::TempDir;
 use tidemill_core::clock::VirtualClock;
 use tidemill_core::{Clock, Event, Span, Timestamp};
+use tidemill_cycle::ProjectLoop;
 use tidemill_store::catalog::RunState;
 
 use crate::shop::open_with;
 
-const SHOP: &str = r#"
+pub(crate) const SHOP: &str = r#"
 [project]
 name = "shop"
 
@@ -52,12 +54,14 @@ within = "10d"
 training = { budget = 0.1 }
 "#;
 
-/// Everything that is recorded of a project whose models are all due, trained with a number of threads.
-async fn recorded(threads: usize) -> Vec<String> {
-    let folder = tempfile::tempdir().unwrap();
+/// A shop in which people have ordered for three months.
+pub(crate) async fn lived(
+    folder: &TempDir,
+    threads: usize,
+) -> (Arc<ProjectLoop>, Arc<VirtualClock>) {
     let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
     let clock = Arc::new(VirtualClock::at(start));
-    let project = open_with(&folder, SHOP, clock.clone(), 3, threads).await;
+    let project = open_with(folder, SHOP, clock.clone(), 20, threads).await;
     let mut events: Vec<Event> = Vec::new();
     for day in 1..=90 {
         let at = start + Span::from_days(day);
@@ -78,6 +82,13 @@ async fn recorded(threads: usize) -> Vec<String> {
         .append(&name, events, Vec::new())
         .await
         .unwrap();
+    (project, clock)
+}
+
+/// Everything that is recorded of a project whose models are all due, trained with a number of threads.
+async fn recorded(threads: usize) -> Vec<String> {
+    let folder = tempfile::tempdir().unwrap();
+    let (project, clock) = lived(&folder, threads).await;
     let runs = project.tick().await.unwrap();
 
     let mut recorded = Vec::new();
@@ -103,14 +114,14 @@ async fn recorded(threads: usize) -> Vec<String> {
         is_skipped("broken") && !is_skipped("spent"),
         "{recorded:#?}"
     );
-    let catalog = &project.stores.catalog;
-    for entry in catalog.audit_log(&name, 100).await.unwrap() {
+    let (catalog, name) = (&project.stores.catalog, &project.project.name);
+    for entry in catalog.audit_log(name, 100).await.unwrap() {
         recorded.push(format!(
             "{} {} {}",
             entry.actor, entry.action, entry.subject
         ));
     }
-    for run in catalog.runs(&name, None, None, 100).await.unwrap() {
+    for run in catalog.runs(name, None, None, 100).await.unwrap() {
         assert_eq!(run.finished_at, Some(clock.now()), "{run:?}");
         recorded.push(format!("{} {}", run.id, run.model));
     }

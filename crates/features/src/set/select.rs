@@ -422,8 +422,49 @@ pub(super) fn select_for_lists(
             .map(|(index, _)| index)
             .collect(),
     };
+    let segment = model.segment.as_ref();
+    let segment = segment.and_then(|name| match segment_of(set, model, name) {
+        Ok(place) => Some(place),
+        Err(problem) => {
+            problems.push(problem);
+            None
+        }
+    });
     ProjectError::check(problems)?;
+    let mut selected: Vec<usize> = selected;
+    selected.extend(segment.filter(|place| !selected.contains(place)));
+    selected.sort_unstable();
     Ok(ModelFeatures::new(set, &selected))
+}
+
+/// The place of the feature that a model divides people by.
+fn segment_of(set: &FeatureSet, model: &RecommendModel, name: &Located) -> Result<usize, Problem> {
+    let problem = |message, hint| Problem {
+        line: name.line,
+        place: format!("models.{}.segment", model.name),
+        message,
+        hint,
+    };
+    let columns = set.columns().iter();
+    let texts = columns.filter(|column| {
+        column.name.starts_with("user.") && column.feature_type == FeatureType::Category
+    });
+    let place = set
+        .columns()
+        .iter()
+        .position(|column| column.name == name.text);
+    let Some(place) = place else {
+        let message = format!("there is no feature '{}'", name.text);
+        let hint = did_you_mean(&name.text, texts.map(|column| column.name.as_str()));
+        return Err(problem(message, hint));
+    };
+    if !texts.clone().any(|column| column.name == name.text) {
+        let names: Vec<&str> = texts.map(|column| column.name.as_str()).collect();
+        let hint = (!names.is_empty()).then(|| format!("such as {}", names.join(", ")));
+        let message = format!("'{}' does not divide people by a text", name.text);
+        return Err(problem(message, hint));
+    }
+    Ok(place)
 }
 
 pub(super) fn select(

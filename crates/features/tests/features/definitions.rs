@@ -357,6 +357,47 @@ fn models_select_columns_by_pattern() {
 }
 
 #[test]
+fn people_are_divided_by_one_of_their_texts() {
+    let declared = r#"
+[[features.user]]
+name = "plan"
+aggregate = "last"
+event = "Order Completed"
+value = "properties.plan"
+[[features.user]]
+name = "orders"
+aggregate = "count"
+[models.m]
+kind = "recommend"
+signals = { Ordered = 1.0 }
+features = ["user.orders"]
+segment = "SEGMENT"
+"#;
+    let select = |segment: &str| {
+        let project = project(&format!("{HEAD}{}", declared.replace("SEGMENT", segment)));
+        let set = FeatureSet::compile(&project, &project.features).unwrap();
+        let model = project.recommenders.values().next().unwrap();
+        set.select_for_lists(model)
+            .map(|features| features.names())
+            .map_err(|error| error.to_string())
+    };
+    let read = select("user.plan").unwrap();
+    assert_eq!(read, ["user.plan", "user.orders"]);
+    let error = select("user.plam").unwrap_err();
+    assert!(
+        error.contains(
+            "models.m.segment: there is no feature 'user.plam' (did you mean 'user.plan'?)"
+        ),
+        "{error}"
+    );
+    let error = select("user.orders").unwrap_err();
+    assert!(
+        error.contains("'user.orders' does not divide people by a text (such as user.plan)"),
+        "{error}"
+    );
+}
+
+#[test]
 fn a_version_reads_its_own_columns_in_its_own_order() {
     let set = compile(TWO.split("[models.m]").next().unwrap()).unwrap();
     let names = ["user.total", "user.orders_1d"];

@@ -10,6 +10,7 @@ use super::holdout::Question;
 use super::interactions::Interactions;
 use super::item_graph::{Graph, ItemGraph};
 use super::popular::{Popular, Popularity};
+use super::popular_in::{PopularIn, SegmentPopularity};
 use super::query::{Fixed, Query, Source};
 use super::repeats::Repeats;
 use super::sessions::{SessionMemory, SessionNeighbours};
@@ -25,6 +26,7 @@ pub enum SourceParameters {
     Embeddings(Embeddings),
     Spectral(Spectral),
     Popular(Popular),
+    PopularIn(PopularIn),
     Repeats,
     Content(Content),
     /// What was first taken last.
@@ -48,6 +50,7 @@ pub enum FittedSource {
     Embeddings(EmbeddingModel),
     Spectral(Spectrum),
     Popular(Popularity),
+    PopularIn(SegmentPopularity),
     Newest(Popularity),
     Repeats(Repeats),
 }
@@ -76,6 +79,7 @@ impl SourceParameters {
             }
             Self::Spectral(spectral) => FittedSource::Spectral(spectral.fit(data, seed)),
             Self::Popular(popular) => FittedSource::Popular(popular.fit(data)),
+            Self::PopularIn(popular) => FittedSource::PopularIn(popular.fit(data)),
             Self::Newest => FittedSource::Newest(Popular::newest(data)),
             Self::Repeats => FittedSource::Repeats(Repeats {
                 items: data.items(),
@@ -145,6 +149,7 @@ impl SourceParameters {
             Self::Embeddings(embeddings) => &embeddings.name,
             Self::Spectral(spectral) => &spectral.name,
             Self::Popular(popular) => &popular.name,
+            Self::PopularIn(popular) => &popular.name,
             Self::Repeats => "repeats",
             Self::Newest => "newest",
             Self::Content(content) => &content.name,
@@ -265,6 +270,7 @@ impl FittedSource {
             Self::Embeddings(source) => source,
             Self::Spectral(source) => source,
             Self::Popular(source) | Self::Newest(source) => source,
+            Self::PopularIn(source) => source,
             Self::Repeats(source) => source,
         }
     }

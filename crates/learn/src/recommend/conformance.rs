@@ -166,7 +166,9 @@ pub fn two_tastes() -> Interactions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recommend::{Embeddings, ItemGraph, Popular, SessionNeighbours, Spectral};
+    use crate::recommend::{
+        Embeddings, ItemGraph, Popular, PopularIn, SessionNeighbours, Spectral,
+    };
 
     fn sources() -> Vec<SourceParameters> {
         let few = Embeddings {
@@ -189,6 +191,7 @@ mod tests {
             }),
             SourceParameters::Embeddings(few),
             SourceParameters::Popular(Popular::trending(0.2)),
+            SourceParameters::PopularIn(PopularIn::default()),
             SourceParameters::Newest,
             SourceParameters::Repeats,
         ]

@@ -142,10 +142,15 @@ impl Examination<'_> {
             let described = &self.background.described_then;
             !(described.is_empty() && matches!(source, SourceParameters::Content(_)))
         };
+        let has_segments = |source: &&SourceParameters| {
+            let segments = self.fit.segments();
+            !(segments.is_empty() && matches!(source, SourceParameters::PopularIn(_)))
+        };
         let sources = self.recommender.sources.iter();
         sources
             .filter(|source| is_small || !source.is_dense())
             .filter(is_described)
+            .filter(has_segments)
             .filter_map(|source| match self.ordered {
                 true => Some(source.clone()),
                 false => source.without_order(),

@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use super::ItemIndex;
-use super::interactions::{Interactions, InteractionsBuilder, Signal};
+use super::interactions::{Interactions, InteractionsBuilder, Segment, Signal};
 use super::query::Query;
 
 /// What the recommendations are for; it decides what is held back.
@@ -35,6 +35,8 @@ pub struct Case {
     pub person: usize,
     /// When it is asked, in the time of the signals.
     pub now: i64,
+    /// The person's segment then.
+    pub segment: Option<Segment>,
     /// What is known, oldest first.
     pub history: Vec<Signal>,
     /// What was taken then; at least one item.
@@ -47,6 +49,7 @@ impl Case {
         Self {
             person,
             now: history.last().map_or(0, |signal| signal.time),
+            segment: None,
             history,
             targets,
         }
@@ -56,6 +59,7 @@ impl Case {
     pub fn query(&self) -> Query<'_> {
         Query {
             now: self.now,
+            segment: self.segment.as_deref(),
             ..Query::new(&self.history)
         }
     }
@@ -116,6 +120,7 @@ impl Question {
         let case = |asked: Asked| Case {
             person: asked.history as usize,
             now: asked.now,
+            segment: None,
             history: known.history(asked.history as usize)[..asked.known as usize].to_vec(),
             targets: targets[asked.targets].to_vec(),
         };

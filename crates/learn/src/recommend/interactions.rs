@@ -1,5 +1,7 @@
 //! What people did, as histories of signals.
 
+use std::sync::Arc;
+
 use super::ItemIndex;
 
 /// One thing that was done with an item: 16 bytes.
@@ -31,7 +33,11 @@ pub struct Interactions {
     starts: Vec<usize>,
     signals: Vec<Signal>,
     degrees: Vec<f32>,
+    segments: Vec<Option<Segment>>,
 }
+
+/// What somebody is one of, such as the people of a country.
+pub type Segment = Arc<str>;
 
 /// Collects histories for [`Interactions`].
 #[derive(Debug, Clone, Default)]
@@ -72,6 +78,7 @@ impl InteractionsBuilder {
             starts: self.starts,
             signals: self.signals,
             degrees,
+            segments: Vec::new(),
         }
     }
 }
@@ -96,6 +103,16 @@ impl Interactions {
         self.items = self.items.max(items);
         self.degrees.resize(self.items, 0.0);
         self
+    }
+
+    /// Says the segment of each history, in their order; histories past the end have none.
+    pub fn set_segments(&mut self, segments: Vec<Option<Segment>>) {
+        self.segments = segments;
+    }
+
+    /// The segment of each history as far as they were given; empty where there are none.
+    pub fn segments(&self) -> &[Option<Segment>] {
+        &self.segments
     }
 
     /// How many items the catalogue has, seen or not.

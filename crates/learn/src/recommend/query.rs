@@ -15,8 +15,8 @@ pub struct Query<'a> {
     pub history: &'a [Signal],
     /// The moment of the question, in the time of the signals; the age of a signal is counted from here.
     pub now: i64,
-    /// The person's segment, where sources keep one (see [`super::Popular`]).
-    pub segment: Option<u32>,
+    /// The person's segment, as [`Interactions::set_segments`](super::Interactions::set_segments) has it; absent where it is not known.
+    pub segment: Option<&'a str>,
     /// The person's features, those that a [`super::Ranker`] was taught with and in that order; empty where they are not known.
     pub person: &'a [FeatureValue],
 }

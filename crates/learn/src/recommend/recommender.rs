@@ -15,6 +15,7 @@ use super::interactions::Interactions;
 use super::item_graph::ItemGraph;
 use super::live_links::{Extended, GoingOn, LiveLinks};
 use super::popular::Popular;
+use super::popular_in::PopularIn;
 use super::query::{Query, Source};
 use super::ranker::{FittedRanker, Ranker, RankerRecord};
 use super::sessions::SessionNeighbours;
@@ -178,6 +179,7 @@ impl Recommender {
                     ..Embeddings::default()
                 }),
                 SourceParameters::Popular(Popular::default()),
+                SourceParameters::PopularIn(PopularIn::default()),
                 SourceParameters::Repeats,
                 SourceParameters::Content(Content::default()),
             ],
@@ -388,6 +390,15 @@ impl Recommendations {
             link.map_or(0.0, |(_, weight)| weight / strongest.max(f32::MIN_POSITIVE))
         };
         share(one, other).max(share(other, one))
+    }
+
+    /// Whether an item is among those that are taken most in a segment, where a source of the model knows that.
+    pub fn is_popular_in(&self, segment: &str, item: ItemIndex) -> bool {
+        let mut rankings = self.sources.iter().filter_map(|source| match source {
+            FittedSource::PopularIn(popular) => Some(popular.ranking(Some(segment))),
+            _ => None,
+        });
+        rankings.any(|ranking| ranking.iter().any(|(popular, _)| *popular == item))
     }
 
     /// Whether what somebody has taken is left out.

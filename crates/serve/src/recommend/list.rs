@@ -151,7 +151,9 @@ impl List<'_> {
             (Some(given), champion) => self.given(given, champion),
             (None, Some(champion)) => {
                 let signals = self.signals(champion);
-                let best = champion.best(&self.query(&signals), CANDIDATES).into_iter();
+                let best = champion
+                    .best(&self.query(champion, &signals), CANDIDATES)
+                    .into_iter();
                 best.map(|(id, item, score)| (id, Some(item), score))
                     .collect()
             }
@@ -176,12 +178,20 @@ impl List<'_> {
         candidates
     }
 
-    fn query<'s>(&'s self, signals: &'s [Signal]) -> Query<'s> {
+    fn query<'s>(&'s self, champion: &'s RecommendChampion, signals: &'s [Signal]) -> Query<'s> {
+        let now = self.moment.micros() / 1_000_000;
+        let query = champion.package.query(signals, now, self.person);
         Query {
-            now: self.moment.micros() / 1_000_000,
-            person: self.person,
-            ..Query::new(signals)
+            segment: query.segment.or_else(|| self.segment_said(champion)),
+            ..query
         }
+    }
+
+    /// The segment of somebody of whom it is not known, as the request says it: the country, where people are divided by `user.country`.
+    fn segment_said(&self, champion: &RecommendChampion) -> Option<&str> {
+        let segment = champion.package.segment.as_ref()?;
+        let name = segment.name.strip_prefix("user.")?;
+        self.ask.context.get(name)?.as_str()
     }
 
     /// Given items with their scores.
@@ -214,7 +224,7 @@ impl List<'_> {
 
     fn scores(&self, champion: &RecommendChampion, items: &[ItemIndex]) -> Vec<f64> {
         let signals = self.signals(champion);
-        champion.scores(&self.query(&signals), items)
+        champion.scores(&self.query(champion, &signals), items)
     }
 
     /// All that the model knows and that may be shown, where its best candidates leave too few: a filter may leave three items of a
@@ -463,7 +473,19 @@ impl List<'_> {
         });
         match because.max_by(|one, other| one.0.total_cmp(&other.0)) {
             Some((_, id)) => format!("because of {}", title(id)),
-            None => "popular".to_owned(),
+            None => self.popular_with(champion, candidate),
+        }
+    }
+
+    /// With whom an item is popular of which nothing else can be said.
+    fn popular_with(&self, champion: &RecommendChampion, candidate: &Candidate) -> String {
+        let segment = self.query(champion, &[]).segment;
+        let fitted = &champion.package.fitted;
+        match (segment, candidate.index) {
+            (Some(segment), Some(item)) if fitted.is_popular_in(segment, item) => {
+                format!("popular in {segment}")
+            }
+            _ => "popular".to_owned(),
         }
     }
 }

@@ -51,6 +51,9 @@ pub struct RecommendPackage {
     pub signals: Vec<SignalOf>,
     /// The fitted model.
     pub fitted: Recommendations,
+    /// The feature that people are divided by; absent where they are not.
+    #[serde(default)]
+    pub segment: Option<FeatureColumn>,
     /// What everybody takes, best first: the answer where nothing else is known.
     pub popular: Vec<ItemIndex>,
     /// The definitions of the features that it reads of people; empty where it reads none.
@@ -79,6 +82,7 @@ impl RecommendPackage {
             items,
             signals,
             fitted,
+            segment: None,
             popular,
             definition_hash: String::new(),
             learnt_until,
@@ -93,6 +97,13 @@ impl RecommendPackage {
         self
     }
 
+    /// With the feature that people are divided by.
+    #[must_use]
+    pub fn with_segment(mut self, segment: Option<FeatureColumn>) -> Self {
+        self.segment = segment;
+        self
+    }
+
     /// With questions that it answers now: it must answer them so for ever.
     #[must_use]
     pub fn with_golden(mut self, questions: Vec<GoldenList>) -> Self {
@@ -104,22 +115,53 @@ impl RecommendPackage {
         self
     }
 
-    /// The features of people that it reads.
-    pub fn person_features(&self) -> &[FeatureColumn] {
-        self.fitted
-            .ranker()
-            .map_or(&[], FittedRanker::person_features)
+    /// The features of people that it reads: those of the ranker, and the one that they are divided by.
+    pub fn person_features(&self) -> Vec<FeatureColumn> {
+        let ranked = self.ranked_features().iter();
+        let segment = self.segment.iter();
+        let further =
+            segment.filter(|_| self.segment_place() == Some(self.ranked_features().len()));
+        ranked.chain(further).cloned().collect()
+    }
+
+    fn ranked_features(&self) -> &[FeatureColumn] {
+        let ranker = self.fitted.ranker();
+        ranker.map_or(&[], FittedRanker::person_features)
+    }
+
+    /// Where the person's segment is among these features.
+    fn segment_place(&self) -> Option<usize> {
+        let segment = self.segment.as_ref()?;
+        let ranked = self.ranked_features();
+        let place = ranked.iter().position(|column| column.name == segment.name);
+        Some(place.unwrap_or(ranked.len()))
+    }
+
+    /// A question about somebody with these [features](Self::person_features); without any where nothing is known of them.
+    pub fn query<'q>(
+        &self,
+        history: &'q [Signal],
+        now: i64,
+        person: &'q [FeatureValue],
+    ) -> Query<'q> {
+        let segment = self.segment_place().and_then(|place| person.get(place));
+        let ranked = self.ranked_features().len().min(person.len());
+        Query {
+            now,
+            segment: match segment {
+                Some(FeatureValue::Category(text)) => Some(text),
+                _ => None,
+            },
+            person: &person[..ranked],
+            ..Query::new(history)
+        }
     }
 
     /// What it recommends to a golden question.
     fn best(&self, golden: &GoldenList) -> Vec<ItemIndex> {
         const GOLDEN_ITEMS: usize = 10;
         let mut scratch = self.fitted.scratch();
-        let query = Query {
-            now: golden.now,
-            person: &golden.person,
-            ..Query::new(&golden.history)
-        };
+        let query = self.query(&golden.history, golden.now, &golden.person);
         let ranked = self.fitted.recommend(&query, GOLDEN_ITEMS, &mut scratch);
         ranked.into_iter().map(|(item, _)| item).collect()
     }

@@ -110,8 +110,15 @@ fn estimated(status: &Value) -> String {
         _ => String::new(),
     };
     let metric = expected["metric"].as_str().unwrap_or_default();
+    let read = match estimated["recalibrated_on"].as_u64() {
+        Some(known @ 1..) => format!(
+            "as far as they are worth what {} answers before them were",
+            thousands(known)
+        ),
+        _ => "if their probabilities hold".to_owned(),
+    };
     format!(
-        "of {} answers the outcome is not certain yet: {metric} will be {value:.3}{interval} if their probabilities hold",
+        "of {} answers the outcome is not certain yet: {metric} will be {value:.3}{interval} {read}",
         thousands(answers)
     )
 }

@@ -189,7 +189,7 @@ impl Timeline {
             };
             while month.month_start(1) + within <= today {
                 let quality = project_loop
-                    .live_quality(&model, month, month.month_start(1))
+                    .live_quality_and_estimate(&model, month, month.month_start(1))
                     .await?;
                 self.tell_quality(&model, month, &quality);
                 month = month.month_start(1);
@@ -224,10 +224,7 @@ impl Timeline {
         if let Some(expected) = &quality.expected
             && let Some(value) = expected.value
         {
-            text = format!(
-                "{text}; expected from its probabilities alone {}",
-                number(value)
-            );
+            text = format!("{text}; expected before {}", number(value));
         }
         self.text(&text);
     }
