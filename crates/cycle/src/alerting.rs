@@ -43,11 +43,47 @@ pub(crate) struct Resting {
     until: Timestamp,
 }
 
-/// Brings messages to webhooks.
+/// Brings messages to webhooks, and letters to people.
 #[async_trait]
 pub trait Courier: Send + Sync {
     /// Posts JSON to a URL; an error says why it did not arrive.
     async fn post(&self, url: &str, body: &Value) -> Result<(), String>;
+
+    /// Sends an e-mail; an error says why no server took it.
+    async fn mail(&self, to: &str, subject: &str, text: &str) -> Result<(), String>;
+}
+
+/// Where a message goes.
+enum Target<'a> {
+    Url(&'a str, &'a Value),
+    Address(&'a str),
+}
+
+impl Target<'_> {
+    /// What is noted down of it.
+    fn key(&self) -> &str {
+        match self {
+            Self::Url(key, _) | Self::Address(key) => key,
+        }
+    }
+
+    /// What may be said of it: the rest of a URL is often a secret.
+    fn host(&self) -> &str {
+        match self {
+            Self::Url(url, _) => url.split('/').nth(2).unwrap_or_default(),
+            Self::Address(address) => address,
+        }
+    }
+
+    async fn reach(&self, courier: &dyn Courier, message: &AlertMessage) -> Result<(), String> {
+        match self {
+            Self::Url(url, body) => courier.post(url, body).await,
+            Self::Address(to) => {
+                let (subject, text) = (message.subject(), message.letter());
+                courier.mail(to, &subject, &text).await
+            }
+        }
+    }
 }
 
 impl ProjectLoop {
@@ -90,7 +126,7 @@ impl ProjectLoop {
         Ok(())
     }
 
-    /// Sends what is to be told, to each URL once and in order. What does not arrive somewhere is sent there again later: after ten seconds,
+    /// Sends what is to be told, to each URL and address once and in order. What does not arrive somewhere is sent there again later: after ten seconds,
     /// then twice as long each time, up to a quarter of an hour. Meanwhile the others are told.
     ///
     /// # Errors
@@ -101,18 +137,20 @@ impl ProjectLoop {
         for (place, mut waiting) in self.alerts.outbox()? {
             let json = serde_json::to_value(&waiting.message).unwrap_or_default();
             let text = json!({ "text": waiting.message.text() });
-            let webhooks = targets.webhooks.iter().map(|url| (url, &json));
-            let slack = targets.slack.iter().map(|url| (url, &text));
+            let webhooks = targets.webhooks.iter().map(|url| Target::Url(url, &json));
+            let slack = targets.slack.iter().map(|url| Target::Url(url, &text));
+            let letters = targets.email.iter().map(|to| Target::Address(to));
             let (mut is_everywhere, before) = (true, waiting.arrived.len());
-            for (url, body) in webhooks.chain(slack) {
-                if waiting.arrived.contains(url) {
+            for target in webhooks.chain(slack).chain(letters) {
+                let key = target.key();
+                if waiting.arrived.iter().any(|arrived| arrived == key) {
                     continue;
                 }
-                let resting = self.resting.lock().get(url).copied();
+                let resting = self.resting.lock().get(key).copied();
                 // what comes later waits behind what did not arrive
                 let rests = resting.is_some_and(|resting| now < resting.until);
-                if !rests && self.post(courier, url, body, &waiting.message).await {
-                    waiting.arrived.push(url.clone());
+                if !rests && self.send(courier, &target, &waiting.message).await {
+                    waiting.arrived.push(key.to_owned());
                 } else {
                     is_everywhere = false;
                 }
@@ -126,28 +164,27 @@ impl ProjectLoop {
         Ok(())
     }
 
-    async fn post(
+    async fn send(
         &self,
         courier: &dyn Courier,
-        url: &str,
-        body: &Value,
+        target: &Target<'_>,
         message: &AlertMessage,
     ) -> bool {
-        let Err(error) = courier.post(url, body).await else {
-            self.resting.lock().remove(url);
+        let key = target.key();
+        let Err(error) = target.reach(courier, message).await else {
+            self.resting.lock().remove(key);
             return true;
         };
         let rest = {
             let mut resting = self.resting.lock();
-            let before = resting.get(url).map(|resting| resting.rest);
+            let before = resting.get(key).map(|resting| resting.rest);
             let longer = before.map(|rest| Span::from_micros(rest.micros().saturating_mul(2)));
             let rest = longer.map_or(REST_FIRST, |rest| rest.min(REST_MAX));
             let until = self.clock.now() + rest;
-            resting.insert(url.to_owned(), Resting { rest, until });
+            resting.insert(key.to_owned(), Resting { rest, until });
             rest
         };
-        // the rest of a URL is often a secret
-        let host = url.split('/').nth(2).unwrap_or_default();
+        let host = target.host();
         let id = &message.alert.id;
         let again_in = rest.seconds();
         tracing::warn!(

@@ -152,23 +152,41 @@ pub enum AlertState {
 }
 
 impl AlertMessage {
+    /// What it is about, in a line.
+    pub fn subject(&self) -> String {
+        let kind = self.alert.kind.as_str().replace('_', " ");
+        let over = match self.state {
+            AlertState::Open => "",
+            AlertState::Resolved => "over: ",
+        };
+        format!("{}: {over}{kind}, {}", self.project, self.alert.subject)
+    }
+
+    /// The message as a letter: the cause, what to do, and since when.
+    pub fn letter(&self) -> String {
+        let Alert {
+            cause, next_step, ..
+        } = &self.alert;
+        let opened = self.alert.since;
+        let what = match (self.state, self.alert.resolved_at) {
+            (AlertState::Resolved, Some(over)) => {
+                format!("It is over since {over}; it was open since {opened}.\n\nIt was: {cause}.")
+            }
+            _ => format!("Open since {opened}.\n\n{cause}.\n\nWhat to do: {next_step}"),
+        };
+        format!("{}\n\n{what}\n", self.subject())
+    }
+
     /// The message in words, for those who read text.
     pub fn text(&self) -> String {
         let Alert {
-            subject,
-            cause,
-            next_step,
-            ..
+            cause, next_step, ..
         } = &self.alert;
-        let kind = self.alert.kind.as_str().replace('_', " ");
         match self.state {
             AlertState::Open => {
-                format!(
-                    "{}: {kind}, {subject}. {cause}. What to do: {next_step}",
-                    self.project
-                )
+                format!("{}. {cause}. What to do: {next_step}", self.subject())
             }
-            AlertState::Resolved => format!("{}: over: {kind}, {subject}", self.project),
+            AlertState::Resolved => self.subject(),
         }
     }
 }

@@ -12,6 +12,8 @@ use anyhow::{Context, Result, anyhow, bail};
 use serde::Serialize;
 use tidemill_core::Span;
 
+use crate::courier::MailServer;
+
 /// One setting.
 pub struct Setting {
     /// As in tidemill.toml.
@@ -37,6 +39,14 @@ fn positive(text: &str) -> Result<()> {
         Ok(number) if number > 0 => Ok(()),
         _ => bail!("'{text}' is not a whole number above 0"),
     }
+}
+
+fn check_mail_server(url: &str) -> Result<()> {
+    MailServer::new(url, "tidemill@localhost").map(drop)
+}
+
+fn check_address(address: &str) -> Result<()> {
+    MailServer::new("", address).map(drop)
 }
 
 fn anything(_: &str) -> Result<()> {
@@ -131,6 +141,18 @@ pub const SETTINGS: &[Setting] = &[
         default: "1073741824",
         help: "memory that the events of a dataset may take before they go to disk",
         check: positive,
+    },
+    Setting {
+        name: "smtp_url",
+        default: "",
+        help: "the server that takes e-mails of alerts: smtps://user:password@host, or smtp://host:port?tls=required",
+        check: check_mail_server,
+    },
+    Setting {
+        name: "smtp_from",
+        default: "tidemill@localhost",
+        help: "the sender of these e-mails",
+        check: check_address,
     },
     Setting {
         name: "event_bytes_max",
@@ -236,6 +258,21 @@ impl Config {
             .filter_map(|setting| Some((setting, self.0.get(setting.name)?)))
     }
 
+    /// All settings as they may be shown: without the passwords in URLs.
+    pub fn shown(&self) -> impl Iterator<Item = (&Setting, Effective)> {
+        let masked = |value: &str| {
+            let (scheme, rest) = value.split_once("://")?;
+            let (login, host) = rest.rsplit_once('@')?;
+            let (user, _) = login.split_once(':')?;
+            Some(format!("{scheme}://{user}:…@{host}"))
+        };
+        self.effective().map(move |(setting, found)| {
+            let value = masked(&found.value).unwrap_or_else(|| found.value.clone());
+            let origin = found.origin.clone();
+            (setting, Effective { value, origin })
+        })
+    }
+
     /// A value as text.
     pub fn text(&self, name: &str) -> &str {
         self.0.get(name).map_or("", |effective| &effective.value)
@@ -307,6 +344,24 @@ mod tests {
         assert!(
             format!("{:#}", Config::load(Some(&path), &unknown).unwrap_err()).contains("lissen")
         );
+    }
+
+    #[test]
+    fn passwords_are_not_shown() {
+        let flags = [(
+            "smtp_url".to_owned(),
+            "smtps://me:secret@mail.example.com".to_owned(),
+        )];
+        let config = Config::load(None, &flags).unwrap();
+        let mut shown = config.shown();
+        let (_, url) = shown
+            .find(|(setting, _)| setting.name == "smtp_url")
+            .unwrap();
+        assert_eq!(url.value, "smtps://me:…@mail.example.com");
+        for wrong in ["mail.example.com", "http://mail.example.com"] {
+            assert!(check_mail_server(wrong).is_err(), "{wrong}");
+        }
+        assert!(check_address("nobody").is_err());
     }
 
     #[test]

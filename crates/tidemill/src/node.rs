@@ -28,7 +28,7 @@ use tidemill_store::{DataFolder, Stores};
 use tokio::sync::watch;
 
 use crate::config::Config;
-use crate::courier::WebCourier;
+use crate::courier::{MailServer, WebCourier};
 
 /// The actor in the audit log for what the command line does.
 pub const ACTOR: &str = "command line";
@@ -89,6 +89,9 @@ impl Node {
             let name = project.name.clone();
             if loops.contains_key(&name) {
                 bail!("two project files have the name '{name}'");
+            }
+            if !project.alerts.email.is_empty() && !mail_server(config)?.is_known() {
+                tracing::warn!(project = %name, "its alerts name e-mail addresses, but no mail server is known: set TIDEMILL_SMTP_URL");
             }
             let opened = ProjectLoop::open(
                 project,
@@ -206,10 +209,9 @@ pub fn browser_url(address: SocketAddr, path: &str) -> String {
 }
 
 fn settings(config: &Config) -> Vec<(String, String, String)> {
-    let effective = config.effective();
-    let lines = effective.map(|(setting, found)| {
+    let lines = config.shown().map(|(setting, found)| {
         let origin = format!("{:?}", found.origin).to_lowercase();
-        (setting.name.to_owned(), found.value.clone(), origin)
+        (setting.name.to_owned(), found.value, origin)
     });
     lines.collect()
 }
@@ -241,11 +243,15 @@ fn loop_options(config: &Config) -> Result<LoopOptions> {
         datasets_keep: config.get("datasets_keep")?,
         cache_entries: config.get("cache_entries")?,
         training_threads,
-        courier: Some(Arc::new(WebCourier::new()?)),
+        courier: Some(Arc::new(WebCourier::new(mail_server(config)?)?)),
         consistency_share: config.get("consistency_share")?,
         replay_memory_bytes_max: config.get("replay_memory_bytes")?,
         ..default
     })
+}
+
+fn mail_server(config: &Config) -> Result<MailServer> {
+    MailServer::new(config.text("smtp_url"), config.text("smtp_from"))
 }
 
 fn limits(config: &Config) -> Result<Limits> {

@@ -1,9 +1,12 @@
-//! Alerts against the real binary: an event that stops is told to webhooks, once, and again when it is over.
+//! Alerts against the real binary: an event that stops is told to webhooks and by e-mail, once, and again when it is over. The mail server
+//! is aiosmtpd (`tests/mail/server.py`), which `scripts/install-test-tools` installs.
 
 mod support;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
@@ -11,7 +14,7 @@ use serde_json::{Value, json};
 use tidemill_core::clock::SystemClock;
 use tidemill_core::{Clock, Span, Timestamp};
 
-use support::{Scope, Server};
+use support::{Scope, Server, skip, tools};
 
 /// A webhook that takes what it is sent: the path and the body.
 fn webhook() -> (String, Receiver<(String, Value)>) {
@@ -64,6 +67,17 @@ fn ping(server: &Server, key: &str, name: &str, at: Timestamp, number: i64) {
     assert_eq!(status, 200, "{answer}");
 }
 
+/// An event every ten minutes, until five hours ago; another one until now.
+fn stop_paying(server: &Server, key: &str) {
+    let now = SystemClock.now();
+    for number in 0..120 {
+        let at = now - Span::from_seconds((150 - number) * 600);
+        ping(server, key, "Paid", at, number);
+        let at = now - Span::from_seconds((119 - number) * 600);
+        ping(server, key, "Seen", at, number);
+    }
+}
+
 #[test]
 fn an_event_that_stops_is_told_once_and_again_when_it_is_over() {
     let (url, messages) = webhook();
@@ -75,14 +89,7 @@ fn an_event_that_stops_is_told_once_and_again_when_it_is_over() {
         [Scope::Read, Scope::Write, Scope::Admin].map(|scope| server.key(scope));
     let nothing = server.told(&["alerts", "--project", "project.toml"]);
     assert!(nothing.contains("nothing is wrong"), "{nothing}");
-    // every ten minutes, until five hours ago; another one until now
-    let now = SystemClock.now();
-    for number in 0..120 {
-        let at = now - Span::from_seconds((150 - number) * 600);
-        ping(&server, &write, "Paid", at, number);
-        let at = now - Span::from_seconds((119 - number) * 600);
-        ping(&server, &write, "Seen", at, number);
-    }
+    stop_paying(&server, &write);
     let (path, message) = next(&messages);
     assert_eq!(
         (&*path, &message["state"], &message["id"]),
@@ -131,4 +138,137 @@ fn an_event_that_stops_is_told_once_and_again_when_it_is_over() {
         answer["resolved"][0]["id"], "event_stopped:Paid",
         "{answer}"
     );
+}
+
+/// A mail server; it ends when this is dropped.
+struct MailServer {
+    process: Child,
+    _ends_with: ChildStdin,
+    port: u64,
+    letters: Receiver<Value>,
+}
+
+impl Drop for MailServer {
+    fn drop(&mut self) {
+        // it may have ended by itself
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl MailServer {
+    /// `None` where it is not installed.
+    fn start(certificates: &Path, how: &str) -> Option<Self> {
+        let packages = tools().join("mail");
+        if !packages.join("aiosmtpd").exists() {
+            return None;
+        }
+        let [certificate, key] = ["cert.pem", "key.pem"].map(|name| certificates.join(name));
+        let made = Command::new("openssl")
+            .args("req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost".split(' '))
+            .args(["-addext", "subjectAltName=DNS:localhost"])
+            .args(["-addext", "basicConstraints=critical,CA:FALSE"])
+            .args(["-keyout".as_ref(), key.as_os_str()])
+            .args(["-out".as_ref(), certificate.as_os_str()])
+            .output();
+        if !made.is_ok_and(|made| made.status.success()) {
+            return None;
+        }
+        let mut process = Command::new("python3")
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/mail/server.py"))
+            .args([certificate.as_os_str(), key.as_os_str(), how.as_ref()])
+            .env("PYTHONPATH", packages)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null()) // it warns of what is meant to be so
+            .spawn()
+            .expect("python3 runs");
+        let said = BufReader::new(process.stdout.take().expect("its output"));
+        let (sender, letters) = channel();
+        std::thread::spawn(move || {
+            for line in said.lines().map_while(Result::ok) {
+                let line: Value = serde_json::from_str(&line).expect("JSON");
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        let first = letters.recv_timeout(Duration::from_secs(60));
+        Some(Self {
+            _ends_with: process.stdin.take().expect("its input"),
+            process,
+            port: first.expect("a port")["port"].as_u64().expect("a number"),
+            letters,
+        })
+    }
+}
+
+#[test]
+fn an_event_that_stops_is_told_by_email() {
+    const PROJECT: &str = "[project]\nname = \"shop\"\n[alerts]\nemail = [\"ops@example.com\"]\n";
+    let folder = tempfile::tempdir().expect("a folder");
+    for (how, url) in [
+        ("smtps", "smtps://me%40example.com:p%2Fw@localhost:PORT"),
+        (
+            "starttls",
+            "smtp://me%40example.com:p%2Fw@localhost:PORT?tls=required",
+        ),
+        ("plain", "smtp://localhost:PORT"),
+    ] {
+        let Some(mail) = MailServer::start(folder.path(), how) else {
+            return skip("aiosmtpd or openssl is not installed (run scripts/install-test-tools)");
+        };
+        let url = url.replace("PORT", &mail.port.to_string());
+        let trusted = folder.path().join("cert.pem");
+        let environment = [
+            ("TIDEMILL_SMTP_URL", url),
+            (
+                "TIDEMILL_SMTP_FROM",
+                "Tidemill <shop@example.com>".to_owned(),
+            ),
+            ("SSL_CERT_FILE", trusted.to_string_lossy().into_owned()),
+        ];
+        let server = Server::start_with(PROJECT, environment);
+        let write = server.key(Scope::Write);
+        stop_paying(&server, &write);
+        let next = || {
+            let letter = mail.letters.recv_timeout(Duration::from_secs(60));
+            letter.unwrap_or_else(|_| panic!("{how}: no e-mail\n{}", server.log()))
+        };
+        let letter = next();
+        let is_secret = how != "plain";
+        let login = if is_secret {
+            json!("me@example.com")
+        } else {
+            Value::Null
+        };
+        assert_eq!(
+            (
+                &letter["from"],
+                &letter["to"],
+                &letter["secret"],
+                &letter["login"]
+            ),
+            (
+                &json!("shop@example.com"),
+                &json!(["ops@example.com"]),
+                &json!(is_secret),
+                &login
+            ),
+            "{how}: {letter:#}"
+        );
+        assert_eq!(letter["subject"], "shop: event stopped, Paid", "{letter:#}");
+        let text = letter["text"].as_str().expect("a text");
+        assert!(
+            text.contains("never silent for longer than 10 minutes")
+                && text.contains("What to do: "),
+            "{text}"
+        );
+        ping(&server, &write, "Paid", SystemClock.now(), 1_000);
+        let letter = next();
+        assert_eq!(
+            letter["subject"], "shop: over: event stopped, Paid",
+            "{letter:#}"
+        );
+    }
 }

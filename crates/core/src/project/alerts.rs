@@ -9,6 +9,8 @@ pub struct AlertTargets {
     pub webhooks: Vec<String>,
     /// URLs that get each message as Slack's incoming webhooks take it: `{"text": …}`.
     pub slack: Vec<String>,
+    /// Addresses that get each message as e-mail, through the server that the process is told of.
+    pub email: Vec<String>,
     /// The share of days on which something false may be said of the data, above 0 and at most 0.5; a default where absent.
     pub false_alarms: Option<f64>,
 }
@@ -22,9 +24,13 @@ pub(super) fn read_alerts(mut table: Table<'_, '_>) -> AlertTargets {
             .filter_map(|entry| read_url(&entry))
             .collect()
     };
+    let (webhooks, slack) = (urls("webhooks"), urls("slack"));
+    let addresses = table.get("email").and_then(|entry| entry.strings());
+    let addresses = addresses.into_iter().flatten();
     let targets = AlertTargets {
-        webhooks: urls("webhooks"),
-        slack: urls("slack"),
+        webhooks,
+        slack,
+        email: addresses.filter_map(|entry| read_address(&entry)).collect(),
         false_alarms: table
             .get("false_alarms")
             .and_then(|entry| read_rate(&entry)),
@@ -56,6 +62,20 @@ fn read_url(entry: &Entry<'_, '_>) -> Option<String> {
     None
 }
 
+fn read_address(entry: &Entry<'_, '_>) -> Option<String> {
+    let address = entry.string()?;
+    let is_plain = |part: &str| {
+        !part.is_empty() && !part.contains(|c: char| c.is_whitespace() || "@<>,;\"".contains(c))
+    };
+    let parts = address.split_once('@');
+    if parts.is_some_and(|(name, host)| is_plain(name) && is_plain(host)) {
+        return Some(address);
+    }
+    let hint = "for example ops@example.com".to_owned();
+    entry.problem("it is not an e-mail address", Some(hint));
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use crate::project::Project;
@@ -75,6 +95,17 @@ mod tests {
             "{refused}"
         );
         assert!(read("mail = \"x\"").is_err());
+        let email = read("email = [\"ops@example.com\"]").unwrap().alerts.email;
+        assert_eq!(email, ["ops@example.com"]);
+        for wrong in [
+            "ops",
+            "@example.com",
+            "a b@example.com",
+            "Ops <ops@example.com>",
+        ] {
+            let refused = read(&format!("email = [\"{wrong}\"]")).unwrap_err();
+            assert!(refused.contains("line 4, alerts.email"), "{refused}");
+        }
         let rate = |text| read(text).map(|project| project.alerts.false_alarms);
         assert_eq!(rate("false_alarms = 0.05").unwrap(), Some(0.05));
         assert!(

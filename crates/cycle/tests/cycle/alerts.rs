@@ -34,13 +34,24 @@ impl Courier for Noted {
         self.brought.lock().push((url.to_owned(), told.to_owned()));
         Ok(())
     }
+
+    async fn mail(&self, to: &str, subject: &str, text: &str) -> Result<(), String> {
+        assert!(text.contains("What to do: look"), "{text}");
+        self.brought
+            .lock()
+            .push((to.to_owned(), subject.to_owned()));
+        Ok(())
+    }
 }
 
 #[tokio::test]
 async fn a_webhook_that_is_down_keeps_nobody_else_from_being_told_once() {
     const HOOK: &str = "http://hook.test/a";
     const SLACK: &str = "http://slack.test/b";
-    let text = format!("{SHOP}\n[alerts]\nwebhooks = [\"{HOOK}\"]\nslack = [\"{SLACK}\"]\n");
+    const PERSON: &str = "ops@example.com";
+    let text = format!(
+        "{SHOP}\n[alerts]\nwebhooks = [\"{HOOK}\"]\nslack = [\"{SLACK}\"]\nemail = [\"{PERSON}\"]\n"
+    );
     let shop = Shop::open(1).await.reopened(&text).await;
     let now = shop.clock.now();
     let finding = |subject: &str| Finding {
@@ -64,6 +75,7 @@ async fn a_webhook_that_is_down_keeps_nobody_else_from_being_told_once() {
         of_url.map(|(_, told)| told.clone()).collect()
     };
     assert_eq!(of(HOOK), ["a", "b"]);
+    assert_eq!(of(PERSON), ["shop: run failed, a", "shop: run failed, b"]);
     assert!(of(SLACK).is_empty());
     assert_eq!(alerts.outbox().unwrap().len(), 2);
 

@@ -71,6 +71,7 @@ pub fn problems(project: &Project) -> Result<(), ProjectError> {
                 collect(set.select(model).map(drop));
             }
             for model in project.recommenders.values() {
+                collect(set.select_for_lists(model).map(drop));
                 collect(Rulebook::compile(project, model, &set).map(drop));
             }
         }
@@ -125,7 +126,7 @@ pub fn check(path: &Path, output: Output) -> Result<()> {
 /// Prints the effective settings and where each comes from.
 pub fn config(config: &Config, output: Output) -> Result<()> {
     let settings: Vec<_> = config
-        .effective()
+        .shown()
         .map(|(setting, effective)| {
             json!({
                 "name": setting.name, "value": effective.value, "origin": effective.origin,
@@ -135,7 +136,7 @@ pub fn config(config: &Config, output: Output) -> Result<()> {
         .collect();
     output.result(&json!({ "settings": settings }), |_| {
         let rows: Vec<Vec<String>> = config
-            .effective()
+            .shown()
             .map(|(setting, effective)| {
                 let origin = format!("{:?}", effective.origin).to_lowercase();
                 vec![setting.name.to_owned(), effective.value.clone(), origin, setting.help.to_owned()]

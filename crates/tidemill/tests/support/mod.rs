@@ -67,6 +67,8 @@ pub(crate) struct Server {
     address: SocketAddr,
     process: Option<Process>,
     client: Client,
+    /// Variables of the process's environment.
+    environment: Vec<(&'static str, String)>,
     /// The data folder is a file system of this size of its own, which only the process sees.
     disk_bytes: Option<usize>,
 }
@@ -79,6 +81,17 @@ impl Server {
     /// When it is not ready within a minute; the message has what it wrote to standard error.
     pub(crate) fn start(project_toml: &str, arguments: &[&str]) -> Self {
         let mut server = Self::prepare(project_toml, arguments);
+        server.restart();
+        server
+    }
+
+    /// As [`Server::start`], with variables in the environment.
+    pub(crate) fn start_with(
+        project_toml: &str,
+        environment: impl IntoIterator<Item = (&'static str, String)>,
+    ) -> Self {
+        let mut server = Self::prepare(project_toml, &[]);
+        server.environment.extend(environment);
         server.restart();
         server
     }
@@ -108,6 +121,7 @@ impl Server {
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             process: None,
             client: Client::new(),
+            environment: Vec::new(),
             disk_bytes: None,
         }
     }
@@ -164,7 +178,8 @@ impl Server {
             .arg(data)
             .arg("--listen")
             .arg(self.address.to_string())
-            .args(&self.arguments);
+            .args(&self.arguments)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)));
         self.process = Some(Process::spawn(command));
     }
 
