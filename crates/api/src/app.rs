@@ -1,13 +1,13 @@
 //! What the faces are given: the projects at work, the intake, the keys and the limits.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tidemill_collect::Intake;
 use tidemill_core::clock::Stopwatch;
-use tidemill_core::{Clock, ModelName, ProjectName};
+use tidemill_core::{Clock, ProjectName};
 use tidemill_cycle::ProjectLoop;
 use tidemill_monitor::Metrics;
 use tokio::task::{AbortHandle, JoinHandle};
@@ -77,8 +77,6 @@ pub struct App {
     pub(crate) tasks: Mutex<BTreeMap<ProjectName, Vec<AbortHandle>>>,
     /// When events could last not be stored, unless storing has succeeded since.
     pub(crate) store_refused: Mutex<Option<Stopwatch>>,
-    /// The models whose training a person has asked for and that has not ended.
-    pub(crate) training: Mutex<BTreeSet<(ProjectName, ModelName)>>,
 }
 
 impl App {
@@ -112,7 +110,6 @@ impl App {
             admission,
             tasks: Mutex::default(),
             store_refused: Mutex::default(),
-            training: Mutex::default(),
         })
     }
 

@@ -20,7 +20,6 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::app::App;
 use crate::gate::Caller;
-use crate::models::Turn;
 use crate::page::{InPath, InQuery, Page, next_cursor, page_json};
 use crate::problem::{ErrorCode, Problem};
 
@@ -118,7 +117,6 @@ pub(crate) struct Build {
 
 /// Builds a dataset. It goes on whether the caller waits or not.
 pub(crate) async fn build(
-    State(app): State<Arc<App>>,
     caller: Caller,
     InPath(model): InPath<String>,
     InQuery(Build { wait, again }): InQuery<Build>,
@@ -129,7 +127,7 @@ pub(crate) async fn build(
         Some(again) => Some(caller.project.dataset(&model, TableVersion(again)).await?),
         None => None,
     };
-    let Some(turn) = Turn::take(&app, &caller.project.project.name, &model) else {
+    let Some(turn) = caller.project.take_turn(&model) else {
         let detail = format!("a training or a dataset of '{model}' is under way already");
         return Err(Problem::new(ErrorCode::NotAllowed, detail)
             .hint(Some(format!("ask again in a moment, or look at {list}"))));

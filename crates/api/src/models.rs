@@ -1,16 +1,14 @@
 //! Models: how they do, their versions and runs, and what a person asks of them.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tidemill_core::{ModelName, ProjectName, RunId, Timestamp};
+use tidemill_core::{ModelName, RunId, Timestamp};
 use tidemill_cycle::{CycleError, ModelStatus, ValueReport};
 use tidemill_store::catalog::{Run, RunState, Version};
 
@@ -233,7 +231,6 @@ pub(crate) struct Train {
 
 /// Starts a run. It goes on whether the caller waits or not.
 pub(crate) async fn train(
-    State(app): State<Arc<App>>,
     caller: Caller,
     InPath(model): InPath<String>,
     InQuery(Train { wait }): InQuery<Train>,
@@ -251,7 +248,7 @@ pub(crate) async fn train(
         }
         response
     };
-    let Some(turn) = Turn::take(&app, &caller.project.project.name, &model) else {
+    let Some(turn) = caller.project.take_turn(&model) else {
         if wait {
             return Err(Problem::new(
                 ErrorCode::NotAllowed,
@@ -276,30 +273,6 @@ pub(crate) async fn train(
         training.await.map_err(|error| Problem::internal(&error))?;
     let lines: Vec<RunLine> = trained?.into_iter().map(RunLine::with_detail).collect();
     page_json("runs", &lines, None).map(IntoResponse::into_response)
-}
-
-/// The right to train a model or to build a dataset of it; given back when it is dropped. Asking again while it is held sets off nothing, so that
-/// impatience does not pile up runs.
-pub(crate) struct Turn {
-    app: Arc<App>,
-    model: (ProjectName, ModelName),
-}
-
-impl Turn {
-    pub(crate) fn take(app: &Arc<App>, project: &ProjectName, model: &ModelName) -> Option<Self> {
-        let training: &Mutex<BTreeSet<_>> = &app.training;
-        let model = (project.clone(), model.clone());
-        training.lock().insert(model.clone()).then(|| Self {
-            app: app.clone(),
-            model,
-        })
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        self.app.training.lock().remove(&self.model);
-    }
 }
 
 /// Which version shall answer, and why.

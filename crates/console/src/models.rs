@@ -380,9 +380,14 @@ pub(crate) async fn train(
     visit.viewer.check(Role::Editor)?;
     let name = visit.model(&model)?;
     let (project, actor) = (visit.project.clone(), visit.viewer.actor());
+    let here = visit.path(&format!("/models/{name}"));
+    let Some(turn) = project.take_turn(&name) else {
+        return Ok(Redirect::to(&here)); // the page shows the run that is under way
+    };
     visit.audit("train", name.as_str(), String::new()).await?;
     let running = name.clone();
     tokio::spawn(async move {
+        let _turn = turn;
         let trained = project
             .train(std::slice::from_ref(&running), "person", &actor)
             .await;
@@ -390,7 +395,7 @@ pub(crate) async fn train(
             tracing::error!(model = %running, %error, "training broke off");
         }
     });
-    Ok(Redirect::to(&visit.path(&format!("/models/{name}"))))
+    Ok(Redirect::to(&here))
 }
 
 /// Lets a version answer.

@@ -42,6 +42,7 @@ pub mod scorecard;
 pub mod service;
 mod side_by_side;
 pub mod staleness;
+mod turn;
 mod value;
 pub mod version;
 
@@ -62,4 +63,5 @@ pub use rollout::RolloutStatus;
 pub use scorecard::{ByHand, Scorecard};
 pub use service::spawn;
 pub use staleness::Staleness;
+pub use turn::Turn;
 pub use value::{ValueMonth, ValueReport};

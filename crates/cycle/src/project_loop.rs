@@ -1,6 +1,6 @@
 //! One project at work: its stores, its engine, its models, and where each part of the loop stands.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -176,6 +176,8 @@ pub struct ProjectLoop {
     pub(crate) feeding: Mutex<Feeding>,
     /// One run at a time per project, so that training stays within its budget.
     pub(crate) running: tokio::sync::Mutex<()>,
+    /// Models that a person trains at the moment.
+    pub(crate) turns: Mutex<BTreeSet<ModelName>>,
     /// Runs that were under way when the process ended before, until they go on.
     pub(crate) broken: Mutex<Vec<Run>>,
     /// One landing at a time.
@@ -265,6 +267,7 @@ impl ProjectLoop {
             applied,
             feeding: Mutex::default(),
             running: tokio::sync::Mutex::default(),
+            turns: Mutex::default(),
             broken: Mutex::default(),
             landing: tokio::sync::Mutex::default(),
             training,
