@@ -53,9 +53,8 @@ pub(crate) async fn silence(
     InPath(id): InPath<String>,
     JsonBody(silence): JsonBody<Silence>,
 ) -> Result<StatusCode, Problem> {
-    let project = &caller.project;
-    let until = project.clock.now() + silence.r#for;
-    if project.alerts.silence(&id, until)? {
+    let (project, actor) = (&caller.project, caller.actor());
+    if project.silence_alert(&id, silence.r#for, &actor).await? {
         return Ok(StatusCode::NO_CONTENT);
     }
     let problem = Problem::new(

@@ -258,11 +258,16 @@ pub(crate) async fn train(
         }
         return Ok(accepted("under_way"));
     };
+    let actor = caller.actor();
+    caller
+        .project
+        .audit(&actor, ("train", model.as_str()), "")
+        .await?;
     let training = tokio::spawn(async move {
         let _turn = turn;
         let trained = caller
             .project
-            .train(std::slice::from_ref(&model), "person", &caller.actor())
+            .train(std::slice::from_ref(&model), "person", &actor)
             .await;
         trained.inspect_err(|error| tracing::error!(%model, %error, "training broke off"))
     });

@@ -95,12 +95,11 @@ pub(crate) async fn silence(act: Act<Visit>) -> Result<Redirect, Problem> {
         .field("for")
         .parse()
         .map_err(|_| Problem::bad("This is not a length of time."))?;
-    let (project, id) = (&visit.project, act.field("id"));
-    if !project.alerts.silence(id, project.clock.now() + span)? {
+    let (id, actor) = (act.field("id"), visit.viewer.actor());
+    if !visit.project.silence_alert(id, span, &actor).await? {
         return Err(Problem::not_found(
             "There is no open alert with this id any more.",
         ));
     }
-    visit.audit("silence", id, format!("for {span}")).await?;
     Ok(Redirect::to(&visit.path("/alerts")))
 }

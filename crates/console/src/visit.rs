@@ -11,7 +11,6 @@ use axum::response::{IntoResponse, Redirect, Response};
 use tidemill_core::event::PersonKey;
 use tidemill_core::{ModelName, ProjectName};
 use tidemill_cycle::ProjectLoop;
-use tidemill_store::catalog::AuditEntry;
 use tidemill_store::users::{Role, User};
 
 use crate::console::Console;
@@ -113,13 +112,11 @@ impl Visit {
         subject: &str,
         reason: String,
     ) -> Result<(), Problem> {
-        let audit = AuditEntry {
-            at: self.project.clock.now(),
-            project: Some(self.project.project.name.clone()),
-            reason,
-            ..self.console.entry(&self.viewer.actor(), action, subject)
-        };
-        Ok(self.project.stores.catalog.audit(audit).await?)
+        let actor = self.viewer.actor();
+        Ok(self
+            .project
+            .audit(&actor, (action, subject), reason)
+            .await?)
     }
 
     /// Somebody of the project, as a path and a form name them.

@@ -126,6 +126,24 @@ impl ProjectLoop {
         Ok(())
     }
 
+    /// Lets nobody be told of an alert for a while; whether it is open.
+    ///
+    /// # Errors
+    /// When a store fails.
+    pub async fn silence_alert(
+        &self,
+        id: &str,
+        span: Span,
+        actor: &str,
+    ) -> Result<bool, CycleError> {
+        let is_open = self.alerts.silence(id, self.clock.now() + span)?;
+        if is_open {
+            self.audit(actor, ("silence", id), format!("for {span}"))
+                .await?;
+        }
+        Ok(is_open)
+    }
+
     /// Sends what is to be told, to each URL and address once and in order. What does not arrive somewhere is sent there again later: after ten seconds,
     /// then twice as long each time, up to a quarter of an hour. Meanwhile the others are told.
     ///

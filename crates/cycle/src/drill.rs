@@ -10,7 +10,6 @@ use tidemill_core::{Decision, ModelName, Span, Timestamp};
 use tidemill_learn::calibration::Calibrator;
 use tidemill_serve::registry::Slot;
 use tidemill_serve::{Challenger, Champion};
-use tidemill_store::catalog::AuditEntry;
 use tidemill_store::lake::Sequenced;
 
 use crate::project_loop::{CycleError, ProjectLoop};
@@ -112,15 +111,11 @@ impl ProjectLoop {
         let drill = self.play(slot, champion, people)?;
         self.keep((DRILLS, model.as_str()), &drill, "encode a drill")?;
         let result = if drill.passed { "passed" } else { "failed" };
-        let audit = AuditEntry {
-            at: drill.at,
-            project: Some(self.project.name.clone()),
-            actor: actor.to_owned(),
-            action: format!("drill rollback {result}"),
-            subject: format!("{model}@{}", drill.champion),
-            reason: drill.sentence(),
-        };
-        self.stores.catalog.audit(audit).await?;
+        let what = (
+            format!("drill rollback {result}"),
+            format!("{model}@{}", drill.champion),
+        );
+        self.audit(actor, what, drill.sentence()).await?;
         Ok(drill)
     }
 

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::Value;
 use tidemill_core::event::PersonKey;
-use tidemill_store::catalog::AuditEntry;
 use tidemill_store::lake::Erased;
 
 use crate::project_loop::{CycleError, ProjectLoop};
@@ -44,17 +43,7 @@ impl ProjectLoop {
         let (actor, reason) = (actor.to_owned(), reason.to_owned());
         self.beside(async move {
             let _one_at_a_time = this.running.lock().await;
-            this.stores
-                .catalog
-                .audit(AuditEntry {
-                    at: this.clock.now(),
-                    project: Some(this.project.name.clone()),
-                    actor,
-                    action: "erase".to_owned(),
-                    subject: "a person".to_owned(),
-                    reason,
-                })
-                .await?;
+            this.audit(&actor, ("erase", "a person"), reason).await?;
             this.catch_up().await?;
             this.commit()?;
             let engine = this.engine();

@@ -7,7 +7,6 @@ use tidemill_core::event::PersonKey;
 use tidemill_core::feature::{FeatureColumn, FeatureValue};
 use tidemill_core::{Decision, Event, Offset, Outcome, Timestamp};
 use tidemill_store::LoggedEvent;
-use tidemill_store::catalog::AuditEntry;
 use tidemill_store::lake::About;
 
 use crate::project_loop::{CycleError, ProjectLoop};
@@ -72,17 +71,7 @@ impl ProjectLoop {
         actor: &str,
     ) -> Result<ExportedPerson, CycleError> {
         let moment = self.clock.now();
-        self.stores
-            .catalog
-            .audit(AuditEntry {
-                at: moment,
-                project: Some(self.project.name.clone()),
-                actor: actor.to_owned(),
-                action: "export".to_owned(),
-                subject: "a person".to_owned(),
-                reason: String::new(),
-            })
-            .await?;
+        self.audit(actor, ("export", "a person"), "").await?;
         self.catch_up().await?;
         self.commit()?;
         let engine = self.engine();

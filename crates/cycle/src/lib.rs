@@ -10,6 +10,7 @@
 
 mod accepted;
 pub mod alerting;
+mod audit;
 pub mod background;
 pub mod checkup;
 pub mod consistency;

@@ -3,7 +3,6 @@
 use tidemill_core::ModelName;
 use tidemill_serve::recommend::RecommendSlot;
 use tidemill_serve::registry::Slot;
-use tidemill_store::catalog::AuditEntry;
 
 use crate::project_loop::{CycleError, ProjectLoop};
 
@@ -116,14 +115,7 @@ impl ProjectLoop {
             || format!("{model} fallback"),
             |number| format!("{model}@{number}"),
         );
-        let audit = AuditEntry {
-            at: self.clock.now(),
-            project: Some(self.project.name.clone()),
-            actor: actor.to_owned(),
-            action: action.to_owned(),
-            subject,
-            reason: reason.to_owned(),
-        };
+        let audit = self.audit_entry(actor, (action, subject), reason);
         let recorded = self
             .stores
             .catalog

@@ -1,7 +1,6 @@
 //! What was sent and was no event, tried again.
 
 use tidemill_collect::{Intake, IntakeError, ReplayedQuarantine};
-use tidemill_store::catalog::AuditEntry;
 
 use crate::project_loop::ProjectLoop;
 
@@ -16,15 +15,9 @@ impl ProjectLoop {
         actor: &str,
     ) -> Result<ReplayedQuarantine, IntakeError> {
         let replayed = intake.replay_quarantine(&self.project).await?;
-        let audit = AuditEntry {
-            at: self.clock.now(),
-            project: Some(self.project.name.clone()),
-            actor: actor.to_owned(),
-            action: "replay_quarantine".to_owned(),
-            subject: "the quarantine".to_owned(),
-            reason: format!("{} became events", replayed.accepted),
-        };
-        self.stores.catalog.audit(audit).await?;
+        let what = ("replay_quarantine", "the quarantine");
+        let reason = format!("{} became events", replayed.accepted);
+        self.audit(actor, what, reason).await?;
         Ok(replayed)
     }
 }

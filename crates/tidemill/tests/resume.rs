@@ -118,6 +118,11 @@ fn a_run_goes_on_after_kill_9_in_each_stage() {
     let first = shop.newest()["id"].as_str().expect("an id").to_owned();
     let first = shop.ended(&first);
     let wanted = shop.artifact(&first);
+    let asked = shop.begin();
+    let again = shop.ended(&asked);
+    assert_eq!(shop.artifact(&again), wanted, "the same run twice");
+    let (_, audit) = shop.server.get("/v1/audit", &shop.admin);
+    assert_eq!(audit["audit"][0]["action"], "train", "{audit:#}");
     for (stage, is_short) in [
         ("dataset", false),
         ("fit", false),

@@ -20,7 +20,7 @@ use tidemill_evaluate::experiment::SampleRatio;
 use tidemill_serve::Challenger;
 use tidemill_serve::registry::Slot;
 use tidemill_serve::rollout::{ShadowQueue, Snapshot};
-use tidemill_store::catalog::{AuditEntry, Rollout, RolloutStage};
+use tidemill_store::catalog::{Rollout, RolloutStage};
 use tokio::sync::Notify;
 
 use self::guard::{Breach, breach};
@@ -377,14 +377,9 @@ impl ProjectLoop {
             RolloutStage::Canary => format!(" at {} %", rollout.share * 100.0),
             _ => String::new(),
         };
-        let audit = AuditEntry {
-            at: self.clock.now(),
-            project: Some(self.project.name.clone()),
-            actor: rollout.actor.clone(),
-            action: format!("rollout {}{share}", rollout.stage.as_str()),
-            subject: format!("{}@{}", rollout.model, rollout.version),
-            reason: rollout.reason.clone(),
-        };
+        let action = format!("rollout {}{share}", rollout.stage.as_str());
+        let subject = format!("{}@{}", rollout.model, rollout.version);
+        let audit = self.audit_entry(&rollout.actor, (action, subject), &rollout.reason);
         Ok(self.stores.catalog.put_rollout(rollout, audit).await?)
     }
 }

@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tidemill_core::{ModelName, Span, Timestamp};
-use tidemill_store::catalog::AuditEntry;
 
 use crate::kept::decoded;
 use crate::project_loop::{CycleError, ProjectLoop};
@@ -225,15 +224,9 @@ impl ProjectLoop {
         if done.at > self.clock.now() {
             return refused("a test is recorded when it has been done".to_owned());
         }
-        let audit = AuditEntry {
-            at: self.clock.now(),
-            project: Some(self.project.name.clone()),
-            actor: actor.to_owned(),
-            action: "record test".to_owned(),
-            subject: format!("{model} {test}"),
-            reason: format!("{} on {}: {}", done.by, done.at.date(), done.note),
-        };
-        self.stores.catalog.audit(audit).await?;
+        let what = ("record test", format!("{model} {test}"));
+        let reason = format!("{} on {}: {}", done.by, done.at.date(), done.note);
+        self.audit(actor, what, reason).await?;
         let key = format!("{model}/{test}");
         self.keep((MANUAL, &key), &done, "encode a recorded test")
     }

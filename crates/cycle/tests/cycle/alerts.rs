@@ -105,4 +105,14 @@ async fn a_webhook_that_is_down_keeps_nobody_else_from_being_told_once() {
         "{told:?}"
     );
     assert!(alerts.outbox().unwrap().is_empty());
+
+    // who silences one is written down, and silencing what is not open is not
+    let hour = Span::from_seconds(3_600);
+    let silence = async |id: &str| shop.project.silence_alert(id, hour, "key k").await.unwrap();
+    assert!(silence("run_failed:a").await && !silence("run_failed:c").await);
+    let catalog = &shop.project.stores.catalog;
+    let audit = catalog.audit_log(&shop.project.project.name, 10);
+    let silenced = audit.await.unwrap();
+    let of = |action: &str| silenced.iter().filter(|one| one.action == action).count();
+    assert_eq!(of("silence"), 1, "{silenced:?}");
 }
