@@ -283,7 +283,9 @@ fn the_same_events_and_seed_make_the_same_model() {
     assert!(listed.lines().count() > 2, "{listed}");
     let shown = server.told(&["runs", "show", "will_return"]);
     assert!(
-        shown.contains("set off by person") && shown.contains("observations"),
+        shown.contains("set off by person")
+            && shown.contains("observations")
+            && shown.contains("  features user."),
         "{shown}"
     );
     let differs = server.told(&["runs", "diff", "will_return"]);

@@ -141,6 +141,8 @@ fn a_run_goes_on_after_kill_9_in_each_stage() {
             shop.server.kill_9();
             shop.server.restart();
             let run = shop.ended(&id);
+            let told = ["runs", "show", "will_return", &id];
+            let told = shop.server.told(&told);
             assert_eq!(shop.artifact(&run), wanted, "{stage}: {run:#}");
             assert_eq!(
                 shop.newest()["id"],
@@ -151,6 +153,10 @@ fn a_run_goes_on_after_kill_9_in_each_stage() {
                 .as_str()
                 .map(str::to_owned);
             if resumed.as_deref() == Some(stage) {
+                assert!(
+                    told.contains(&format!("after a start, at: {stage}")),
+                    "{told}"
+                );
                 break;
             }
         }

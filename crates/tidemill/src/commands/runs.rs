@@ -158,7 +158,7 @@ fn shown(run: &Value) -> String {
         ));
     }
     let gains = detail["gains"].as_array().into_iter().flatten().take(5);
-    let gains: Vec<&str> = gains.filter_map(|gain| gain["feature"].as_str()).collect();
+    let gains: Vec<&str> = gains.filter_map(|gain| gain["name"].as_str()).collect();
     if !gains.is_empty() {
         lines.push(format!("  features {} …", gains.join(", ")));
     }
@@ -168,6 +168,15 @@ fn shown(run: &Value) -> String {
         .collect();
     if !seconds.is_empty() {
         lines.push(format!("  took     {}", seconds.join(", ")));
+    }
+    let resumed = detail["progress"]["resumed"]
+        .as_array()
+        .into_iter()
+        .flatten();
+    let resumed: Vec<&str> = resumed.filter_map(Value::as_str).collect();
+    if !resumed.is_empty() {
+        let stages = resumed.join(", ");
+        lines.push(format!("  went on  after a start, at: {stages}"));
     }
     lines.push(told(run));
     lines.join("\n")
