@@ -143,13 +143,24 @@ impl ProjectLoop {
         from: Timestamp,
         until: Timestamp,
     ) -> Result<LiveQuality, CycleError> {
-        let slot = self.slot(model)?;
-        let (rows, period) = self.live_rows(slot, from, until).await?;
-        let metric = metric_of(&slot.model, &slot.task)?;
-        Ok(live_quality(&rows, period, metric, &self.bootstrap())?)
+        let (quality, _) = self.judged(self.slot(model)?, from, until).await?;
+        Ok(quality)
     }
 
-    /// The same, and beside it what the probabilities of these answers said of it before their outcomes were known.
+    /// The quality of answers of a period, and their scores.
+    async fn judged(
+        &self,
+        slot: &Slot,
+        from: Timestamp,
+        until: Timestamp,
+    ) -> Result<(LiveQuality, Vec<f64>), CycleError> {
+        let (rows, period) = self.live_rows(slot, from, until).await?;
+        let metric = metric_of(&slot.model, &slot.task)?;
+        let quality = live_quality(&rows, period, metric, &self.bootstrap())?;
+        Ok((quality, rows.scores))
+    }
+
+    /// The same, and beside it what was expected of these answers before their outcomes were known.
     ///
     /// # Errors
     /// As [`live_quality`](Self::live_quality).
@@ -160,12 +171,10 @@ impl ProjectLoop {
         until: Timestamp,
     ) -> Result<LiveQuality, CycleError> {
         let slot = self.slot(model)?;
-        let (rows, period) = self.live_rows(slot, from, until).await?;
-        let metric = metric_of(&slot.model, &slot.task)?;
-        let mut quality = live_quality(&rows, period, metric, &self.bootstrap())?;
+        let (mut quality, scores) = self.judged(slot, from, until).await?;
         // what was known when the last of them was given, of none of themselves
         let known = from.min(until - slot.model.target.within());
-        let expected = self.expected(slot, known, &rows.scores)?;
+        let expected = self.expected(slot, known, &scores)?;
         quality.expected = expected.map(|(expected, _)| expected);
         Ok(quality)
     }
@@ -178,8 +187,9 @@ impl ProjectLoop {
         before: Timestamp,
         scores: &[f64],
     ) -> Result<Option<(MetricValue, usize)>, CycleError> {
-        if slot.task == Task::Regression {
-            return Ok(None); // amounts are no probabilities
+        // amounts are no probabilities; and where nothing was answered, what came before need not be read
+        if slot.task == Task::Regression || scores.is_empty() {
+            return Ok(None);
         }
         let (metric, kind) = (metric_of(&slot.model, &slot.task)?, task_kind(&slot.task));
         let model = &slot.model.name;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tidemill_core::{ModelName, RunId, Timestamp};
 use tidemill_evaluate::Verdict;
+use tidemill_serve::PackageError;
 use tidemill_store::catalog::{Run, RunState, Version};
 use tidemill_store::{ArtifactHash, StoreError};
 
@@ -51,6 +52,18 @@ pub struct Progress {
     /// The packaged model, once there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artifact: Option<ArtifactHash>,
+}
+
+impl Progress {
+    /// What there is to register, where a run has come so far.
+    pub(crate) fn made(&self, examined: Option<&Verdict>) -> Option<Made> {
+        let artifact = self.artifact.as_ref();
+        let artifact = artifact.filter(|_| self.stage == Stage::Register)?;
+        Some(Made {
+            artifact: artifact.clone(),
+            verdict: examined?.clone(),
+        })
+    }
 }
 
 /// The record of a run, whatever kind of model it is of.
@@ -134,6 +147,19 @@ impl ProjectLoop {
         stage.sentence().clone_into(&mut run.summary);
         run.detail = to_json(detail)?;
         Ok(self.stores.catalog.put_run(run).await?)
+    }
+
+    /// Stores a packaged model.
+    pub(crate) async fn keep_package(
+        &self,
+        model: &ModelName,
+        bytes: Result<Vec<u8>, PackageError>,
+    ) -> Result<ArtifactHash, CycleError> {
+        let bytes = bytes.map_err(|source| CycleError::Package {
+            version: model.to_string(),
+            source,
+        })?;
+        Ok(self.stores.artifacts.put(bytes).await?)
     }
 
     /// Registers what was made, promotes it if the gate lets it pass, and writes down how the run ended.

@@ -11,7 +11,7 @@ use crate::lanes::Lane;
 use crate::project_loop::{CycleError, ProjectLoop};
 use crate::promote::SYSTEM;
 use crate::recommend::{self, RecommendDetail, RecommendRun};
-use crate::register::{Begun, Detail, Stage, Stopped};
+use crate::register::{Begun, Detail, Stage};
 use crate::run::PredictRun;
 use crate::schedule::definition_of;
 
@@ -33,8 +33,7 @@ impl ProjectLoop {
 
     /// Lets the runs go on that were under way when the process ended, the oldest first.
     pub(crate) async fn resume_runs(self: &Arc<Self>) -> Result<Vec<Run>, CycleError> {
-        let broken = std::mem::take(&mut *self.broken.lock());
-        if broken.is_empty() {
+        if self.broken.lock().is_empty() {
             return Ok(Vec::new());
         }
         let this = self.clone();
@@ -43,8 +42,14 @@ impl ProjectLoop {
             this.catch_up().await?;
             this.land(true).await?;
             let mut ended = Vec::new();
-            for run in broken {
+            // one that a failing store keeps from its end is still there for the next time
+            loop {
+                let next = this.broken.lock().first().cloned();
+                let Some(run) = next else {
+                    break;
+                };
                 ended.push(this.go_on_with(run).await?);
+                this.broken.lock().remove(0);
             }
             Ok(ended)
         })
@@ -58,16 +63,14 @@ impl ProjectLoop {
             let mut begun: RecommendRun = go_on(run, |detail: &RecommendDetail| {
                 detail.definition.is_empty() || detail.definition == asked
             });
-            self.note_resumed(&mut begun).await?;
-            if begun.made.is_none() {
+            if self.goes_on(&mut begun).await? {
                 self.compute_recommender(&mut begun, lane).await;
             }
             return self.end(begun, SYSTEM).await;
         }
         let asked = self.asked_now(&run.model)?;
         let mut begun: PredictRun = go_on(run, |_| asked);
-        self.note_resumed(&mut begun).await?;
-        if begun.made.is_none() {
+        if self.goes_on(&mut begun).await? {
             match self.rows_again(&mut begun, &lane).await {
                 Ok(built) => self.compute(&mut begun, built, lane).await,
                 Err(error) => begun.fail(error),
@@ -86,14 +89,16 @@ impl ProjectLoop {
         Ok(asked.is_none_or(|asked| asked == now))
     }
 
-    async fn note_resumed<D: Detail>(&self, begun: &mut Begun<D>) -> Result<(), CycleError> {
+    /// Whether a run goes on; writes down that it does.
+    async fn goes_on<D: Detail>(&self, begun: &mut Begun<D>) -> Result<bool, CycleError> {
         let Begun { run, detail, made } = begun;
         if made.is_some() {
-            return Ok(());
+            return Ok(false);
         }
         let stage = detail.progress().stage;
         tracing::info!(model = %run.model, id = %run.id, ?stage, "a run goes on after a start");
-        self.reach(run, detail, stage).await
+        self.reach(run, detail, stage).await?;
+        Ok(true)
     }
 
     /// The rows of a run that has none yet: from the events that it saw then, as of its beginning.
@@ -132,16 +137,14 @@ fn go_on<D: Detail + DeserializeOwned + Default>(
     if !is_asked_the_same {
         let reason =
             "the process ended during this run, and what the model is asked has changed since";
-        begun.made = Some(Err(Stopped::Failed(CycleError::NotAllowed(
-            reason.to_owned(),
-        ))));
+        begun.fail(CycleError::NotAllowed(reason.to_owned()));
     } else if before >= RESUMED_MAX {
         let reason = format!(
             "the process ended {} times while this run was in the stage '{}': look in the log for why (memory, the disk); its schedule tries again",
             before + 1,
             stage.sentence()
         );
-        begun.made = Some(Err(Stopped::Failed(CycleError::NotAllowed(reason))));
+        begun.fail(CycleError::NotAllowed(reason));
     }
     begun
 }

@@ -11,7 +11,6 @@ use tidemill_evaluate::split::SplitByTime;
 use tidemill_features::dataset::{Dataset, DatasetRecord, Drop};
 use tidemill_learn::TrainingSet;
 use tidemill_serve::Package;
-use tidemill_store::ArtifactHash;
 use tidemill_store::catalog::Run;
 use tidemill_store::lake::{EventsSnapshot, TableVersion};
 
@@ -155,15 +154,9 @@ impl ProjectLoop {
         built: Option<BuiltDataset>,
         lane: Lane,
     ) -> Result<Made, Stopped> {
-        if let (Stage::Register, Some(artifact), Some(examination)) = (
-            detail.progress.stage,
-            &detail.progress.artifact,
-            &detail.examination,
-        ) {
-            return Ok(Made {
-                artifact: artifact.clone(),
-                verdict: examination.verdict.clone(),
-            });
+        let examined = detail.examination.as_ref().map(|found| &found.verdict);
+        if let Some(made) = detail.progress.made(examined) {
+            return Ok(made);
         }
         let dataset = match built {
             Some(built) => self.keep_rows(run, detail, built).await?,
@@ -172,20 +165,24 @@ impl ProjectLoop {
         let rows = self.divided(&run.model, dataset, &lane).await?;
         detail.parts = Some(rows.parts);
         let fitted = match &detail.progress.artifact {
-            Some(artifact) => self.fitted(&run.model, artifact).await?,
+            Some(artifact) => self.read_package(artifact, &run.model).await?,
             None => {
                 let stopwatch = Stopwatch::start();
                 let package = self.fit_rows(&run.model, &rows, &lane).await?;
                 detail.seconds.fit = stopwatch.seconds();
-                detail.progress.artifact = Some(self.keep_package(&package).await?);
+                let kept = self.keep_package(&run.model, package.to_bytes()).await?;
+                detail.progress.artifact = Some(kept);
                 self.reach(run, detail, Stage::Examine).await?;
                 package
             }
         };
         let found = self.examine_rows(&run.model, rows, fitted, &lane).await?;
-        let artifact = self.keep_package(&found.package).await?;
+        if found.refused.is_some() {
+            // a simpler one passed in its place
+            let simpler = found.package.to_bytes();
+            detail.progress.artifact = Some(self.keep_package(&run.model, simpler).await?);
+        }
         self.set_fallback(&run.model, &found.package)?;
-        detail.progress.artifact = Some(artifact.clone());
         detail.gains = found.gains;
         detail.refused = found.refused;
         detail.seconds.examine = found.seconds;
@@ -193,7 +190,8 @@ impl ProjectLoop {
         let verdict = found.examination.verdict.clone();
         detail.examination = Some(found.examination);
         self.reach(run, detail, Stage::Register).await?;
-        Ok(Made { artifact, verdict })
+        let made = detail.progress.made(Some(&verdict));
+        made.ok_or_else(|| CycleError::Ended("training").into())
     }
 
     /// Keeps the rows that were built for a run, if there are enough of them.
@@ -227,27 +225,6 @@ impl ProjectLoop {
         let (kept, batches) = self.dataset_rows(&run.model, version).await?;
         let batches: Vec<_> = batches.try_collect().await?;
         Ok(Dataset::from_batches(&batches, kept.note.record)?)
-    }
-
-    async fn keep_package(&self, package: &Package) -> Result<ArtifactHash, CycleError> {
-        let bytes = package.to_bytes().map_err(|source| CycleError::Package {
-            version: package.model.to_string(),
-            source,
-        })?;
-        Ok(self.stores.artifacts.put(bytes).await?)
-    }
-
-    /// What a run fitted before the process ended.
-    async fn fitted(
-        &self,
-        model: &ModelName,
-        artifact: &ArtifactHash,
-    ) -> Result<Package, CycleError> {
-        let bytes = self.stores.artifacts.get(artifact).await?;
-        Package::from_bytes(&bytes).map_err(|source| CycleError::Package {
-            version: model.to_string(),
-            source,
-        })
     }
 
     /// What answers where no version does, as the newest run found it.

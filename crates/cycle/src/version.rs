@@ -8,6 +8,7 @@ use tidemill_core::feature::{FeatureColumn, FeatureValue};
 use tidemill_core::{Decision, DecisionId, ModelName, Outcome, Timestamp, VersionId};
 use tidemill_learn::Reason;
 use tidemill_serve::{Champion, Package};
+use tidemill_store::ArtifactHash;
 use tidemill_store::catalog::Version;
 
 use crate::project_loop::{CycleError, ProjectLoop};
@@ -114,13 +115,22 @@ impl ProjectLoop {
     /// When there is no such version, or its artifact is damaged.
     pub async fn package(&self, model: &ModelName, number: u32) -> Result<Package, CycleError> {
         let version = self.version(model, number).await?;
-        let bytes = self.stores.artifacts.get(&version.artifact).await?;
+        let called = VersionId {
+            model: model.clone(),
+            number,
+        };
+        self.read_package(&version.artifact, called).await
+    }
+
+    /// The packaged model in an artifact, proved to answer as its trainer did.
+    pub(crate) async fn read_package(
+        &self,
+        artifact: &ArtifactHash,
+        called: impl ToString,
+    ) -> Result<Package, CycleError> {
+        let bytes = self.stores.artifacts.get(artifact).await?;
         Package::from_bytes(&bytes).map_err(|source| CycleError::Package {
-            version: VersionId {
-                model: model.clone(),
-                number,
-            }
-            .to_string(),
+            version: called.to_string(),
             source,
         })
     }

@@ -80,15 +80,9 @@ impl ProjectLoop {
         detail: &mut RecommendDetail,
         lane: Lane,
     ) -> Result<Made, Stopped> {
-        if let (Stage::Register, Some(artifact), Some(examination)) = (
-            detail.progress.stage,
-            &detail.progress.artifact,
-            &detail.examination,
-        ) {
-            return Ok(Made {
-                artifact: artifact.clone(),
-                verdict: examination.verdict.clone(),
-            });
+        let examined = detail.examination.as_ref().map(|found| &found.verdict);
+        if let Some(made) = detail.progress.made(examined) {
+            return Ok(made);
         }
         let model = self.recommender(&run.model)?.model.clone();
         let learnt = self.learn(run, &model, detail, lane).await?;
@@ -106,11 +100,7 @@ impl ProjectLoop {
         detail.record = Some(package.fitted.record().clone());
         let verdict = examination.verdict.clone();
         detail.examination = Some(examination);
-        let bytes = package.to_bytes().map_err(|source| CycleError::Package {
-            version: model.name.to_string(),
-            source,
-        })?;
-        let artifact = self.stores.artifacts.put(bytes).await?;
+        let artifact = self.keep_package(&run.model, package.to_bytes()).await?;
         detail.progress.artifact = Some(artifact.clone());
         self.reach(run, detail, Stage::Register).await?;
         Ok(Made { artifact, verdict })

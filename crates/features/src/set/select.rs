@@ -445,26 +445,25 @@ fn segment_of(set: &FeatureSet, model: &RecommendModel, name: &Located) -> Resul
         message,
         hint,
     };
-    let columns = set.columns().iter();
-    let texts = columns.filter(|column| {
+    let is_text = |column: &&FeatureColumn| {
         column.name.starts_with("user.") && column.feature_type == FeatureType::Category
-    });
-    let place = set
-        .columns()
-        .iter()
-        .position(|column| column.name == name.text);
-    let Some(place) = place else {
-        let message = format!("there is no feature '{}'", name.text);
-        let hint = did_you_mean(&name.text, texts.map(|column| column.name.as_str()));
-        return Err(problem(message, hint));
     };
-    if !texts.clone().any(|column| column.name == name.text) {
-        let names: Vec<&str> = texts.map(|column| column.name.as_str()).collect();
-        let hint = (!names.is_empty()).then(|| format!("such as {}", names.join(", ")));
-        let message = format!("'{}' does not divide people by a text", name.text);
-        return Err(problem(message, hint));
+    let columns = set.columns();
+    let texts = columns.iter().filter(is_text);
+    let mut texts = texts.map(|column| column.name.as_str());
+    match columns.iter().position(|column| column.name == name.text) {
+        Some(place) if is_text(&&columns[place]) => Ok(place),
+        Some(_) => {
+            let others: Vec<&str> = texts.collect();
+            let hint = (!others.is_empty()).then(|| format!("such as {}", others.join(", ")));
+            let message = format!("'{}' does not divide people by a text", name.text);
+            Err(problem(message, hint))
+        }
+        None => {
+            let message = format!("there is no feature '{}'", name.text);
+            Err(problem(message, did_you_mean(&name.text, &mut texts)))
+        }
     }
-    Ok(place)
 }
 
 pub(super) fn select(
