@@ -4,16 +4,17 @@
 use std::io::BufWriter;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, anyhow, ensure};
 use clap::Args;
 use serde::Serialize;
 use serde_json::{Value, json};
+use thread_priority::ThreadPriority;
 
-use crate::client::Route;
+use crate::client::{self, Route};
 use crate::events::{Events, USERS, mix, write_history};
 use crate::latency::{Latencies, median};
 use crate::load::{Outcome, open};
@@ -136,6 +137,8 @@ enum Phase {
     Peer,
     /// The server, with nothing beside it.
     Idle,
+    /// The server, while one thread of the lowest priority does nothing but count: what the system's scheduler adds.
+    Counting,
     /// The server, while a model is trained, again and again.
     Training,
     /// The server, while that goes on and events stream in.
@@ -169,6 +172,7 @@ pub(crate) fn measure(binary: &Path, settings: &Settings) -> anyhow::Result<Repo
     let keys = Keys {
         read: server.key("read")?,
         write: server.key("write")?,
+        admin: server.key("admin")?,
     };
     let trained = Instant::now();
     server.run(&on_project(&server, &["train", MODEL]))?;
@@ -189,7 +193,7 @@ pub(crate) fn measure(binary: &Path, settings: &Settings) -> anyhow::Result<Repo
     let mut raw = Vec::new();
     for round in 0..=settings.rounds {
         for phase in Phase::ALL {
-            let measured = once(&server, binary, &peer, &keys, phase, round, settings)?;
+            let measured = once(&server, &peer, &keys, phase, round, settings)?;
             eprintln!(
                 "round {round}: {:8} p50 {:>7} µs, p99 {:>7} µs, p99.9 {:>7} µs",
                 phase.name(),
@@ -247,16 +251,24 @@ pub(crate) fn on_project(server: &Server, arguments: &[&str]) -> Vec<String> {
 struct Keys {
     read: String,
     write: String,
+    admin: String,
 }
 
 impl Phase {
     /// All of them, in the order in which they take turns.
-    const ALL: [Self; 4] = [Self::Peer, Self::Idle, Self::Training, Self::Busy];
+    const ALL: [Self; 5] = [
+        Self::Peer,
+        Self::Idle,
+        Self::Counting,
+        Self::Training,
+        Self::Busy,
+    ];
 
     fn name(self) -> &'static str {
         match self {
             Self::Peer => "peer",
             Self::Idle => "idle",
+            Self::Counting => "counting",
             Self::Training => "training",
             Self::Busy => "busy",
         }
@@ -266,6 +278,7 @@ impl Phase {
         match self {
             Self::Peer => "bare axum, nothing beside it",
             Self::Idle => "tidemill, nothing beside it",
+            Self::Counting => "tidemill, an idle-priority loop that counts beside it",
             Self::Training => "tidemill, a model in training",
             Self::Busy => "tidemill, a model in training and events streaming in",
         }
@@ -295,7 +308,6 @@ fn import_history(server: &Server, settings: &Settings) -> anyhow::Result<u64> {
 
 fn once(
     server: &Server,
-    binary: &Path,
     peer: &Running,
     keys: &Keys,
     phase: Phase,
@@ -304,7 +316,7 @@ fn once(
 ) -> anyhow::Result<Measured> {
     let (running, key) = match phase {
         Phase::Peer => (peer, ""),
-        Phase::Idle | Phase::Training | Phase::Busy => (server.running()?, keys.read.as_str()),
+        _ => (server.running()?, keys.read.as_str()),
     };
     let before = running.processor_seconds()?;
     let ended = AtomicBool::new(false);
@@ -312,7 +324,8 @@ fn once(
         let streaming = (phase == Phase::Busy)
             .then(|| scope.spawn(|| stream(running.address, &keys.write, round, settings, &ended)));
         let training = matches!(phase, Phase::Training | Phase::Busy)
-            .then(|| scope.spawn(|| train_until(server, binary, &ended)));
+            .then(|| scope.spawn(|| train_until(running.address, &keys.admin, &ended)));
+        let counting = (phase == Phase::Counting).then(|| scope.spawn(|| count_until(&ended)));
         let outcome = ask(running.address, key, settings);
         ended.store(true, Ordering::Relaxed);
         let streamed = match streaming {
@@ -323,6 +336,9 @@ fn once(
             }
             None => 0,
         };
+        if let Some(counting) = counting {
+            counting.join().expect("counting does not panic")?;
+        }
         let trainings = match training {
             Some(training) => training.join().expect("the training does not panic")?,
             None => 0,
@@ -391,55 +407,47 @@ fn stream(
     )
 }
 
-/// A training in a process of its own. Dropping it ends the process that asked for it.
-struct Training(Child);
-
-impl Training {
-    fn has_ended(&mut self) -> anyhow::Result<bool> {
-        match self.0.try_wait()? {
-            None => Ok(false),
-            Some(status) => {
-                ensure!(status.success(), "tidemill train ended with {status}");
-                Ok(true)
-            }
-        }
-    }
-}
-
-impl Drop for Training {
-    fn drop(&mut self) {
-        // it has usually ended
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// Asks the running server for a training, by the command that a person would use.
-fn train(server: &Server, binary: &Path) -> anyhow::Result<Training> {
-    let child = Command::new(binary)
-        .args(["train", MODEL, "--project"])
-        .arg(server.project_file())
-        .arg("--data")
-        .arg(server.data())
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .spawn()
-        .context("start tidemill train")?;
-    Ok(Training(child))
-}
-
-/// Trains again and again until the phase has ended; how often it was begun.
-fn train_until(server: &Server, binary: &Path, ended: &AtomicBool) -> anyhow::Result<u64> {
+/// Trains again and again until the phase has ended; how often it was begun. Each request is answered when its training has ended: the
+/// next phase must not be disturbed by one.
+fn train_until(server: SocketAddr, key: &str, ended: &AtomicBool) -> anyhow::Result<u64> {
     let mut begun = 0;
     while !ended.load(Ordering::Relaxed) {
         begun += 1;
-        let mut training = train(server, binary)?;
-        // to the end, even when the phase has ended: the next phase must not be disturbed by it
-        while !training.has_ended()? {
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        client::ask(
+            server,
+            "POST",
+            &format!("/v1/models/{MODEL}/train?wait=true"),
+            key,
+            b"{}",
+        )?;
     }
     Ok(begun)
+}
+
+/// Counts, until the phase has ended, in what nobody else wants of the processors: as much as any work at all disturbs there.
+fn count_until(ended: &AtomicBool) -> anyhow::Result<()> {
+    take_what_is_left()?;
+    let mut counted = 0_u64;
+    while !ended.load(Ordering::Relaxed) {
+        counted = std::hint::black_box(counted + 1);
+    }
+    Ok(())
+}
+
+/// Leaves the calling thread what nobody else wants, as the threads of training do.
+fn take_what_is_left() -> anyhow::Result<()> {
+    #[cfg(target_os = "linux")]
+    let set = {
+        use thread_priority::unix::{
+            NormalThreadSchedulePolicy, ThreadSchedulePolicy, set_thread_priority_and_policy,
+            thread_native_id,
+        };
+        let policy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+        set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, policy)
+    };
+    #[cfg(not(target_os = "linux"))]
+    let set = ThreadPriority::Min.set_for_current();
+    set.map_err(|error| anyhow!("the priority of a thread cannot be set: {error:?}"))
 }
 
 /// Medians over the rounds.
@@ -485,7 +493,7 @@ fn report(
         name: "predict",
         about: format!(
             "Latency of `POST /v1/predict/{MODEL}` at {} requests a second over {} connections, each counted from when it was \
-             due, in microseconds. Trained is again and again (one training of an idle server takes {training_seconds:.1} s); {} \
+             due, in microseconds. Trained is again and again, asked for over HTTP (one training of an idle server takes {training_seconds:.1} s); {} \
              events a second stream in. The generator shares the machine with what it \
              measures. Medians of {} rounds of {} s in which the phases took turns; no request failed. Peak memory of the \
              server: {memory_peak_mib:.0} MiB. {} of the answers were read again offline: of {} values {} differ.",

@@ -18,11 +18,20 @@ impl Background {
     /// # Errors
     /// When the operating system gives none.
     pub fn start(threads: usize) -> std::io::Result<Self> {
+        // landing must go on under full load, or the log would grow without end
+        Self::start_as("background", threads, || give_way(BEHIND))
+    }
+
+    /// Starts `threads` threads that only take what nobody else wants: for work that holds nothing that others wait for.
+    pub(crate) fn start_idle(threads: usize) -> std::io::Result<Self> {
+        Self::start_as("training-reads", threads, take_what_is_left)
+    }
+
+    fn start_as(name: &str, threads: usize, on_start: fn()) -> std::io::Result<Self> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(threads)
-            .thread_name("background")
-            // landing must go on under full load, or the log would grow without end
-            .on_thread_start(|| give_way(BEHIND))
+            .thread_name(name)
+            .on_thread_start(on_start)
             .enable_all()
             .build()?;
         Ok(Self(Some(runtime)))

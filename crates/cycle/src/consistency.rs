@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use tidemill_core::{
     Decision, DecisionId, FeatureColumn, FeatureTable, FeatureValue, ModelName, Timestamp,
 };
-use tidemill_features::dataset::{Served, read_again};
+use tidemill_features::dataset::Served;
 use tidemill_store::StoreError;
 use tidemill_store::lake::Sequenced;
 
@@ -146,10 +146,10 @@ impl ProjectLoop {
                 .event_table(&self.project.name, snapshot)
                 .await?;
             let lane = self.training.lanes(1).free().await?;
-            let options = self.replay_options(&lane);
             let all = engine.set().select_all();
-            let again = read_again(&all, &sample.served, table, &options).await?;
-            for (row, (id, version, values)) in sample.answers.iter().enumerate() {
+            let Sample { served, answers } = sample;
+            let again = self.read_again(&all, served, table, &lane).await?;
+            for (row, (id, version, values)) in answers.iter().enumerate() {
                 report.add(*id, &version.columns, values, &again, row);
             }
         }

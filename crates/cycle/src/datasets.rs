@@ -5,14 +5,15 @@ use std::sync::Arc;
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 use tidemill_core::clock::Stopwatch;
-use tidemill_core::project::Project;
-use tidemill_core::{ModelName, RunId, Timestamp};
+use tidemill_core::project::{PredictModel, Project};
+use tidemill_core::{FeatureTable, ModelName, RunId, Timestamp};
 use tidemill_features::dataset::{
-    Dataset, DatasetDiff, DatasetRecord, DatasetRequest, DriftRows, ReplayOptions, replay,
+    Dataset, DatasetDiff, DatasetRecord, DatasetRequest, DriftRows, ReplayOptions, Served,
+    read_again, replay,
 };
-use tidemill_features::{FeatureSet, suggest};
+use tidemill_features::{FeatureSet, ModelFeatures, suggest};
 use tidemill_store::lake::{EventsSnapshot, RecordBatches, StoredDataset, TableVersion};
-use tidemill_store::{ArtifactHash, StoreError};
+use tidemill_store::{ArtifactHash, EventTable, StoreError};
 
 use crate::lanes::Lane;
 use crate::project_loop::{CycleError, ProjectLoop};
@@ -126,23 +127,19 @@ impl ProjectLoop {
             return Err(CycleError::NotAllowed(reason.to_owned()));
         };
         let text = self.stores.artifacts.get(file).await?;
-        let project = Project::parse(&String::from_utf8_lossy(&text))?;
+        let mut project = Project::parse(&String::from_utf8_lossy(&text))?;
         let set = FeatureSet::compile(&project, &project.features)?;
         if set.hash() != record.definition_hash {
             let reason =
                 "this version of tidemill computes features otherwise than the one that built it";
             return Err(CycleError::NotAllowed(reason.to_owned()));
         }
-        let model = project.models.get(&record.model);
+        let model = project.models.remove(&record.model);
         let model = model.ok_or_else(|| CycleError::UnknownModel(record.model.to_string()))?;
-        let request = DatasetRequest {
-            model,
-            features: set.select(model)?,
-            from: record.from,
-        };
         let lane = self.training.lanes(1).free().await?;
         let upto = (snapshot, record.known_until);
-        let datasets = self.replay(&set, &[request], upto, &lane).await?;
+        let wanted = vec![(model, record.from)];
+        let datasets = self.replay(&set, wanted, upto, &lane).await?;
         let built = datasets.into_iter().next();
         let mut built = built.ok_or(CycleError::Ended("building"))?;
         built.dataset.record.project_file = Some(file.clone());
@@ -249,18 +246,14 @@ impl ProjectLoop {
     ) -> Result<Vec<BuiltDataset>, CycleError> {
         let project_file = self.keep_project_file().await?;
         let engine = self.engine();
-        let set = engine.set();
-        let mut requests = Vec::new();
+        let mut wanted = Vec::new();
         for name in models {
             let model = &self.slot(name)?.model;
             let from = model.training.history.map(|history| now - history);
-            requests.push(DatasetRequest {
-                model,
-                features: set.select(model)?,
-                from,
-            });
+            wanted.push((model.clone(), from));
         }
-        let mut datasets = self.replay(set, &requests, (snapshot, now), lane).await?;
+        let upto = (snapshot, now);
+        let mut datasets = self.replay(engine.set(), wanted, upto, lane).await?;
         for built in &mut datasets {
             built.dataset.record.events = Some(snapshot);
             built.dataset.record.project_file = Some(project_file.clone());
@@ -268,20 +261,11 @@ impl ProjectLoop {
         Ok(datasets)
     }
 
-    /// How events are replayed: within a lane's share of what training may take.
-    pub(crate) fn replay_options(&self, lane: &Lane) -> ReplayOptions {
-        ReplayOptions {
-            partitions: lane.threads(),
-            memory_bytes_max: lane.share_of(self.options.replay_memory_bytes_max),
-            ..ReplayOptions::default()
-        }
-    }
-
-    /// The rows that are asked for, from one pass over the events of a snapshot.
+    /// The rows of the models that are wanted, each from its moment on, from one pass over the events of a snapshot.
     async fn replay(
         self: &Arc<Self>,
         set: &FeatureSet,
-        requests: &[DatasetRequest<'_>],
+        wanted: Vec<(PredictModel, Option<Timestamp>)>,
         (snapshot, known_until): (EventsSnapshot, Timestamp),
         lane: &Lane,
     ) -> Result<Vec<BuiltDataset>, CycleError> {
@@ -289,12 +273,21 @@ impl ProjectLoop {
         let lake = &self.stores.lake;
         let events = lake.event_table(&self.project.name, snapshot).await?;
         let options = self.replay_options(lane);
-        let replayed = replay(set, requests, events, known_until, &options).await?;
+        let set = set.clone();
+        let replaying = lane.read(async move {
+            let mut requests = Vec::new();
+            for (model, from) in &wanted {
+                requests.push(DatasetRequest {
+                    model,
+                    features: set.select(model)?,
+                    from: *from,
+                });
+            }
+            Ok(replay(&set, &requests, events, known_until, &options).await?)
+        });
+        let replayed = replaying.await?;
         let plan: Arc<str> = replayed.explained.as_str().into();
-        let lane = lane.clone();
-        let assemble = move || lane.install(|| replayed.datasets());
-        let datasets = tokio::task::spawn_blocking(assemble).await;
-        let datasets = datasets.map_err(|_| CycleError::Ended("building datasets"))??;
+        let datasets = lane.compute(move || replayed.datasets()).await??;
         let seconds = stopwatch.seconds();
         let built = datasets.into_iter().map(|dataset| BuiltDataset {
             dataset,
@@ -302,6 +295,28 @@ impl ProjectLoop {
             seconds,
         });
         Ok(built.collect())
+    }
+
+    /// Reads features again as they were when they were served, from one pass over the events of a table.
+    pub(crate) async fn read_again(
+        &self,
+        features: &ModelFeatures,
+        served: Vec<Served>,
+        events: Arc<dyn EventTable>,
+        lane: &Lane,
+    ) -> Result<FeatureTable, CycleError> {
+        let (features, options) = (features.clone(), self.replay_options(lane));
+        let reading = async move { Ok(read_again(&features, &served, events, &options).await?) };
+        lane.read(reading).await
+    }
+
+    /// How events are replayed: within a lane's share of what training may take.
+    fn replay_options(&self, lane: &Lane) -> ReplayOptions {
+        ReplayOptions {
+            partitions: lane.threads(),
+            memory_bytes_max: lane.share_of(self.options.replay_memory_bytes_max),
+            ..ReplayOptions::default()
+        }
     }
 
     /// The project file with which datasets are built now, the features that were suggested included, so that they can be built

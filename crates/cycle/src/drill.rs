@@ -14,7 +14,7 @@ use tidemill_store::lake::Sequenced;
 
 use crate::project_loop::{CycleError, ProjectLoop};
 use crate::promote::SYSTEM;
-use crate::rollout::guard::breach;
+use crate::rollout::guard::breach_of_scores;
 
 /// The newest drill, by model.
 const DRILLS: &str = "rollout_drills";
@@ -175,11 +175,12 @@ impl ProjectLoop {
         people: &[PersonKey],
     ) -> Result<Drill, CycleError> {
         let rules = slot.model.rollout.clone().unwrap_or_default();
-        let columns = champion.package.columns.len();
+        let columns = &champion.package.columns;
+        let read: Vec<&str> = columns.iter().map(|column| &*column.name).collect();
         let planted = Challenger::new(
             &slot.model.name,
             Arc::new(planted(champion)),
-            vec![1.0; columns],
+            vec![1.0; columns.len()],
             1.0,
             &rules,
             Arc::new(|| {}),
@@ -203,8 +204,8 @@ impl ProjectLoop {
             drill.failed_answers += usize::from(!is_right);
             drill.questions += 1;
             let found = planted.tally.snapshot();
-            if let Some(breach) = breach(&planted, &found, &rules.guardrails, &vec![true; columns])
-            {
+            let breach = breach_of_scores(&planted, &found, &rules.guardrails, &read);
+            if let Some(breach) = breach {
                 slot.set_challenger(None);
                 drill.reason = Some(breach.reason);
                 break;

@@ -16,6 +16,7 @@ use tidemill_serve::Package;
 
 use crate::accepted::leak;
 use crate::project_loop::CycleError;
+use crate::speed::{fast, small};
 
 /// Into how many groups numbers are cut for slices.
 const NUMBER_GROUPS: usize = 4;
@@ -252,13 +253,17 @@ fn further(
     reigning: Option<&Reigning<'_>>,
 ) -> Result<(Vec<Check>, Option<AnswerDifference>), CycleError> {
     let rules = &candidates.model.gate;
-    let mut checks = packaged(candidates.challenger, candidates.rows, joined, ours)?;
+    let (challenger, rows) = (candidates.challenger, candidates.rows);
+    let mut checks = packaged(challenger, (rows, rules), joined, ours)?;
+    checks.extend(fast(rows.rows(), rules, |row| {
+        std::hint::black_box(challenger.scores(&rows.features.row(row)));
+    }));
     let mut difference = None;
     if let Some(one) = reigning {
         difference = without_unsound(AnswerDifference::of(joined, &one.scores, ours).map(Some))?;
         checks.extend(difference.map(|difference| {
             let mut said = difference.sentence(one.name);
-            said.push_str(&unread(one.package, candidates.rows));
+            said.push_str(&unread(one.package, rows));
             changed(difference.changed(), said, rules)
         }));
     }
@@ -309,14 +314,14 @@ fn without_unsound<T: Default>(found: Result<T, EvaluateError>) -> Result<T, Eva
 /// version beside itself differs by nothing.
 fn packaged(
     package: &Package,
-    rows: &TrainingSet,
+    (rows, rules): (&TrainingSet, &GateRules),
     joined: &Rows<'_>,
     ours: &ScoresView<'_>,
 ) -> Result<Vec<Check>, CycleError> {
     let golden = package.golden.len() as f64;
-    let result = package
-        .to_bytes()
-        .and_then(|bytes| Package::from_bytes(&bytes));
+    let bytes = package.to_bytes();
+    let size = bytes.as_ref().ok().map(|bytes| small(bytes.len(), rules));
+    let result = bytes.and_then(|bytes| Package::from_bytes(&bytes));
     let sentence = match &result {
         Ok(_) => format!("the packaged model answers all {golden} golden rows as the trainer did"),
         Err(error) => format!("the packaged model is not the trained one: {error}"),
@@ -326,6 +331,7 @@ fn packaged(
         passed: result.is_ok(),
         ..Check::at_least("packaged", value, golden, sentence)
     }];
+    checks.extend(size);
     // bytes that cannot be read have failed already
     if let Ok(packaged) = result {
         let again = scores_or_none(&packaged, rows);

@@ -1,12 +1,14 @@
 //! The threads of training, and how runs that compute at the same time share them.
 
+use std::future::Future;
 use std::sync::Arc;
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use tidemill_store::StoreError;
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::background::take_what_is_left;
+use crate::background::{Background, take_what_is_left};
 use crate::project_loop::CycleError;
 
 /// At most so many runs compute at the same time: each holds its rows in memory, and growing trees has stretches that only
@@ -14,21 +16,38 @@ use crate::project_loop::CycleError;
 const LANES_MAX: usize = 2;
 
 /// The threads of training: one pool for all lanes, so that no thread waits while any run has work that can be divided. Whoever
-/// computes in lanes holds the lock of runs, so that no more threads work than the budget says.
-pub(crate) struct TrainingThreads(Arc<ThreadPool>);
+/// computes in lanes holds the lock of runs, so that no more threads work than the budget says. What reads events for a run has an
+/// executor of its own: the replay is most of a run's work, and none of it may stand between a question and its answer.
+pub(crate) struct TrainingThreads {
+    pool: Arc<ThreadPool>,
+    /// Ends with the loop.
+    _reading: Background,
+    reads: Handle,
+}
 
 impl TrainingThreads {
     /// # Errors
     /// When the operating system gives no threads.
     pub(crate) fn start(threads: usize) -> Result<Self, CycleError> {
-        pool(threads).map(Self)
+        let reading = Background::start_idle(threads).map_err(no_threads)?;
+        let reads = reading
+            .handle()
+            .ok_or(CycleError::Ended("starting the training threads"))?;
+        Ok(Self {
+            pool: pool(threads)?,
+            _reading: reading,
+            reads,
+        })
     }
 
     /// Lanes for a number of jobs: one for a single job, and where the budget is one thread.
     pub(crate) fn lanes(&self, jobs: usize) -> Lanes {
-        let count = jobs.min(LANES_MAX).clamp(1, self.0.current_num_threads());
+        let count = jobs
+            .min(LANES_MAX)
+            .clamp(1, self.pool.current_num_threads());
         Lanes {
-            pool: self.0.clone(),
+            pool: self.pool.clone(),
+            reads: self.reads.clone(),
             count,
             permits: Arc::new(Semaphore::new(count)),
         }
@@ -38,6 +57,7 @@ impl TrainingThreads {
 /// Places to compute at the same time.
 pub(crate) struct Lanes {
     pool: Arc<ThreadPool>,
+    reads: Handle,
     count: usize,
     permits: Arc<Semaphore>,
 }
@@ -49,6 +69,7 @@ impl Lanes {
         let permit = self.permits.clone().acquire_owned().await;
         Ok(Lane(Arc::new(Taken {
             pool: self.pool.clone(),
+            reads: self.reads.clone(),
             count: self.count,
             _permit: permit.map_err(|_| CLOSED)?,
         })))
@@ -61,6 +82,7 @@ pub(crate) struct Lane(Arc<Taken>);
 
 struct Taken {
     pool: Arc<ThreadPool>,
+    reads: Handle,
     count: usize,
     _permit: OwnedSemaphorePermit,
 }
@@ -77,8 +99,31 @@ impl Lane {
     }
 
     /// Computes with the threads of training; what can be divided goes to whichever has nothing to do.
-    pub(crate) fn install<T: Send>(&self, compute: impl FnOnce() -> T + Send) -> T {
-        self.0.pool.install(compute)
+    ///
+    /// # Errors
+    /// When it panics.
+    pub(crate) async fn compute<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, CycleError> {
+        let lane = self.clone();
+        let computing = self
+            .0
+            .reads
+            .spawn_blocking(move || lane.0.pool.install(work));
+        computing.await.map_err(|_| CycleError::Ended("training"))
+    }
+
+    /// Reads with the threads that read for training: they may have to wait for long, so it must not hold what others wait for.
+    ///
+    /// # Errors
+    /// As the work, and when it panics.
+    pub(crate) async fn read<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, CycleError>> + Send + 'static,
+    ) -> Result<T, CycleError> {
+        let reading = self.0.reads.spawn(work).await;
+        reading.map_err(|_| CycleError::Ended("reading events"))?
     }
 }
 
@@ -89,13 +134,13 @@ fn pool(threads: usize) -> Result<Arc<ThreadPool>, CycleError> {
         .thread_name(|index| format!("training-{index}"))
         .start_handler(|_| take_what_is_left())
         .build();
-    pool.map(Arc::new).map_err(|source| {
-        StoreError::Backend {
-            action: "start the training threads",
-            source: source.into(),
-        }
-        .into()
-    })
+    pool.map(Arc::new).map_err(no_threads)
+}
+
+fn no_threads(source: impl std::error::Error + Send + Sync + 'static) -> CycleError {
+    let action = "start the training threads";
+    let source = source.into();
+    StoreError::Backend { action, source }.into()
 }
 
 #[cfg(test)]

@@ -42,6 +42,7 @@ pub mod schedule;
 pub mod scorecard;
 pub mod service;
 mod side_by_side;
+mod speed;
 pub mod staleness;
 mod turn;
 mod value;

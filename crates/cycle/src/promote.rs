@@ -64,8 +64,7 @@ impl ProjectLoop {
         self.check_model(model)?;
         let _one_at_a_time = self.rollouts.changing.lock().await;
         if self.end_rollout(model, None, actor, reason).await? {
-            let champion = self.registry.slot(model).and_then(Slot::champion);
-            return Ok(champion.map(|champion| champion.number));
+            return Ok(self.place(model)?.champion());
         }
         let history = self
             .stores

@@ -93,13 +93,9 @@ impl ProjectLoop {
             return Err(CycleError::NotAllowed(why));
         }
         let hash = dataset.record.definition_hash.clone();
-        let (this, model, lane) = (self.clone(), model.clone(), lane.clone());
-        let played = tokio::task::spawn_blocking(move || {
-            lane.install(|| this.play_through(&model, &rows, &hash, lane.threads()))
-        });
-        let played = played
-            .await
-            .map_err(|_| CycleError::Ended("a rehearsal"))??;
+        let (this, model, threads) = (self.clone(), model.clone(), lane.threads());
+        let played = lane.compute(move || this.play_through(&model, &rows, &hash, threads));
+        let played = played.await??;
         let place = (REHEARSALS, played.model.as_str());
         self.keep(place, &played, "encode a rehearsal")?;
         Ok(played)

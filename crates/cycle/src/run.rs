@@ -242,10 +242,8 @@ impl ProjectLoop {
         lane: &Lane,
         work: impl FnOnce(&Self, usize) -> Result<T, Stopped> + Send + 'static,
     ) -> Result<T, Stopped> {
-        let (this, lane) = (self.clone(), lane.clone());
-        tokio::task::spawn_blocking(move || lane.install(|| work(&this, lane.threads())))
-            .await
-            .map_err(|_| CycleError::Ended("training"))?
+        let (this, threads) = (self.clone(), lane.threads());
+        lane.compute(move || work(&this, threads)).await?
     }
 
     async fn divided(

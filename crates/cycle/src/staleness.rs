@@ -143,12 +143,8 @@ impl ProjectLoop {
         }
         served.sort_by_key(|version| (version.since, version.number));
         let left_out = looked_at - served.len();
-        let lane = lane.clone();
-        let bands =
-            tokio::task::spawn_blocking(move || lane.install(|| curve(&served, &dataset, metric)));
-        let bands = bands
-            .await
-            .map_err(|_| CycleError::Ended("measuring staleness"))??;
+        let bands = lane.compute(move || curve(&served, &dataset, metric));
+        let bands = bands.await??;
         Ok(self.told(
             model,
             metric.name(),

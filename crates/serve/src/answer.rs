@@ -18,7 +18,7 @@ use tidemill_store::StoreError;
 use crate::decision_log::DecisionLog;
 use crate::recommend::{Catalogue, ShownLately};
 use crate::registry::{Champion, Failure, Registry, Slot};
-use crate::rollout::{Challenger, Question, ShadowQueue};
+use crate::rollout::{Challenger, ScoreQuestion, ShadowQueue};
 
 /// How many reasons an answer carries when it is asked for them without a number.
 pub const REASONS_DEFAULT: usize = 3;
@@ -146,7 +146,7 @@ pub struct Answerer {
     pub(crate) items: Option<ItemDeclaration>,
     pub(crate) decisions: Arc<DecisionLog>,
     pub(crate) shown: Arc<dyn ShownLately>,
-    shadow: Arc<ShadowQueue>,
+    pub(crate) shadow: Arc<ShadowQueue>,
     pub(crate) clock: Arc<dyn Clock>,
     random: Box<dyn Fn() -> [u8; 10] + Send + Sync>,
 }
@@ -295,21 +295,18 @@ impl Answerer {
             return;
         };
         let decision = &answered.decision;
-        let is_for_the_shadow = trial.challenger.share == 0.0 && decision.version.is_some();
-        let is_its_answer = decision.version == Some(trial.challenger.version.number);
-        if !is_for_the_shadow && !is_its_answer {
-            return;
+        if trial
+            .challenger
+            .is_asked_again(decision.id, decision.version)
+        {
+            self.shadow.offer(Box::new(ScoreQuestion {
+                decision: decision.id,
+                person,
+                moment: decision.moment,
+                challenger: trial.challenger.clone(),
+                champion: champion.clone(),
+            }));
         }
-        let question = Question {
-            decision: decision.id,
-            person,
-            moment: decision.moment,
-            challenger: trial.challenger.clone(),
-            champion: champion.clone(),
-        };
-        let random = decision.id.as_bytes().last_chunk::<4>();
-        let random = random.map_or(0, |bytes| u32::from_be_bytes(*bytes));
-        self.shadow.offer(question, random);
     }
 }
 

@@ -29,6 +29,9 @@ pub enum Failure {
     /// Its features could not be read.
     #[error("read its features")]
     Unreadable(#[source] FeatureError),
+    /// Its list was shorter than the champion's for the same question.
+    #[error("it gave a shorter list than the champion")]
+    Short,
 }
 
 /// What a version says about a person.

@@ -16,6 +16,10 @@ pub struct GateRules {
     pub tolerance: Option<f64>,
     /// The largest share of answers, from 0 to 1, that may become others than the champion's; any where absent.
     pub change_max: Option<f64>,
+    /// One answer in a hundred may take longer, in milliseconds, its features read; a default holds where absent.
+    pub latency_ms: Option<f64>,
+    /// The largest artifact, in megabytes (10⁶ bytes); a default holds where absent.
+    pub size_mb: Option<f64>,
     /// Features that may tell the target well, and differ from before, by their name, and checks of the data that may fail
     /// (`data:volume`), each with the reason why.
     pub trusted: BTreeMap<String, String>,
@@ -36,6 +40,15 @@ pub(super) fn read_gate(mut table: Table<'_, '_>) -> GateRules {
         Some(tolerance)
     });
     let change_max = table.get("change_max").and_then(|entry| entry.share());
+    let mut above_zero = |key: &'static str| {
+        let entry = table.get(key)?;
+        let number = entry.number()?;
+        if number <= 0.0 {
+            entry.problem(format!("{number} is not above 0"), None);
+        }
+        Some(number)
+    };
+    let (latency_ms, size_mb) = (above_zero("latency_ms"), above_zero("size_mb"));
     let trusted = named(table.get("trusted"), |feature, entry| {
         let reason = entry.string()?;
         if reason.trim().is_empty() {
@@ -50,6 +63,8 @@ pub(super) fn read_gate(mut table: Table<'_, '_>) -> GateRules {
         slices,
         tolerance,
         change_max,
+        latency_ms,
+        size_mb,
         trusted,
     }
 }

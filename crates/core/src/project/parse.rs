@@ -11,7 +11,7 @@ use super::gate::read_gate;
 use super::problem::{Problem, ProjectError, did_you_mean};
 use super::reader::{Entry, Source as Text, Table};
 use super::recommend::{RecommendModel, read_recommend};
-use super::rollout::read_rollout;
+use super::rollout::{Answers, read_rollout};
 use super::{
     GateRules, ItemDeclaration, Located, Observe, PredictModel, Project, ProjectLimits,
     PropertyRule, Retrain, Sample, Source, SourceFormat, Target, Training,
@@ -349,7 +349,7 @@ fn read_model(name: ModelName, mut table: Table<'_, '_>) -> Option<PredictModel>
     let metric = table.get("metric").and_then(|entry| entry.located());
     let holdout = read_holdout(&mut table);
     let (retrain, gate, training) = read_cycle(&mut table);
-    let rollout = read_rollout(&mut table);
+    let rollout = read_rollout(&mut table, Answers::Scores);
     table.finish();
     let ((observed, observe), target) = (observe?, target?);
     if matches!(sample, Some(Sample::ByAnswer { .. }))
@@ -501,7 +501,6 @@ fn read_sum(entry: &Entry<'_, '_>) -> Option<(String, Field)> {
     }
 }
 
-/// When a model is trained again, what a challenger must reach, and how it is fitted: what models of all kinds say.
 /// The share of the people who never get a model's answers.
 pub(super) fn read_holdout(table: &mut Table<'_, '_>) -> f64 {
     const HOLDOUT_MAX: f64 = 0.5;
@@ -522,6 +521,7 @@ pub(super) fn read_holdout(table: &mut Table<'_, '_>) -> f64 {
     }
 }
 
+/// When a model is trained again, what a challenger must reach, and how it is fitted: what models of all kinds say.
 pub(super) fn read_cycle(table: &mut Table<'_, '_>) -> (Retrain, GateRules, Training) {
     let retrain = match table.get("retrain").and_then(|entry| entry.table()) {
         Some(table) => read_retrain(table),

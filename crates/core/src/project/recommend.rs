@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::parse::{read_cycle, read_holdout};
 use super::reader::{Entry, Table};
-use super::{GateRules, Located, Retrain, Training};
+use super::rollout::{Answers, read_rollout};
+use super::{GateRules, Located, Retrain, RolloutRules, Training};
 use crate::id::ModelName;
 use crate::time::Span;
 
@@ -47,6 +48,8 @@ pub struct RecommendModel {
     pub retrain: Retrain,
     /// What a challenger must reach.
     pub gate: GateRules,
+    /// How a version that passed takes over; at once where absent.
+    pub rollout: Option<RolloutRules>,
     /// How it is fitted.
     pub training: Training,
     /// The line on which it begins.
@@ -126,6 +129,7 @@ pub(super) fn read_recommend(
     let ranker = table.get("ranker").and_then(|entry| entry.truth());
     let holdout = read_holdout(&mut table);
     let (retrain, gate, training) = read_cycle(&mut table);
+    let rollout = read_rollout(&mut table, Answers::Lists);
     table.finish();
     Some(RecommendModel {
         name,
@@ -146,6 +150,7 @@ pub(super) fn read_recommend(
         holdout,
         retrain,
         gate,
+        rollout,
         training,
         line,
     })

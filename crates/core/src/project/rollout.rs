@@ -31,9 +31,10 @@ pub struct Guardrails {
     pub errors: f64,
     /// How much more often a feature may be missing than in training, as a share of the answers.
     pub missing: f64,
-    /// How far its scores may be distributed from those of the champion, as population stability index.
+    /// How far its scores may be distributed from those of the champion, as population stability index; of lists nothing.
     pub drift: f64,
-    /// How well it must put people in the champion's order, as rank correlation from -1 to 1.
+    /// How well it must put people in the champion's order, as rank correlation from -1 to 1; of lists the share of the champion's items
+    /// that must be in them too, from 0 to 1.
     pub agreement: f64,
     /// How much worse than the champion's its answers may turn out, as a share of the champion's loss.
     pub worse: f64,
@@ -68,10 +69,33 @@ impl Default for Guardrails {
     }
 }
 
+impl Guardrails {
+    /// The defaults for lists: those of two good versions may have little in common.
+    fn of_lists() -> Self {
+        Self {
+            agreement: 0.05,
+            ..Self::default()
+        }
+    }
+}
+
+/// What a model answers with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answers {
+    Scores,
+    Lists,
+}
+
 /// `rollout = { … }`; absent where a version that passed the gate answers at once.
-pub(super) fn read_rollout(table: &mut Table<'_, '_>) -> Option<RolloutRules> {
+pub(super) fn read_rollout(table: &mut Table<'_, '_>, answers: Answers) -> Option<RolloutRules> {
     let mut table = table.get("rollout")?.table()?;
-    let default = RolloutRules::default();
+    let default = RolloutRules {
+        guardrails: match answers {
+            Answers::Scores => Guardrails::default(),
+            Answers::Lists => Guardrails::of_lists(),
+        },
+        ..RolloutRules::default()
+    };
     let span = |entry: Option<Entry<'_, '_>>, default| match entry {
         Some(entry) => entry.span(),
         None => Some(default),
@@ -93,10 +117,17 @@ pub(super) fn read_rollout(table: &mut Table<'_, '_>) -> Option<RolloutRules> {
         None => Some(default.sample),
     };
     let guardrails = match table.get("guardrails") {
-        Some(entry) => entry.table().and_then(read_guardrails),
+        Some(entry) => {
+            let table = entry.table();
+            table.and_then(|table| read_guardrails(table, default.guardrails, answers))
+        }
         None => Some(default.guardrails),
     };
     let drill = match table.get("drill") {
+        Some(entry) if answers == Answers::Lists => {
+            entry.problem("drills are played with models that predict only", None);
+            None
+        }
         Some(entry) => Some(entry.span()?),
         None => None,
     };
@@ -126,8 +157,21 @@ fn read_canary(entry: &Entry<'_, '_>) -> Option<Vec<f64>> {
     Some(shares)
 }
 
-fn read_guardrails(mut table: Table<'_, '_>) -> Option<Guardrails> {
-    let default = Guardrails::default();
+fn read_guardrails(
+    mut table: Table<'_, '_>,
+    default: Guardrails,
+    answers: Answers,
+) -> Option<Guardrails> {
+    if answers == Answers::Lists
+        && let Some(entry) = table.get("drift")
+    {
+        let hint = "agreement compares what is in them".to_owned();
+        entry.problem("lists have no scores that could be compared", Some(hint));
+    }
+    let least_agreement = match answers {
+        Answers::Scores => -1.0,
+        Answers::Lists => 0.0,
+    };
     let mut number = |key: &'static str, default: f64, min: f64, max: f64| {
         let Some(entry) = table.get(key) else {
             return Some(default);
@@ -147,7 +191,7 @@ fn read_guardrails(mut table: Table<'_, '_>) -> Option<Guardrails> {
         number("errors", default.errors, 0.000_001, 0.5),
         number("missing", default.missing, 0.001, 1.0),
         number("drift", default.drift, 0.01, 100.0),
-        number("agreement", default.agreement, -1.0, 0.99),
+        number("agreement", default.agreement, least_agreement, 0.99),
         number("worse", default.worse, 0.0, 10.0),
     );
     table.finish();
@@ -194,6 +238,38 @@ mod tests {
             ..Guardrails::default()
         };
         assert_eq!(rules.guardrails, expected);
+    }
+
+    #[test]
+    fn lists_have_guardrails_of_their_own() {
+        let read = |rollout: &str| {
+            let text = format!(
+                "[project]\nname = \"shop\"\n[items]\nid = \"properties.product\"\n[models.m]\nkind = \"recommend\"\n\
+                 signals = {{ Buy = 1.0 }}\n{rollout}\n"
+            );
+            let project = Project::parse(&text).map_err(|error| error.to_string())?;
+            Ok::<_, String>(project.recommenders.into_values().next().unwrap().rollout)
+        };
+        assert_eq!(read("").unwrap(), None);
+        let rules = read("rollout = {}").unwrap().unwrap();
+        assert_eq!(rules.guardrails, Guardrails::of_lists());
+        for (wrong, expected) in [
+            (
+                "rollout = { drill = \"7d\" }",
+                "line 8, models.m.rollout.drill: drills are played with models that predict only",
+            ),
+            (
+                "rollout = { guardrails = { drift = 0.1 } }",
+                "lists have no scores that could be compared (agreement compares what is in them)",
+            ),
+            (
+                "rollout = { guardrails = { agreement = -0.5 } }",
+                "-0.5 is out of range: from 0 to 0.99",
+            ),
+        ] {
+            let error = read(wrong).unwrap_err();
+            assert!(error.contains(expected), "{wrong}: {error}");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use tidemill_core::feature::{FeatureColumn, FeatureTable, FeatureValue, Unit};
 use tidemill_core::project::{ItemDeclaration, PropertyType};
 use tidemill_core::{FeatureType, Item, Timestamp};
 use tidemill_features::ModelFeatures;
-use tidemill_features::dataset::{InteractionLog, ItemsById, Served, items_at, read_again};
+use tidemill_features::dataset::{InteractionLog, ItemsById, Served, items_at};
 use tidemill_learn::recommend::{Background, Description, Holdout, Segment};
 use tidemill_store::EventTable;
 
@@ -159,9 +159,9 @@ impl ProjectLoop {
                 }
             })
             .collect();
-        let rows = read_again(features, &served, table, &self.replay_options(lane)).await?;
         let first: Vec<usize> = (0..held_back).collect();
         let rest: Vec<usize> = (held_back..served.len()).collect();
+        let rows = self.read_again(features, served, table, lane).await?;
         Ok(Persons {
             held_back: rows.take(&first),
             examined: rows.take(&rest),
@@ -187,7 +187,7 @@ impl ProjectLoop {
             })
         };
         let served: Vec<Served> = moments.into_iter().flat_map(at).collect();
-        let rows = read_again(&features, &served, table, &self.replay_options(lane)).await?;
+        let rows = self.read_again(&features, served, table, lane).await?;
         let mut then = texts(&rows, segment);
         let now = then.split_off(log.persons.len());
         Ok([then, now])

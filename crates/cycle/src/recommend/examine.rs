@@ -1,16 +1,18 @@
 //! Examines a recommender on what people took after the time that it was learnt from.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 use tidemill_core::feature::{FeatureTable, FeatureValue};
-use tidemill_core::project::RecommendModel;
+use tidemill_core::project::{GateRules, RecommendModel};
 use tidemill_evaluate::{Bootstrap, Check, Estimate, ListDifference, RankingMetric, Verdict};
 use tidemill_features::dataset::InteractionLog;
 use tidemill_learn::recommend::{Case, ItemIndex, Signal};
 use tidemill_serve::recommend::{GoldenList, RecommendChampion, RecommendPackage};
 
 use crate::examine::{Compared, changed};
+use crate::speed::{fast, small};
 
 /// How many items of a list are examined.
 const DEPTH: usize = 10;
@@ -98,8 +100,9 @@ impl Examining<'_> {
         for (metric, least) in &self.model.gate.min {
             checks.push(at_least(metric, *least, challenger.value));
         }
-        let (check, packaged) = packaged(package);
-        checks.push(check);
+        let (check, packaged) = packaged(package, &self.model.gate);
+        checks.extend(check);
+        checks.extend(self.fast(package));
         if let Some(packaged) = packaged {
             checks.extend(itself(&ours, &self.lists(&packaged, own, own)));
         }
@@ -121,6 +124,18 @@ impl Examining<'_> {
             difference,
             verdict: Verdict::of(checks),
         }
+    }
+
+    /// How long it takes to make a list, as the cases ask for it.
+    fn fast(&self, package: &RecommendPackage) -> Option<Check> {
+        let persons = self.persons(package);
+        let scratch = RefCell::new(package.fitted.scratch());
+        fast(self.cases.len(), &self.model.gate, |row| {
+            let (case, person) = (&self.cases[row], persons.row(row));
+            let query = package.query(&case.history, case.now, &person);
+            let mut scratch = scratch.borrow_mut();
+            std::hint::black_box(package.fitted.recommend(&query, DEPTH, &mut scratch));
+        })
     }
 
     /// What everybody takes, in each case.
@@ -347,9 +362,13 @@ fn at_least(metric: &str, least: f64, value: Option<f64>) -> Check {
 }
 
 /// The packaged bytes must read back and give the same lists.
-fn packaged(package: &RecommendPackage) -> (Check, Option<RecommendPackage>) {
+fn packaged(
+    package: &RecommendPackage,
+    rules: &GateRules,
+) -> (Vec<Check>, Option<RecommendPackage>) {
     let histories = package.golden.len() as f64;
     let bytes = package.to_bytes();
+    let size = bytes.as_ref().ok().map(|bytes| small(bytes.len(), rules));
     let result = bytes.and_then(|bytes| RecommendPackage::from_bytes(&bytes));
     let sentence = match &result {
         Ok(_) => format!(
@@ -363,7 +382,7 @@ fn packaged(package: &RecommendPackage) -> (Check, Option<RecommendPackage>) {
         ..Check::at_least("packaged", value, histories, sentence)
     };
     // bytes that cannot be read have failed already
-    (check, result.ok())
+    (std::iter::once(check).chain(size).collect(), result.ok())
 }
 
 /// A version beside itself differs by nothing.

@@ -27,24 +27,23 @@ impl ProjectLoop {
         };
         let engine = self.engine();
         for slot in self.registry.recommenders() {
-            let Some(champion) = slot.champion() else {
-                continue;
-            };
             let new = events.iter().filter(|logged| logged.offset > before);
             let signals = new.filter(|logged| slot.model.signals.contains_key(&logged.event.name));
-            let mut persons = HashSet::new();
+            let mut taken = Vec::new();
             for logged in signals {
                 let named = logged.event.field(&items.id);
                 let named = named.as_deref().and_then(value::category);
                 if let (Some(person), Some(item)) = (logged.event.person(), named) {
-                    let person = engine.canonical(&person)?;
-                    if champion.is_news(&person, &item) {
-                        persons.insert(person);
-                    }
+                    taken.push((engine.canonical(&person)?, item.into_owned()));
                 }
             }
-            for person in &persons {
-                self.show(&champion, person, before)?;
+            for version in slot.versions() {
+                let news = taken.iter();
+                let news = news.filter(|(person, item)| version.is_news(person, item));
+                let persons: HashSet<&PersonKey> = news.map(|(person, _)| person).collect();
+                for person in persons {
+                    self.show(&version, person, before)?;
+                }
             }
         }
         Ok(())
@@ -54,10 +53,8 @@ impl ProjectLoop {
     /// those are; 0 when everybody was shown. The caller is the consumer, so that nobody is counted twice.
     pub(crate) fn catch_up_fresh(&self) -> Result<usize, CycleError> {
         let mut looked_at = 0;
-        for slot in self.registry.recommenders() {
-            let Some(champion) = slot.champion() else {
-                continue;
-            };
+        let slots = self.registry.recommenders();
+        for (slot, champion) in slots.flat_map(|slot| slot.versions().map(move |one| (slot, one))) {
             let engine = self.engine();
             let after = match champion.caught_up() {
                 CaughtUp::Fully => continue,

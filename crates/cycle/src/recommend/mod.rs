@@ -10,6 +10,7 @@ mod recommender;
 mod run;
 mod shown;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,7 @@ use tidemill_core::{FeatureTable, ModelName, Span, Timestamp};
 use tidemill_features::ModelFeatures;
 use tidemill_features::dataset::{InteractionLog, interactions};
 use tidemill_learn::recommend::{Background, Holdout, Recommender, Record, Segment};
+use tidemill_serve::PackageError;
 use tidemill_serve::recommend::{
     RecommendChampion, RecommendPackage, RecommendSlot, Rulebook, SignalOf,
 };
@@ -149,6 +151,7 @@ impl ProjectLoop {
         self: &Arc<Self>,
         model: &RecommendModel,
         detail: &mut RecommendDetail,
+        lane: &Lane,
     ) -> Result<(InteractionLog, Arc<dyn EventTable>), CycleError> {
         let Some(snapshot) = detail.snapshot else {
             return Err(CycleError::Ended("reading what was taken"));
@@ -163,12 +166,11 @@ impl ProjectLoop {
             return Ok((InteractionLog::default(), table));
         };
         let events = table.clone();
-        let log = tokio::task::spawn_blocking(move || {
+        let taken = lane.compute(move || {
             let signals: Vec<&str> = signals.iter().map(String::as_str).collect();
             interactions(&*events, &items.id, &signals)
-        })
-        .await
-        .map_err(|_| CycleError::Ended("reading events"))??;
+        });
+        let log = taken.await??;
         detail.signals = log.taken.len();
         detail.persons = log.persons.len();
         detail.items = log.items.len();
@@ -186,11 +188,9 @@ impl ProjectLoop {
     ) -> Result<Learning, CycleError> {
         let (declared, items) = (model.clone(), self.project.items.clone());
         let events = table.clone();
-        let mut learning = tokio::task::spawn_blocking(move || {
-            Learning::prepare(&declared, items.as_ref(), (log, &*events), now)
-        })
-        .await
-        .map_err(|_| CycleError::Ended("reading items"))??;
+        let learning = lane
+            .compute(move || Learning::prepare(&declared, items.as_ref(), (log, &*events), now));
+        let mut learning = learning.await??;
         if learning.divided.cases.len() >= CASES_MIN {
             let period = (learning.held_back_from, learning.divided.examined_from);
             let decisions = self.shown_between(model, period)?;
@@ -230,15 +230,28 @@ impl ProjectLoop {
         let rules = Rulebook::compile(&self.project, model, self.engine().set())?;
         slot.set_rules(rules);
         let champion = match number {
-            Some(number) => {
-                let package = self.recommend_package(&model.name, number).await?;
-                let person = self.person_features(&package);
-                Some(Arc::new(RecommendChampion::new(number, package, person)))
-            }
+            Some(number) => Some(self.load_recommender(&model.name, number).await?),
             None => None,
         };
         slot.set_champion(champion);
         Ok(())
+    }
+
+    /// A version with the features that it reads, as they are now.
+    pub(crate) async fn load_recommender(
+        &self,
+        model: &ModelName,
+        number: u32,
+    ) -> Result<Arc<RecommendChampion>, CycleError> {
+        let package = self.recommend_package(model, number).await?;
+        let person = self.person_features(&package);
+        // what is damaged inside must not take those along that are loaded with it
+        let made = AssertUnwindSafe(|| RecommendChampion::new(number, package, person));
+        let made = catch_unwind(made).map_err(|_| CycleError::Package {
+            version: format!("{model}@{number}"),
+            source: PackageError::Damaged("it panics when it is loaded".to_owned()),
+        })?;
+        Ok(Arc::new(made))
     }
 
     /// The features of people that a version reads, out of those that are kept now.

@@ -119,7 +119,7 @@ impl ProjectLoop {
             detail.snapshot = Some(snapshot);
             self.reach(run, detail, Stage::Dataset).await?;
         }
-        let (log, table) = self.taken(model, detail).await?;
+        let (log, table) = self.taken(model, detail, &lane).await?;
         let before = self.taken_before(run).await?;
         let now = run.started_at;
         let mut learning = self.prepare(model, log, (table, &lane), now).await?;
@@ -131,12 +131,11 @@ impl ProjectLoop {
         self.reach(run, detail, Stage::Fit).await?;
         let champion = self.recommender(&model.name)?.champion();
         let (this, declared) = (self.clone(), model.clone());
-        tokio::task::spawn_blocking(move || {
+        lane.compute(move || {
             let champion = champion.as_deref();
-            lane.install(|| this.make_recommender(&declared, learning, champion, (&before, now)))
+            this.make_recommender(&declared, learning, champion, (&before, now))
         })
         .await
-        .map_err(|_| CycleError::Ended("training"))
     }
 
     /// The part of a run that computes; it runs on the training threads.

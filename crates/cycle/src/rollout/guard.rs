@@ -1,10 +1,15 @@
 //! What a version that takes over must keep to, judged by what was noted of it.
 
+use std::collections::HashSet;
+
+use serde::{Deserialize, Serialize};
+use tidemill_core::FeatureColumn;
 use tidemill_core::project::Guardrails;
 use tidemill_evaluate::Agreement;
 use tidemill_evaluate::experiment::is_rate_above;
 use tidemill_serve::Challenger;
-use tidemill_serve::rollout::{ArmNumbers, Snapshot};
+use tidemill_serve::recommend::RecommendChampion;
+use tidemill_serve::rollout::{ArmNumbers, ListPair, Snapshot, Version};
 
 /// How often at most a good version is stopped by one guardrail, however often it is looked at.
 pub(super) const ALPHA: f64 = 0.01;
@@ -12,6 +17,8 @@ pub(super) const ALPHA: f64 = 0.01;
 const SLOW: f64 = 0.01;
 /// Fewer pairs of scores than this say nothing about how they agree.
 const PAIRS_MIN: usize = 50;
+/// How many standard errors a mean must lie off to be surely off, however often it is looked at: as for rank correlations.
+const STANDARD_ERRORS: f64 = 4.0;
 /// Fewer rows than this say nothing about what is missing.
 const ROWS_MIN: u64 = 20;
 
@@ -24,28 +31,51 @@ pub(crate) struct Breach {
     pub(crate) reason: String,
 }
 
-/// The first guardrail that a version does not keep to, by what was noted of its answers. `shared` are the columns that the champion
-/// reads as well: what is missing there is missing for both.
-pub(crate) fn breach(
+/// The first guardrail that a version that predicts does not keep to, by what was noted of its answers. What is missing in a column that
+/// the champion reads as well is missing for both.
+pub(crate) fn breach_of_scores(
     challenger: &Challenger,
     found: &Snapshot,
     guardrails: &Guardrails,
-    shared: &[bool],
+    of_champion: &[&str],
+) -> Option<Breach> {
+    let columns = &challenger.version.package.columns;
+    of_answers(challenger, columns, found, guardrails, of_champion)
+        .or_else(|| disagreement(&found.compared, guardrails))
+}
+
+/// The same of a version that recommends.
+pub(crate) fn breach_of_lists(
+    challenger: &Challenger<RecommendChampion>,
+    found: &Snapshot<ListPair>,
+    guardrails: &Guardrails,
+    of_champion: &[&str],
+) -> Option<Breach> {
+    let columns = challenger.version.package.person_features();
+    of_answers(challenger, &columns, found, guardrails, of_champion)
+        .or_else(|| other_lists(&found.compared, guardrails))
+}
+
+/// What answers of all kinds must keep to.
+fn of_answers<V: Version, C>(
+    challenger: &Challenger<V>,
+    columns: &[FeatureColumn],
+    found: &Snapshot<C>,
+    guardrails: &Guardrails,
+    of_champion: &[&str],
 ) -> Option<Breach> {
     let has_control = challenger.share == 0.0 || challenger.control_share() > 0.0;
-    let columns = &challenger.version.package.columns;
     let missing = || {
         let columns = columns.iter().zip(&challenger.missing_in_training);
-        let own = columns.zip(shared).zip(&found.missing);
+        let own = columns.zip(&found.missing);
         let rows = own
-            .filter(|((_, shared), _)| !**shared)
-            .map(|(((column, usual), _), missing)| (column.name.as_str(), *usual, *missing));
+            .filter(|((column, _), _)| !of_champion.contains(&&*column.name))
+            .map(|((column, usual), missing)| (column.name.as_str(), *usual, *missing));
         gaps(rows.collect(), found.rows, guardrails.missing)
     };
     errors(&found.challenger, guardrails.errors)
         .or_else(|| slowness(found, guardrails.latency_p99_ms, has_control))
         .or_else(missing)
-        .or_else(|| disagreement(&found.scores, guardrails))
 }
 
 fn errors(numbers: &ArmNumbers, limit: f64) -> Option<Breach> {
@@ -53,18 +83,22 @@ fn errors(numbers: &ArmNumbers, limit: f64) -> Option<Breach> {
     is_rate_above(failed, numbers.answers, limit, ALPHA).then(|| Breach {
         guardrail: "errors",
         reason: format!(
-            "{failed} of {} answers failed ({} panicked, {} gave no number, {} could not read their features); {} may",
+            "{failed} of {} answers failed ({} panicked, {} gave no number, {} could not read their features{}); {} may",
             numbers.answers,
             numbers.panicked,
             numbers.not_finite,
             numbers.unreadable,
+            match numbers.short {
+                0 => String::new(),
+                short => format!(", {short} were shorter lists than the champion's"),
+            },
             percent(limit)
         ),
     })
 }
 
 /// Too many slow answers, and more than the champion has at the same time: a machine that is busy slows both.
-fn slowness(found: &Snapshot, limit_ms: f64, has_control: bool) -> Option<Breach> {
+fn slowness<C>(found: &Snapshot<C>, limit_ms: f64, has_control: bool) -> Option<Breach> {
     let (ours, theirs) = (&found.challenger, &found.control);
     if !is_rate_above(ours.slow, ours.answers, SLOW, ALPHA) {
         return None;
@@ -147,12 +181,77 @@ fn disagreement(scores: &[(f64, f64)], guardrails: &Guardrails) -> Option<Breach
     None
 }
 
+/// How the lists of two versions for the same questions compare.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ListAgreement {
+    /// Questions.
+    pub pairs: usize,
+    /// The mean share of the champion's items that the challenger's lists have as well, from 0 to 1.
+    pub shared: f64,
+    /// Its standard error.
+    pub standard_error: f64,
+    /// How many different lists the champion gave.
+    pub champion_lists: usize,
+    /// How many different lists the challenger gave.
+    pub challenger_lists: usize,
+}
+
+impl ListAgreement {
+    /// Compares lists; nothing without two questions.
+    pub(super) fn of(pairs: &[ListPair]) -> Option<Self> {
+        let n = pairs.len() as f64;
+        if pairs.len() < 2 {
+            return None;
+        }
+        let shared = pairs.iter().map(|pair| pair.shared).sum::<f64>() / n;
+        let squares = pairs.iter().map(|pair| (pair.shared - shared).powi(2));
+        let variance = squares.sum::<f64>() / (n - 1.0);
+        let different = |of: fn(&ListPair) -> u64| pairs.iter().map(of).collect::<HashSet<_>>();
+        Some(Self {
+            pairs: pairs.len(),
+            shared,
+            standard_error: (variance / n).sqrt(),
+            champion_lists: different(|pair| pair.champion).len(),
+            challenger_lists: different(|pair| pair.challenger).len(),
+        })
+    }
+}
+
+/// Lists that are not those of a version of the same model: the same for everybody, or with next to nothing of the champion's.
+fn other_lists(pairs: &[ListPair], guardrails: &Guardrails) -> Option<Breach> {
+    if pairs.len() < PAIRS_MIN {
+        return None;
+    }
+    let found = ListAgreement::of(pairs)?;
+    let breach = |reason| {
+        let guardrail = "agreement";
+        Some(Breach { guardrail, reason })
+    };
+    if found.challenger_lists == 1 && found.champion_lists > 1 {
+        return breach(format!(
+            "it gives everybody the same list in {} answers; the champion gave {} different ones",
+            found.pairs, found.champion_lists
+        ));
+    }
+    if found.shared + STANDARD_ERRORS * found.standard_error < guardrails.agreement {
+        return breach(format!(
+            "{} of the champion's items are in its lists over {} answers; at least {} are asked for",
+            percent(found.shared),
+            found.pairs,
+            percent(guardrails.agreement)
+        ));
+    }
+    None
+}
+
 fn percent(share: f64) -> String {
     format!("{} %", (share * 100_000.0).round() / 1_000.0)
 }
 
 #[cfg(test)]
 mod tests {
+    use tidemill_core::{DecisionId, Timestamp};
+
     use super::*;
 
     fn numbers(answers: u64, failed: u64, slow: u64) -> ArmNumbers {
@@ -182,7 +281,7 @@ mod tests {
             let found = Snapshot {
                 challenger: numbers(200, 0, ours),
                 control: numbers(200, 0, theirs),
-                ..Snapshot::default()
+                ..Snapshot::<(f64, f64)>::default()
             };
             slowness(&found, 10.0, has_control).is_some()
         };
@@ -226,5 +325,33 @@ mod tests {
         assert_eq!(check(|first| 1.0 - first), Some("agreement"));
         assert_eq!(check(|_| 0.5), Some("agreement"));
         assert_eq!(check(|first| first * 0.2), Some("drift"));
+    }
+
+    #[test]
+    fn lists_must_be_of_the_same_model() {
+        let decision = DecisionId::new(Timestamp::EPOCH, [1; 10]);
+        let check = |shared: fn(u64) -> f64, lists: u64| {
+            let pair = |question: u64| ListPair {
+                decision,
+                shared: shared(question),
+                champion: question,
+                challenger: question % lists,
+            };
+            let pairs: Vec<ListPair> = (0..200).map(pair).collect();
+            let guardrails = Guardrails {
+                agreement: 0.05,
+                ..Guardrails::default()
+            };
+            other_lists(&pairs, &guardrails).map(|breach| breach.reason)
+        };
+        assert_eq!(check(|_| 0.6, 90), None);
+        assert_eq!(check(|question| (question % 10) as f64 / 90.0, 90), None);
+        let same = check(|_| 0.6, 1).unwrap();
+        assert!(
+            same.starts_with("it gives everybody the same list"),
+            "{same}"
+        );
+        let other = check(|question| (question % 40 / 39) as f64 / 10.0, 90).unwrap();
+        assert!(other.contains("of the champion's items"), "{other}");
     }
 }

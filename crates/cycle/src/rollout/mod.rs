@@ -6,10 +6,11 @@
 
 pub(crate) mod guard;
 mod outcomes;
+pub(crate) mod place;
 mod resume;
 mod status;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -17,18 +18,18 @@ use serde_json::{Value, json};
 use tidemill_core::project::RolloutRules;
 use tidemill_core::{ModelName, Span, Timestamp};
 use tidemill_evaluate::experiment::SampleRatio;
-use tidemill_serve::Challenger;
-use tidemill_serve::registry::Slot;
-use tidemill_serve::rollout::{ShadowQueue, Snapshot};
+use tidemill_serve::rollout::ShadowQueue;
 use tidemill_store::catalog::{Rollout, RolloutStage};
 use tokio::sync::Notify;
 
-use self::guard::{Breach, breach};
+use self::guard::Breach;
 use self::outcomes::{TurnedOut, worse};
+use self::place::{Place, TakesOver};
 use crate::project_loop::{CycleError, ProjectLoop};
 use crate::promote::SYSTEM;
 use crate::run::describe;
 
+pub use guard::ListAgreement;
 pub use outcomes::Turned;
 pub use status::{RolloutStatus, StageNumbers};
 
@@ -98,28 +99,27 @@ impl ProjectLoop {
         reason: &str,
     ) -> Result<(), CycleError> {
         let _one_at_a_time = self.rollouts.changing.lock().await;
-        let slot = self.registry.slot(model);
-        let slot = slot.filter(|slot| slot.model.rollout.is_some() && slot.champion().is_some());
-        let Some(slot) = slot else {
+        let place = self.place(model)?;
+        if place.rules().is_none() || place.champion().is_none() {
             return self
                 .change_champion(model, Some(number), actor, "promote", reason)
                 .await;
-        };
+        }
         if let Some(other) = self.rollouts.under_way(model) {
             tracing::info!(%model, number, other = other.version, "the version waits until another has taken over or not");
             return Ok(());
         }
-        self.begin_rollout(slot, number, actor, reason).await
+        self.begin_rollout(place, number, actor, reason).await
     }
 
     async fn begin_rollout(
         &self,
-        slot: &Slot,
+        place: Place<'_>,
         number: u32,
         actor: &str,
         reason: &str,
     ) -> Result<(), CycleError> {
-        let model = &slot.model.name;
+        let model = place.model();
         let now = self.clock.now();
         let before = self.rollouts.newest(model);
         let rollout = Rollout {
@@ -127,7 +127,7 @@ impl ProjectLoop {
             model: model.clone(),
             position: before.map_or(1, |before| before.position + 1),
             version: number,
-            champion: slot.champion().map(|champion| champion.number),
+            champion: place.champion(),
             stage: RolloutStage::Shadow,
             share: 0.0,
             started_at: now,
@@ -136,18 +136,18 @@ impl ProjectLoop {
             reason: reason.to_owned(),
             detail: json!({ "stages": [] }),
         };
-        match self.challenger(slot, &rollout).await {
+        match self.challenger(place, &rollout).await {
             Ok(challenger) => {
                 self.put_rollout(&rollout).await?;
                 self.rollouts.keep(rollout);
-                slot.set_challenger(Some(challenger));
+                place.set_challenger(challenger);
                 Ok(())
             }
             Err(CycleError::Store(error)) => Err(error.into()),
             Err(error) => {
                 let reason = format!("it cannot be loaded: {}", describe(&error));
                 let ended = RolloutStage::RolledBack;
-                self.conclude(slot, rollout, ended, SYSTEM, &reason).await
+                self.conclude(place, rollout, ended, SYSTEM, &reason).await
             }
         }
     }
@@ -158,47 +158,50 @@ impl ProjectLoop {
     /// When a store fails; a version that is to be stopped is stopped all the same.
     pub async fn advance_rollouts(self: &Arc<Self>) -> Result<(), CycleError> {
         let _one_at_a_time = self.rollouts.changing.lock().await;
-        for slot in self.registry.slots() {
-            let Some(rollout) = self.rollouts.under_way(&slot.model.name) else {
+        for place in self.places() {
+            let Some(rollout) = self.rollouts.under_way(place.model()) else {
                 continue;
             };
             let (number, model) = (rollout.version, rollout.model.clone());
-            self.advance(slot, rollout).await?;
+            self.advance(place, rollout).await?;
             let ended = self.rollouts.newest(&model);
             if ended.is_some_and(|newest| !newest.is_under_way()) {
-                self.take_turns(slot, number).await?;
+                self.take_turns(place, number).await?;
             }
         }
         Ok(())
     }
 
-    async fn advance(self: &Arc<Self>, slot: &Slot, rollout: Rollout) -> Result<(), CycleError> {
-        let (Some(rules), Some(challenger)) = (&slot.model.rollout, slot.challenger()) else {
+    async fn advance(
+        self: &Arc<Self>,
+        place: Place<'_>,
+        rollout: Rollout,
+    ) -> Result<(), CycleError> {
+        let (Some(rules), Some(challenger)) = (place.rules(), place.challenger()) else {
             let reason = "it was stopped, and why could not be written down then";
             let ended = RolloutStage::RolledBack;
-            return self.conclude(slot, rollout, ended, SYSTEM, reason).await;
+            return self.conclude(place, rollout, ended, SYSTEM, reason).await;
         };
-        let found = challenger.tally.snapshot();
-        if let Some(breach) = self
-            .breach(slot, &challenger, &found, &rollout, rules)
-            .await?
-        {
+        let breach = self.breach(place, &challenger, &rollout, rules).await?;
+        if let Some(breach) = breach {
             let Breach { guardrail, reason } = breach;
             let model = &rollout.model;
             tracing::error!(%model, version = rollout.version, guardrail, reason, "a version is sent back: the champion answers");
             let reason = format!("guardrail {guardrail}: {reason}");
             let ended = RolloutStage::RolledBack;
-            return self.conclude(slot, rollout, ended, SYSTEM, &reason).await;
+            return self.conclude(place, rollout, ended, SYSTEM, &reason).await;
         }
         let now = self.clock.now();
-        let waits = waits(&rollout, rules, &found, &challenger, now);
+        let numbers = challenger.numbers();
+        let waits = waits(&rollout, rules, &numbers, challenger.shares(), now);
         if waits.is_empty() {
-            return self.move_on(slot, rollout, rules, &challenger, now).await;
+            let next = (rules, &challenger, numbers);
+            return self.move_on(place, rollout, next, now).await;
         }
         if now.since(rollout.since) > PATIENCE {
             let reason = format!("after {PATIENCE} it still waited: {}", waits.join("; "));
             let ended = RolloutStage::RolledBack;
-            return self.conclude(slot, rollout, ended, SYSTEM, &reason).await;
+            return self.conclude(place, rollout, ended, SYSTEM, &reason).await;
         }
         Ok(())
     }
@@ -206,24 +209,12 @@ impl ProjectLoop {
     /// What a version does not keep to, by its answers and how they turned out.
     async fn breach(
         self: &Arc<Self>,
-        slot: &Slot,
-        challenger: &Arc<Challenger>,
-        found: &Snapshot,
+        place: Place<'_>,
+        challenger: &TakesOver,
         rollout: &Rollout,
         rules: &RolloutRules,
     ) -> Result<Option<Breach>, CycleError> {
-        let champion = slot.champion();
-        let of_champion: HashSet<&str> = champion
-            .iter()
-            .flat_map(|champion| &champion.package.columns)
-            .map(|column| column.name.as_str())
-            .collect();
-        let columns = &challenger.version.package.columns;
-        let shared: Vec<bool> = columns
-            .iter()
-            .map(|column| of_champion.contains(column.name.as_str()))
-            .collect();
-        if let Some(breach) = breach(challenger, found, &rules.guardrails, &shared) {
+        if let Some(breach) = challenger.breach(place, &rules.guardrails) {
             return Ok(Some(breach));
         }
         let now = self.clock.now();
@@ -232,7 +223,7 @@ impl ProjectLoop {
             return Ok(None);
         }
         let (this, challenger, of) = (self.clone(), challenger.clone(), rollout.clone());
-        let read = move || this.turned_out(this.slot(&of.model)?, &challenger, &of);
+        let read = move || this.turned_out(&challenger, &of);
         let turned = self.background().spawn_blocking(read).await;
         let turned = turned.map_err(|_| CycleError::Ended("reading outcomes"))??;
         let mut known = self.rollouts.turned_out.lock();
@@ -243,10 +234,9 @@ impl ProjectLoop {
     /// The next stage: a larger share, or champion.
     async fn move_on(
         &self,
-        slot: &Slot,
+        place: Place<'_>,
         rollout: Rollout,
-        rules: &RolloutRules,
-        challenger: &Challenger,
+        (rules, challenger, numbers): (&RolloutRules, &TakesOver, StageNumbers),
         now: Timestamp,
     ) -> Result<(), CycleError> {
         let next = rules.canary.iter().find(|share| **share > rollout.share);
@@ -256,9 +246,8 @@ impl ProjectLoop {
             self.change_champion(model, number, SYSTEM, "promote", &reason)
                 .await?;
             let ended = RolloutStage::Promoted;
-            return self.conclude(slot, rollout, ended, SYSTEM, &reason).await;
+            return self.conclude(place, rollout, ended, SYSTEM, &reason).await;
         };
-        let numbers = status::numbers(&challenger.tally.snapshot());
         let next = Rollout {
             stage: RolloutStage::Canary,
             share,
@@ -272,8 +261,8 @@ impl ProjectLoop {
             ..rollout
         };
         self.put_rollout(&next).await?;
-        let larger = self.at_share(slot, challenger, share, rules);
-        slot.set_challenger(Some(Arc::new(larger)));
+        let wake = self.alarm();
+        place.set_challenger(challenger.at_share(&next.model, share, rules, wake));
         self.rollouts.keep(next);
         Ok(())
     }
@@ -281,20 +270,17 @@ impl ProjectLoop {
     /// Ends a rollout. The pointer changes first: nobody waits for the catalog.
     async fn conclude(
         &self,
-        slot: &Slot,
+        place: Place<'_>,
         rollout: Rollout,
         stage: RolloutStage,
         actor: &str,
         reason: &str,
     ) -> Result<(), CycleError> {
-        let challenger = slot.challenger();
-        slot.set_challenger(None);
+        let challenger = place.challenger();
+        place.clear();
         let now = self.clock.now();
         let detail = match &challenger {
-            Some(challenger) => {
-                let numbers = status::numbers(&challenger.tally.snapshot());
-                with_stage(&rollout, now, &numbers)
-            }
+            Some(challenger) => with_stage(&rollout, now, &challenger.numbers()),
             None => rollout.detail.clone(),
         };
         let ended = Rollout {
@@ -329,28 +315,27 @@ impl ProjectLoop {
         actor: &str,
         reason: &str,
     ) -> Result<bool, CycleError> {
-        let (Some(slot), Some(rollout)) =
-            (self.registry.slot(model), self.rollouts.under_way(model))
-        else {
+        let Some(rollout) = self.rollouts.under_way(model) else {
             return Ok(false);
         };
+        let place = self.place(model)?;
         let stage = match promoted {
             Some(number) if number == rollout.version => RolloutStage::Promoted,
             _ => RolloutStage::RolledBack,
         };
-        self.conclude(slot, rollout, stage, actor, reason).await?;
+        self.conclude(place, rollout, stage, actor, reason).await?;
         Ok(true)
     }
 
     /// After a rollout has ended, lets the newest version take over that passed the gate meanwhile.
-    async fn take_turns(&self, slot: &Slot, after: u32) -> Result<(), CycleError> {
-        let model = &slot.model.name;
+    async fn take_turns(&self, place: Place<'_>, after: u32) -> Result<(), CycleError> {
+        let model = place.model();
         let catalog = &self.stores.catalog;
         let newest = catalog.versions(&self.project.name, model, None, 1).await?;
         match newest.first() {
             Some(version) if version.passed && version.number > after => {
                 let reason = format!("it passed the gate while {model}@{after} took over");
-                self.begin_rollout(slot, version.number, SYSTEM, &reason)
+                self.begin_rollout(place, version.number, SYSTEM, &reason)
                     .await
             }
             _ => Ok(()),
@@ -361,10 +346,10 @@ impl ProjectLoop {
     ///
     /// # Errors
     /// When the thread that does ends unexpectedly.
-    pub async fn work_in_the_shadow(&self) -> Result<(), CycleError> {
+    pub async fn work_in_the_shadow(self: &Arc<Self>) -> Result<(), CycleError> {
         loop {
-            let shadow = self.rollouts.shadow.clone();
-            let step = move || shadow.work(SHADOW_STEP);
+            let this = self.clone();
+            let step = move || this.rollouts.shadow.work(SHADOW_STEP, &this.answerer);
             let done = self.background().spawn_blocking(step).await;
             if done.map_err(|_| CycleError::Ended("the shadow"))? < SHADOW_STEP {
                 return Ok(());
@@ -388,8 +373,8 @@ impl ProjectLoop {
 pub(crate) fn waits(
     rollout: &Rollout,
     rules: &RolloutRules,
-    found: &Snapshot,
-    challenger: &Challenger,
+    found: &StageNumbers,
+    (share, control_share): (f64, f64),
     now: Timestamp,
 ) -> Vec<String> {
     let is_shadow = rollout.stage == RolloutStage::Shadow;
@@ -407,12 +392,13 @@ pub(crate) fn waits(
     if compared < wanted {
         waits.push(format!("it has given {compared} of {wanted} answers"));
     }
-    if !is_shadow && challenger.control_share() > 0.0 {
+    if !is_shadow && control_share > 0.0 {
         if found.control.answers < wanted {
             let answers = found.control.answers;
             waits.push(format!("the control has got {answers} of {wanted} answers"));
         }
-        let mut sizes = SampleRatio::new(&arm_shares(challenger));
+        let mut sizes =
+            SampleRatio::new(&[share, control_share].map(|of| of / (share + control_share)));
         sizes.add(0, found.challenger.people);
         sizes.add(1, found.control.people);
         if sizes.is_broken() {
@@ -423,12 +409,6 @@ pub(crate) fn waits(
         }
     }
     waits
-}
-
-/// The shares that both arms have of the two together.
-fn arm_shares(challenger: &Challenger) -> [f64; 2] {
-    let (ours, theirs) = (challenger.share, challenger.control_share());
-    [ours / (ours + theirs), theirs / (ours + theirs)]
 }
 
 /// The stages of a rollout with the one that ends now.

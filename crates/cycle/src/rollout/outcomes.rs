@@ -9,12 +9,11 @@ use tidemill_core::project::Guardrails;
 use tidemill_core::{Decision, DecisionId, Outcome};
 use tidemill_evaluate::experiment::{Arm, Sequence, compare};
 use tidemill_learn::Task;
-use tidemill_serve::Challenger;
-use tidemill_serve::registry::Slot;
-use tidemill_serve::rollout::Pair;
+use tidemill_serve::rollout::ScorePair;
 use tidemill_store::catalog::Rollout;
 
 use super::guard::{ALPHA, Breach};
+use super::place::{Place, TakesOver};
 use crate::project_loop::{CycleError, ProjectLoop};
 
 /// How many outcomes are looked at, at most.
@@ -23,7 +22,7 @@ const OUTCOMES_MAX: usize = 50_000;
 const LEAST: f64 = 1e-6;
 
 /// How answers turned out, as a loss: the squared error of a probability, the absolute error of an amount, the logarithmic loss of a
-/// class. Each person counts once, with the mean of their answers.
+/// class, 1 for a list that nothing was taken of. Each person counts once, with the mean of their answers.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Turned {
     /// People of the version that takes over.
@@ -52,28 +51,30 @@ impl ProjectLoop {
     /// When a store fails.
     pub(super) fn turned_out(
         &self,
-        slot: &Slot,
-        challenger: &Challenger,
+        challenger: &TakesOver,
         rollout: &Rollout,
     ) -> Result<TurnedOut, CycleError> {
-        let until = self.clock.now() - slot.model.target.within();
+        let place = self.place(&rollout.model)?;
+        let until = self.clock.now() - place.horizon();
         let from = rollout.started_at;
         if until <= from {
             return Ok(TurnedOut::default());
         }
         let outcomes = self
             .joiner
-            .outcomes(&slot.model.name, from, until, OUTCOMES_MAX)?;
-        let pairs: HashMap<DecisionId, Arc<Pair>> = challenger
-            .tally
-            .pairs()
-            .into_iter()
-            .map(|pair| (pair.decision, pair))
-            .collect();
+            .outcomes(&rollout.model, from, until, OUTCOMES_MAX)?;
+        // what would have been taken of a list that nobody saw is not known
+        let pairs: HashMap<DecisionId, Arc<ScorePair>> = match challenger {
+            TakesOver::Scores(version) => {
+                let pairs = version.tally.pairs().into_iter();
+                pairs.map(|pair| (pair.decision, pair)).collect()
+            }
+            TakesOver::Lists(_) => HashMap::new(),
+        };
         let mut people: HashMap<&str, Sums> = HashMap::new();
         let mut arms = [(); 2].map(|()| HashMap::<&str, Sums>::new());
         for outcome in &outcomes {
-            if let Some(pair) = pairs.get(&outcome.decision) {
+            if let (Some(pair), Place::Predict(slot)) = (pairs.get(&outcome.decision), place) {
                 let ours = loss(&slot.task, &pair.challenger, outcome);
                 let theirs = loss(&slot.task, &pair.champion, outcome);
                 people.entry(&outcome.entity).or_default().add(ours, theirs);
@@ -87,7 +88,11 @@ impl ProjectLoop {
                 (Some(RolloutArm::Control), Some(_)) => 0,
                 _ => continue,
             };
-            let lost = loss(&slot.task, &said(&slot.task, &decision), outcome);
+            let lost = match place {
+                Place::Predict(slot) => loss(&slot.task, &said(&slot.task, &decision), outcome),
+                // of a list that nothing was taken of everything is lost
+                Place::Recommend(_) => f64::from(u8::from(outcome.value <= 0.0)),
+            };
             arms[arm].entry(&outcome.entity).or_default().add(lost, 0.0);
         }
         let [control, treated] = arms;

@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use tidemill_core::feature::FeatureValue;
-use tidemill_core::project::RolloutRules;
 use tidemill_serve::registry::Slot;
 use tidemill_serve::rollout::Wake;
-use tidemill_serve::{Challenger, Champion, GoldenRow, Package};
+use tidemill_serve::{Challenger, Champion, Package};
 use tidemill_store::catalog::{Rollout, RolloutStage, Version};
 
+use super::place::{Place, TakesOver};
 use crate::project_loop::{CycleError, ProjectLoop};
 use crate::promote::SYSTEM;
 use crate::run::{RunDetail, describe};
@@ -24,91 +24,82 @@ impl ProjectLoop {
     /// When the catalog fails.
     pub(crate) async fn resume_rollouts(&self) -> Result<(), CycleError> {
         let _one_at_a_time = self.rollouts.changing.lock().await;
-        for slot in self.registry.slots() {
-            let (catalog, model) = (&self.stores.catalog, &slot.model.name);
+        for place in self.places() {
+            let (catalog, model) = (&self.stores.catalog, place.model());
             let newest = catalog.rollouts(&self.project.name, model, 1).await?;
             let Some(rollout) = newest.into_iter().next() else {
                 continue;
             };
             self.rollouts.keep(rollout.clone());
             if rollout.is_under_way() {
-                self.resume(slot, rollout).await?;
+                self.resume(place, rollout).await?;
             }
         }
         Ok(())
     }
 
-    async fn resume(&self, slot: &Slot, rollout: Rollout) -> Result<(), CycleError> {
+    async fn resume(&self, place: Place<'_>, rollout: Rollout) -> Result<(), CycleError> {
         let back = RolloutStage::RolledBack;
-        let champion = slot.champion().map(|champion| champion.number);
+        let champion = place.champion();
         if champion == Some(rollout.version) {
             let reason = "it had become champion when the process ended";
             let ended = RolloutStage::Promoted;
-            return self.conclude(slot, rollout, ended, SYSTEM, reason).await;
+            return self.conclude(place, rollout, ended, SYSTEM, reason).await;
         }
-        if slot.model.rollout.is_none() {
+        if place.rules().is_none() {
             let reason = "the project file asks for no rollout any more; `tidemill promote` lets the version answer";
             return self
-                .conclude(slot, rollout, back, PROJECT_FILE, reason)
+                .conclude(place, rollout, back, PROJECT_FILE, reason)
                 .await;
         }
         if champion.is_none() {
             let reason = "no version answers that it could be compared with";
-            return self.conclude(slot, rollout, back, SYSTEM, reason).await;
+            return self.conclude(place, rollout, back, SYSTEM, reason).await;
         }
-        match self.challenger(slot, &rollout).await {
+        match self.challenger(place, &rollout).await {
             Ok(challenger) => {
-                slot.set_challenger(Some(challenger));
+                place.set_challenger(challenger);
                 Ok(())
             }
             Err(CycleError::Store(error)) => Err(error.into()),
             Err(error) => {
                 let reason = format!("it cannot be loaded: {}", describe(&error));
-                self.conclude(slot, rollout, back, SYSTEM, &reason).await
+                self.conclude(place, rollout, back, SYSTEM, &reason).await
             }
         }
     }
 
-    /// The version of a rollout, proved and put in place beside the champion.
+    /// The version of a rollout, proved, to be put beside the champion.
     pub(super) async fn challenger(
         &self,
-        slot: &Slot,
+        place: Place<'_>,
         rollout: &Rollout,
-    ) -> Result<Arc<Challenger>, CycleError> {
-        let (model, number) = (&rollout.model, rollout.version);
-        let rules = slot.model.rollout.clone().unwrap_or_default();
-        let registered = self.version(model, number).await?;
-        let version = self.load(model, number).await?;
-        check_schema(slot, &version)?;
-        let missing = missing_in_training(&version.package, &registered);
-        Ok(Arc::new(Challenger::new(
-            model,
-            version,
-            missing,
-            rollout.share,
-            &rules,
-            self.alarm(),
-        )))
+    ) -> Result<TakesOver, CycleError> {
+        let (model, number, share) = (&rollout.model, rollout.version, rollout.share);
+        let rules = place.rules().cloned().unwrap_or_default();
+        let wake = self.alarm();
+        match place {
+            Place::Predict(slot) => {
+                let registered = self.version(model, number).await?;
+                let version = self.load(model, number).await?;
+                check_schema(slot, &version)?;
+                let missing = missing_in_training(&version.package, &registered);
+                let challenger = Challenger::new(model, version, missing, share, &rules, wake);
+                Ok(TakesOver::Scores(Arc::new(challenger)))
+            }
+            Place::Recommend(_) => {
+                let version = self.load_recommender(model, number).await?;
+                let golden = version.package.golden.iter().map(|list| &list.person[..]);
+                let columns = version.package.person_features().len();
+                let missing = (0..columns).map(|place| missing_in(golden.clone(), place));
+                let missing = missing.collect();
+                let challenger = Challenger::new(model, version, missing, share, &rules, wake);
+                Ok(TakesOver::Lists(Arc::new(challenger)))
+            }
+        }
     }
 
-    pub(super) fn at_share(
-        &self,
-        slot: &Slot,
-        challenger: &Challenger,
-        share: f64,
-        rules: &RolloutRules,
-    ) -> Challenger {
-        Challenger::new(
-            &slot.model.name,
-            challenger.version.clone(),
-            challenger.missing_in_training.clone(),
-            share,
-            rules,
-            self.alarm(),
-        )
-    }
-
-    fn alarm(&self) -> Wake {
+    pub(super) fn alarm(&self) -> Wake {
         let alarm = self.rollouts.alarm.clone();
         Arc::new(move || alarm.notify_one())
     }
@@ -141,24 +132,25 @@ fn missing_in_training(package: &Package, version: &Version) -> Vec<f64> {
                 .collect()
         })
         .unwrap_or_default();
-    let in_golden = |place: usize| {
-        let rows = package.golden.iter();
-        let is_missing = |row: &&GoldenRow| {
-            let value = row.features.get(place);
-            value.is_none_or(|value| *value == FeatureValue::Missing)
-        };
-        let missing = rows.filter(is_missing).count();
-        // without any row nothing is known, and everything may be missing
-        match package.golden.len() {
-            0 => 1.0,
-            rows => missing as f64 / rows as f64,
-        }
-    };
+    let golden = package.golden.iter().map(|row| &row.features[..]);
     let columns = package.columns.iter().enumerate();
     columns
         .map(|(place, column)| {
             let known = recorded.get(&column.name).copied();
-            known.unwrap_or_else(|| in_golden(place))
+            known.unwrap_or_else(|| missing_in(golden.clone(), place))
         })
         .collect()
+}
+
+/// The share of rows in which a column is missing; without any row nothing is known, and everything may be missing.
+fn missing_in<'r>(rows: impl ExactSizeIterator<Item = &'r [FeatureValue]>, column: usize) -> f64 {
+    let all = rows.len();
+    let is_missing = |row: &&[FeatureValue]| {
+        let value = row.get(column);
+        value.is_none_or(|value| *value == FeatureValue::Missing)
+    };
+    match all {
+        0 => 1.0,
+        all => rows.filter(is_missing).count() as f64 / all as f64,
+    }
 }

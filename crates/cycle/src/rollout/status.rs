@@ -5,12 +5,12 @@ use serde_json::Value;
 use tidemill_core::{ModelName, Timestamp};
 use tidemill_evaluate::Agreement;
 use tidemill_monitor::metrics::RolloutProgress;
-use tidemill_serve::recommend::RecommendSlot;
-use tidemill_serve::registry::Slot;
-use tidemill_serve::rollout::{ArmNumbers, Snapshot};
+use tidemill_serve::rollout::ArmNumbers;
 use tidemill_store::catalog::RolloutStage;
 
+use super::guard::ListAgreement;
 use super::outcomes::TurnedOut;
+use super::place::Place;
 use super::waits;
 use crate::drill::Drill;
 use crate::project_loop::{CycleError, ProjectLoop};
@@ -26,18 +26,11 @@ pub struct StageNumbers {
     pub pairs: u64,
     /// Questions that were not answered in the shadow because too many waited.
     pub dropped: u64,
-    /// How the scores of both agree over the newest of them.
+    /// How the scores of both agree over the newest of them, where they predict.
     pub agreement: Option<Agreement>,
-}
-
-pub(super) fn numbers(found: &Snapshot) -> StageNumbers {
-    StageNumbers {
-        challenger: found.challenger,
-        control: found.control,
-        pairs: found.pairs,
-        dropped: found.dropped,
-        agreement: Agreement::of(&found.scores),
-    }
+    /// How the lists of both compare over the newest of them, where they recommend.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lists: Option<ListAgreement>,
 }
 
 /// How a version takes over, or the last one did.
@@ -91,24 +84,13 @@ impl ProjectLoop {
     /// When there is no such model or the state store fails.
     pub fn rollout_status(&self, model: &ModelName) -> Result<RolloutStatus, CycleError> {
         let called = |number: u32| format!("{model}@{number}");
-        let Some(slot) = self.registry.slot(model) else {
-            self.check_model(model)?;
-            let champion = self.registry.recommender(model);
-            let champion = champion.and_then(RecommendSlot::champion);
-            return Ok(RolloutStatus {
-                model: model.clone(),
-                champion: champion.map(|champion| called(champion.number)),
-                has_rules: false,
-                rollout: None,
-                drill: None,
-            });
-        };
+        let place = self.place(model)?;
         let rollout = self.rollouts.newest(model).map(|mut rollout| {
-            let challenger = slot.challenger().filter(|_| rollout.is_under_way());
-            let found = challenger.map(|challenger| (challenger.tally.snapshot(), challenger));
-            let waits_for = match (&found, &slot.model.rollout) {
-                (Some((found, challenger)), Some(rules)) => {
-                    waits(&rollout, rules, found, challenger, self.clock.now())
+            let challenger = place.challenger().filter(|_| rollout.is_under_way());
+            let found = challenger.map(|challenger| (challenger.numbers(), challenger.shares()));
+            let waits_for = match (&found, place.rules()) {
+                (Some((found, shares)), Some(rules)) => {
+                    waits(&rollout, rules, found, *shares, self.clock.now())
                 }
                 _ => Vec::new(),
             };
@@ -124,14 +106,14 @@ impl ProjectLoop {
                 actor: rollout.actor,
                 reason: rollout.reason,
                 waits_for,
-                numbers: found.map(|(found, _)| numbers(&found)),
+                numbers: found.map(|(found, _)| found),
                 outcomes: outcomes.map(|(_, outcomes)| outcomes),
             }
         });
         Ok(RolloutStatus {
             model: model.clone(),
-            champion: slot.champion().map(|champion| called(champion.number)),
-            has_rules: slot.model.rollout.is_some(),
+            champion: place.champion().map(called),
+            has_rules: place.rules().is_some(),
             rollout,
             drill: self.last_drill(model)?,
         })
@@ -141,18 +123,19 @@ impl ProjectLoop {
     pub fn rollout_progress(&self) -> Vec<RolloutProgress> {
         let of = |model: &ModelName| {
             let rollout = self.rollouts.newest(model)?;
-            let challenger = self.registry.slot(model).and_then(Slot::challenger);
-            let found = challenger.map(|challenger| challenger.tally.snapshot());
-            let found = found.unwrap_or_default();
+            let challenger = self.place(model).ok().and_then(Place::challenger);
+            let found = challenger.map(|challenger| challenger.numbers());
+            let answered = found.as_ref().map(|found| found.challenger);
+            let answered = answered.unwrap_or_default();
             Some(RolloutProgress {
                 model: model.to_string(),
                 stage: rollout.stage.as_str(),
                 share: rollout.share,
-                answers: found.challenger.answers,
-                failed: found.challenger.failed(),
-                dropped: found.dropped,
+                answers: answered.answers,
+                failed: answered.failed(),
+                dropped: found.map_or(0, |found| found.dropped),
             })
         };
-        self.project.models.keys().filter_map(of).collect()
+        self.project.model_names().filter_map(of).collect()
     }
 }

@@ -11,6 +11,7 @@ mod data;
 mod datasets;
 mod gate;
 mod library;
+mod list_rollout;
 mod proofs;
 #[path = "../../../monitor/tests/support/shop.rs"]
 mod real_shop;

@@ -1,7 +1,6 @@
 //! From a question to a list, its reasons and a logged decision.
 
 use std::collections::HashSet;
-use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -13,8 +12,10 @@ use tidemill_core::{Decision, DecisionId, ModelName, Timestamp};
 use tidemill_features::engine::History;
 use tidemill_features::{Engine, FeatureRow};
 
+use super::ask::{Ask, beside, plain};
 use super::list::{Asked, List, Past, taken_items};
 use super::slot::{RecommendChampion, RecommendSlot};
+use super::trial::{Listed, Made};
 use crate::answer::{Answerer, Answering, ServeError, person_of};
 
 /// How many items a list has when nobody says.
@@ -158,54 +159,6 @@ pub struct RecommendedItem {
     pub reason: Option<String>,
 }
 
-/// What all three kinds of questions ask.
-pub(super) struct Ask<'r> {
-    pub(super) person: Option<PersonKey>,
-    /// What was looked at just now.
-    pub(super) session: &'r [String],
-    /// The items to be ranked; otherwise all.
-    pub(super) given: Option<&'r [String]>,
-    pub(super) limit: usize,
-    pub(super) exclude: HashSet<&'r str>,
-    pub(super) filter: Option<&'r str>,
-    pub(super) boost: Option<&'r str>,
-    pub(super) diversity: f64,
-    pub(super) explore: f64,
-    pub(super) context: &'r Map<String, Value>,
-    pub(super) reasons: bool,
-    pub(super) after: Option<DecisionId>,
-}
-
-/// What comes with a question that says nothing of the moment.
-static NO_CONTEXT: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
-
-/// A question about nobody, with what the project file says.
-fn plain<'r>(slot: &RecommendSlot, limit: usize) -> Ask<'r> {
-    Ask {
-        person: None,
-        session: &[],
-        given: None,
-        limit,
-        exclude: HashSet::new(),
-        filter: None,
-        boost: None,
-        diversity: slot.model.diversity,
-        explore: 0.0,
-        context: &NO_CONTEXT,
-        reasons: false,
-        after: None,
-    }
-}
-
-/// The question of what goes with an item: as if it had just been looked at.
-fn beside<'r>(slot: &RecommendSlot, item: &'r str, session: &'r [String], limit: usize) -> Ask<'r> {
-    Ask {
-        session,
-        exclude: HashSet::from([item]),
-        ..plain(slot, limit)
-    }
-}
-
 impl Answerer {
     /// Recommends items to a person or a session.
     ///
@@ -304,7 +257,9 @@ impl Answerer {
             reasons: true,
             ..plain(slot, limit)
         };
-        let (decision, reasons) = self.make(slot, &ask)?;
+        let Made {
+            decision, reasons, ..
+        } = self.make(slot, &ask)?;
         Ok(Recommendation::of(decision, reasons))
     }
 
@@ -323,7 +278,9 @@ impl Answerer {
             reasons: true,
             ..beside(slot, item, &session, limit)
         };
-        let (decision, reasons) = self.make(slot, &ask)?;
+        let Made {
+            decision, reasons, ..
+        } = self.make(slot, &ask)?;
         Ok(Recommendation::of(decision, reasons))
     }
 
@@ -333,44 +290,48 @@ impl Answerer {
         ask: &Ask<'_>,
     ) -> Result<(Recommendation, Answering), ServeError> {
         let stopwatch = Stopwatch::start();
-        let (mut decision, reasons) = self.make(slot, ask)?;
-        decision.latency_us = stopwatch.micros();
-        self.decisions.append(&decision).map_err(ServeError::Log)?;
+        let mut made = self.make(slot, ask)?;
+        made.decision.latency_us = stopwatch.micros();
+        self.decisions
+            .append(&made.decision)
+            .map_err(ServeError::Log)?;
+        made.note();
+        self.offer_list(&made, ask);
+        let decision = made.decision;
         let answering = Answering {
             latency_us: stopwatch.micros(),
             fallback: decision.fallback,
             version: decision.version,
         };
-        let recommendation = Recommendation::of(decision, reasons);
+        let recommendation = Recommendation::of(decision, made.reasons);
         Ok((recommendation, answering))
     }
 
-    /// The decision and the reasons of its items.
-    fn make(
+    /// The decision and the reasons of its items, as a version makes them; what everybody takes where there is none.
+    pub(super) fn make_by(
         &self,
         slot: &RecommendSlot,
         ask: &Ask<'_>,
-    ) -> Result<(Decision, Vec<Option<String>>), ServeError> {
-        let moment = self.clock.now();
-        let id = DecisionId::new(moment, self.random());
+        champion: Option<&RecommendChampion>,
+        (id, moment): (DecisionId, Timestamp),
+    ) -> Result<Listed, ServeError> {
         let engine = self.engine.load();
-        let champion = slot.champion();
-        let history = self.history(&engine, slot, (champion.as_deref(), ask), moment)?;
+        let history = self.history(&engine, slot, (champion, ask), moment)?;
         let held_out = history.person.as_ref().is_some_and(|person| {
             is_held_out(&slot.model.name, slot.model.holdout, person) && ask.given.is_none()
         });
-        let fallback = match (&champion, held_out) {
+        let fallback = match (champion, held_out) {
             (None, _) => Some(Fallback::NoVersion),
             (Some(_), true) => Some(Fallback::Holdout),
             (Some(_), false) => None,
         };
         let champion = champion.filter(|_| !held_out);
-        let person = person_row(&engine, champion.as_deref(), &history, moment)?;
+        let person = person_row(&engine, champion, &history, moment)?;
         let features = person.as_ref().map_or(&[][..], |row| &row.values);
         let list = List {
             answerer: self,
             slot,
-            champion: champion.as_deref(),
+            champion,
             ask,
             moment,
             taken: taken_items(&history, ask),
@@ -391,7 +352,7 @@ impl Answerer {
         let decision = Decision {
             id,
             model: slot.model.name.clone(),
-            version: champion.as_ref().map(|champion| champion.number),
+            version: champion.map(|champion| champion.number),
             fallback,
             arm: None,
             entity: history
@@ -418,7 +379,7 @@ impl Answerer {
             .iter()
             .map(|(shown, candidate)| ask.reasons.then(|| list.reason(shown, candidate)))
             .collect();
-        Ok((decision, reasons))
+        Ok(Listed { decision, reasons })
     }
 
     /// What a person took, weighed as the version was taught; without one as the project file says.

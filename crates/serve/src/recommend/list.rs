@@ -10,7 +10,7 @@ use tidemill_features::Engine;
 use tidemill_features::expression::{Asking, ItemExpression, ItemResult};
 use tidemill_learn::recommend::{ItemIndex, Query, Signal};
 
-use super::answer::Ask;
+use super::ask::Ask;
 use super::catalogue::Known;
 use super::choose::{Rules, choose};
 use super::slot::{RecommendChampion, RecommendSlot};

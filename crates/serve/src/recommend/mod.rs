@@ -7,6 +7,7 @@
 //! ```
 
 mod answer;
+mod ask;
 mod batch;
 mod catalogue;
 mod choose;
@@ -15,8 +16,10 @@ mod list;
 mod package;
 mod shown;
 mod slot;
+mod trial;
 
 pub use answer::{RankRequest, RecommendRequest, Recommendation, RecommendedItem, SimilarRequest};
+pub(crate) use ask::OwnAsk;
 pub use batch::{BatchPage, BatchRequest, PersonList};
 pub use catalogue::Catalogue;
 pub use choose::{Chosen, Rules, choose};

@@ -16,6 +16,7 @@ use tidemill_learn::recommend::{ItemIndex, Query, Scratch};
 use super::catalogue::{Catalogue, Known};
 use super::fresh::FreshItems;
 use super::package::RecommendPackage;
+use crate::rollout::Challenger;
 
 /// What the project file says about what may be shown and what is worth more, compiled.
 #[derive(Debug, Clone, Default)]
@@ -209,6 +210,7 @@ pub struct RecommendSlot {
     /// The model.
     pub model: RecommendModel,
     champion: ArcSwapOption<RecommendChampion>,
+    challenger: ArcSwapOption<Challenger<RecommendChampion>>,
     rules: ArcSwap<Rulebook>,
     /// What everybody takes, as the newest run found it.
     popular: ArcSwap<Vec<Arc<str>>>,
@@ -219,6 +221,7 @@ impl RecommendSlot {
         Self {
             model: model.clone(),
             champion: ArcSwapOption::empty(),
+            challenger: ArcSwapOption::empty(),
             rules: ArcSwap::default(),
             popular: ArcSwap::default(),
         }
@@ -232,6 +235,23 @@ impl RecommendSlot {
     /// Lets another version answer from now on, or none.
     pub fn set_champion(&self, champion: Option<Arc<RecommendChampion>>) {
         self.champion.store(champion);
+    }
+
+    /// The version that takes over, where one does.
+    pub fn challenger(&self) -> Option<Arc<Challenger<RecommendChampion>>> {
+        self.challenger.load_full()
+    }
+
+    /// Lets a version take over, or from now on none.
+    pub fn set_challenger(&self, challenger: Option<Arc<Challenger<RecommendChampion>>>) {
+        self.challenger.store(challenger);
+    }
+
+    /// The versions in memory, which are shown what people take: the one that answers, and one that takes over.
+    pub fn versions(&self) -> impl Iterator<Item = Arc<RecommendChampion>> {
+        let challenger = self.challenger();
+        let challenger = challenger.map(|challenger| challenger.version.clone());
+        self.champion().into_iter().chain(challenger)
     }
 
     /// What the project file says about what may be shown.

@@ -2,47 +2,78 @@
 //!
 //! In the *shadow* it answers questions again that the champion has answered, from a bounded [`ShadowQueue`], and nobody hears it. In the
 //! *canary* it answers for a share of the people; where it fails, the champion answers. What it does is noted in a [`Tally`]; who
-//! judges that is not here.
+//! judges that is not here. Models of all kinds take over alike: what differs between them is in [`Version`].
 
+mod lists;
+mod scores;
 mod shadow;
 mod tally;
 
 use std::sync::Arc;
 
-use tidemill_core::ModelName;
 use tidemill_core::assign::bucket;
 use tidemill_core::decision::RolloutArm;
 use tidemill_core::event::PersonKey;
 use tidemill_core::project::RolloutRules;
+use tidemill_core::{DecisionId, ModelName};
 
-pub use shadow::{Question, ShadowQueue, WAITING_MAX};
-pub use tally::{ArmNumbers, Pair, Snapshot, Tally};
+pub use lists::ListPair;
+pub(crate) use lists::ListQuestion;
+pub use scores::ScorePair;
+pub(crate) use scores::ScoreQuestion;
+pub(crate) use shadow::Question;
+pub use shadow::{ShadowQueue, WAITING_MAX};
+pub use tally::{ArmNumbers, Snapshot, Tally};
 
 use crate::registry::Champion;
 
 /// Called when something happened that a version may have to be stopped for.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
 
+/// What can take over.
+pub trait Version: Send + Sync {
+    /// What both versions said to the same question.
+    type Pair: Pair;
+
+    /// The number of the version.
+    fn number(&self) -> u32;
+
+    /// How many features it reads of a person.
+    fn columns(&self) -> usize;
+}
+
+/// What both versions said to the same question.
+pub trait Pair: Send + Sync {
+    /// What is compared of it.
+    type Compared: Clone + Send;
+
+    /// The decision that was given.
+    fn decision(&self) -> DecisionId;
+
+    /// What is compared.
+    fn compared(&self) -> Self::Compared;
+}
+
 /// A version that wants to answer, at one stage of its rollout.
-pub struct Challenger {
+pub struct Challenger<V: Version = Champion> {
     /// The version.
-    pub version: Arc<Champion>,
+    pub version: Arc<V>,
     /// The share of the people that it answers for; 0 in the shadow.
     pub share: f64,
     /// The share of the training rows in which each of its columns was missing.
     pub missing_in_training: Vec<f64>,
     /// What it has done at this stage.
-    pub tally: Tally,
+    pub tally: Tally<V::Pair>,
     /// The share of the questions that it answers in the shadow.
     sample: f64,
     seed: String,
 }
 
-impl Challenger {
+impl<V: Version> Challenger<V> {
     /// A version that answers for that share of the people; `wake` is called when it fails or is slow.
     pub fn new(
         model: &ModelName,
-        version: Arc<Champion>,
+        version: Arc<V>,
         missing_in_training: Vec<f64>,
         share: f64,
         rules: &RolloutRules,
@@ -50,8 +81,8 @@ impl Challenger {
     ) -> Self {
         let slow_us = rules.guardrails.latency_p99_ms * 1_000.0;
         Self {
-            tally: Tally::new(version.package.columns.len(), slow_us, wake),
-            seed: format!("rollout:{model}@{}", version.number),
+            tally: Tally::new(version.columns(), slow_us, wake),
+            seed: format!("rollout:{model}@{}", version.number()),
             version,
             missing_in_training,
             share,
@@ -77,9 +108,16 @@ impl Challenger {
         self.share.min(1.0 - self.share)
     }
 
-    /// Whether a question that the champion has answered is one of the sample; `random` is uniform.
-    fn is_sampled(&self, random: u32) -> bool {
-        f64::from(random) < self.sample * (f64::from(u32::MAX) + 1.0)
+    /// Whether both versions answer a question again: in the shadow those of the champion that are in the sample, later the challenger's
+    /// own. `by` is the version that answered.
+    pub(crate) fn is_asked_again(&self, decision: DecisionId, by: Option<u32>) -> bool {
+        if self.share > 0.0 {
+            return by == Some(self.version.number());
+        }
+        // the last bytes of an id are random
+        let random = decision.as_bytes().last_chunk::<4>();
+        let random = random.map_or(0, |bytes| u32::from_be_bytes(*bytes));
+        by.is_some() && f64::from(random) < self.sample * (f64::from(u32::MAX) + 1.0)
     }
 }
 

@@ -6,11 +6,10 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use tidemill_core::DecisionId;
 use tidemill_core::decision::RolloutArm;
 use tidemill_core::feature::FeatureValue;
 
-use super::Wake;
+use super::{Pair, Wake};
 use crate::registry::Failure;
 
 /// How many of the newest pairs of answers are kept: outcomes are joined to them.
@@ -24,31 +23,6 @@ const LOOK_FIRST: u64 = 50;
 /// How many people of each arm are told apart.
 const PEOPLE_MAX: usize = 20_000;
 
-/// The scores of both versions for one question.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Pair {
-    /// The decision that was given.
-    pub decision: DecisionId,
-    /// The champion's scores.
-    pub champion: Vec<f64>,
-    /// The challenger's scores.
-    pub challenger: Vec<f64>,
-}
-
-impl Pair {
-    /// A number of each that can be compared: the score, or the probability of the champion's most likely class.
-    fn compared(&self) -> (f64, f64) {
-        let mut best = 0;
-        for (place, score) in self.champion.iter().enumerate() {
-            if *score > self.champion[best] {
-                best = place;
-            }
-        }
-        let of = |scores: &[f64]| scores.get(best).copied().unwrap_or(0.0);
-        (of(&self.champion), of(&self.challenger))
-    }
-}
-
 /// The numbers of one arm.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct ArmNumbers {
@@ -60,6 +34,9 @@ pub struct ArmNumbers {
     pub not_finite: u64,
     /// Of these, features that could not be read.
     pub unreadable: u64,
+    /// Of these, lists that were shorter than the champion's for the same question.
+    #[serde(default)]
+    pub short: u64,
     /// Answers that took longer than the guardrail allows.
     pub slow: u64,
     /// People, as far as they are told apart.
@@ -73,13 +50,13 @@ pub struct ArmNumbers {
 impl ArmNumbers {
     /// Answers that failed.
     pub fn failed(&self) -> u64 {
-        self.panicked + self.not_finite + self.unreadable
+        self.panicked + self.not_finite + self.unreadable + self.short
     }
 }
 
 /// Everything that was noted, at one moment.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Snapshot {
+pub struct Snapshot<C = (f64, f64)> {
     /// The version that takes over.
     pub challenger: ArmNumbers,
     /// The champion for the same questions in the shadow, for the control in the canary.
@@ -88,8 +65,8 @@ pub struct Snapshot {
     pub missing: Vec<u64>,
     /// … in so many rows.
     pub rows: u64,
-    /// The newest scores of champion and challenger for the same questions.
-    pub scores: Vec<(f64, f64)>,
+    /// What champion and challenger said to the newest of the same questions.
+    pub compared: Vec<C>,
     /// How many questions both answered.
     pub pairs: u64,
     /// Questions that were not answered in the shadow because too many waited.
@@ -97,19 +74,18 @@ pub struct Snapshot {
 }
 
 /// Notes what a version does. Noting takes a lock for the time of a few additions.
-pub struct Tally {
-    inner: Mutex<Inner>,
+pub struct Tally<P> {
+    inner: Mutex<Inner<P>>,
     slow_us: f64,
     wake: Wake,
 }
 
-#[derive(Default)]
-struct Inner {
+struct Inner<P> {
     challenger: ArmTally,
     control: ArmTally,
     missing: Vec<u64>,
     rows: u64,
-    pairs: VecDeque<Arc<Pair>>,
+    pairs: VecDeque<Arc<P>>,
     pairs_seen: u64,
     dropped: u64,
 }
@@ -147,12 +123,17 @@ impl ArmTally {
     }
 }
 
-impl Tally {
+impl<P: Pair> Tally<P> {
     /// Nothing yet, for a version that reads so many columns. Answers that take longer than `slow_us` microseconds are slow.
     pub fn new(columns: usize, slow_us: f64, wake: Wake) -> Self {
         let inner = Inner {
+            challenger: ArmTally::default(),
+            control: ArmTally::default(),
             missing: vec![0; columns],
-            ..Inner::default()
+            rows: 0,
+            pairs: VecDeque::new(),
+            pairs_seen: 0,
+            dropped: 0,
         };
         Self {
             inner: Mutex::new(inner),
@@ -191,13 +172,14 @@ impl Tally {
                 Failure::Panicked => numbers.panicked += 1,
                 Failure::NotFinite => numbers.not_finite += 1,
                 Failure::Unreadable(_) => numbers.unreadable += 1,
+                Failure::Short => numbers.short += 1,
             }
         }
         (self.wake)();
     }
 
     /// Notes how both answered a question in the shadow, with their times in microseconds.
-    pub fn shadowed(&self, pair: Pair, row: &[FeatureValue], challenger_us: u64, champion_us: u64) {
+    pub fn shadowed(&self, pair: P, row: &[FeatureValue], challenger_us: u64, champion_us: u64) {
         let is_slow = self.is_slow(challenger_us);
         let is_time_to_look = {
             let mut inner = self.inner.lock();
@@ -214,7 +196,7 @@ impl Tally {
     }
 
     /// Notes what the champion would have said where the challenger answered.
-    pub fn paired(&self, pair: Pair) {
+    pub fn paired(&self, pair: P) {
         let is_time_to_look = self.inner.lock().paired(pair);
         if is_time_to_look {
             (self.wake)();
@@ -227,7 +209,7 @@ impl Tally {
     }
 
     /// Everything that was noted.
-    pub fn snapshot(&self) -> Snapshot {
+    pub fn snapshot(&self) -> Snapshot<P::Compared> {
         let inner = self.inner.lock();
         let newest = inner.pairs.len().saturating_sub(COMPARED_MAX);
         Snapshot {
@@ -235,7 +217,7 @@ impl Tally {
             control: inner.control.numbers(),
             missing: inner.missing.clone(),
             rows: inner.rows,
-            scores: inner
+            compared: inner
                 .pairs
                 .range(newest..)
                 .map(|pair| pair.compared())
@@ -246,7 +228,7 @@ impl Tally {
     }
 
     /// The newest pairs of answers, oldest first.
-    pub fn pairs(&self) -> Vec<Arc<Pair>> {
+    pub fn pairs(&self) -> Vec<Arc<P>> {
         self.inner.lock().pairs.iter().cloned().collect()
     }
 
@@ -255,7 +237,7 @@ impl Tally {
     }
 }
 
-impl Inner {
+impl<P> Inner<P> {
     fn arm(&mut self, arm: RolloutArm) -> &mut ArmTally {
         match arm {
             RolloutArm::Challenger => &mut self.challenger,
@@ -282,7 +264,7 @@ impl Inner {
     }
 
     /// Keeps a pair; returns whether it is time to look how they agree.
-    fn paired(&mut self, pair: Pair) -> bool {
+    fn paired(&mut self, pair: P) -> bool {
         if self.pairs.len() == PAIRS_MAX {
             self.pairs.pop_front();
         }
@@ -297,10 +279,13 @@ impl Inner {
 mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
-    use super::*;
+    use tidemill_core::DecisionId;
 
-    fn pair(champion: &[f64], challenger: &[f64]) -> Pair {
-        Pair {
+    use super::*;
+    use crate::rollout::ScorePair;
+
+    fn pair(champion: &[f64], challenger: &[f64]) -> ScorePair {
+        ScorePair {
             decision: DecisionId::new(tidemill_core::Timestamp::EPOCH, [1; 10]),
             champion: champion.to_vec(),
             challenger: challenger.to_vec(),
@@ -338,7 +323,7 @@ mod tests {
         assert_eq!((numbers.p50_us, numbers.p99_us), (Some(100), Some(1_001)));
         assert_eq!((found.control.answers, found.control.slow), (4, 4));
         assert_eq!((found.missing, found.rows), (vec![5, 0], 5));
-        assert_eq!(found.scores, [(0.1, 0.3), (0.5, 0.1)]);
+        assert_eq!(found.compared, [(0.1, 0.3), (0.5, 0.1)]);
         assert_eq!((found.pairs, found.dropped), (2, 1));
     }
 
@@ -358,7 +343,7 @@ mod tests {
         assert_eq!(tally.pairs().len(), PAIRS_MAX);
         assert_eq!(tally.pairs()[0].champion, [5.0]);
         assert_eq!(woken.load(Ordering::Relaxed), 8, "50, 100, … 6,400");
-        assert_eq!(found.scores.len(), COMPARED_MAX);
+        assert_eq!(found.compared.len(), COMPARED_MAX);
         assert_eq!(found.pairs as usize, PAIRS_MAX + 5);
     }
 }

@@ -1,6 +1,7 @@
 //! What a model would have been worth, under assumptions that are said beside the number. Nobody acted on the answers of a backtest: what
 //! is measured is whom or what they pointed at; what acting on it changes is assumed.
 
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 use anyhow::Result;
@@ -38,6 +39,16 @@ pub struct Worth {
     pub sentence: String,
 }
 
+/// An answer of a version whose outcome is known.
+struct Answered {
+    person: String,
+    score: f64,
+    /// What came: 1 or 0, an amount, or how many items of a list were taken.
+    value: f64,
+    /// How many would have been taken of what everybody takes.
+    popular: f64,
+}
+
 /// Estimates it over a whole backtest; nothing where no version has answered.
 pub fn estimate(
     project_loop: &ProjectLoop,
@@ -46,27 +57,27 @@ pub fn estimate(
     currency: &str,
 ) -> Result<Option<Worth>> {
     let lists = project_loop.is_recommender(model);
-    let mut outcomes: Vec<(f64, f64, f64)> = Vec::new();
+    let mut outcomes: Vec<Answered> = Vec::new();
     project_loop
         .joiner
         .visit(model, Timestamp::EPOCH, |outcome| {
             if outcome.version.is_some() {
-                match &outcome.list {
-                    Some(list) if lists => {
-                        outcomes.push((0.0, list.taken.len() as f64, list.popular_taken as f64));
-                    }
-                    _ => outcomes.push((outcome.score, outcome.value, 0.0)),
-                }
+                let list = outcome.list.as_ref().filter(|_| lists);
+                let value = list.map_or(outcome.value, |list| list.taken.len() as f64);
+                outcomes.push(Answered {
+                    person: outcome.entity.clone(),
+                    score: outcome.score,
+                    value,
+                    popular: list.map_or(0.0, |list| list.popular_taken as f64),
+                });
             }
             ControlFlow::Continue(())
         })?;
     if outcomes.is_empty() {
         return Ok(None);
     }
-    let amounts = !lists
-        && outcomes
-            .iter()
-            .any(|(_, value, _)| *value != 0.0 && *value != 1.0);
+    let is_amount = |value: f64| value != 0.0 && value != 1.0;
+    let amounts = !lists && outcomes.iter().any(|one| is_amount(one.value));
     let each = if amounts { 1.0 } else { assumed.worth };
     Ok(Some(match lists {
         true => of_lists(&outcomes, assumed.effect * each, currency),
@@ -74,20 +85,22 @@ pub fn estimate(
     }))
 }
 
-fn of_answers(
-    mut outcomes: Vec<(f64, f64, f64)>,
-    assumed: Assumed,
-    each: f64,
-    currency: &str,
-) -> Worth {
-    outcomes.sort_by(|one, other| other.0.total_cmp(&one.0));
-    let acted_on = (outcomes.len() as f64 * assumed.acted_on).ceil() as usize;
+fn of_answers(mut outcomes: Vec<Answered>, assumed: Assumed, each: f64, currency: &str) -> Worth {
+    outcomes.sort_by(|one, other| other.score.total_cmp(&one.score));
+    let count = outcomes.len() as f64;
+    let acted_on = (count * assumed.acted_on).ceil() as usize;
     let acted_on = acted_on.clamp(1, outcomes.len());
-    let all: Vec<f64> = outcomes.iter().map(|(_, value, _)| *value).collect();
-    let (found, spread) = mean_and_error(&all[..acted_on]);
-    let (without, spread_of_all) = mean_and_error(&all);
+    let found = mean(outcomes[..acted_on].iter().map(|one| one.value));
+    let without = mean(outcomes.iter().map(|one| one.value));
+    let moves = outcomes.iter().enumerate().map(|(rank, one)| {
+        let acted = match rank < acted_on {
+            true => (one.value - found) / acted_on as f64,
+            false => 0.0,
+        };
+        (one.person.as_str(), acted - (one.value - without) / count)
+    });
     let scale = acted_on as f64 * assumed.effect * each;
-    let half = 1.96 * spread.hypot(spread_of_all) * scale;
+    let half = 1.96 * error_by_person(moves) * scale;
     let value = (found - without) * scale;
     Worth {
         answers: outcomes.len(),
@@ -105,16 +118,16 @@ fn of_answers(
     }
 }
 
-fn of_lists(outcomes: &[(f64, f64, f64)], scale: f64, currency: &str) -> Worth {
+fn of_lists(outcomes: &[Answered], scale: f64, currency: &str) -> Worth {
     let count = outcomes.len() as f64;
-    let differences: Vec<f64> = outcomes
-        .iter()
-        .map(|(_, taken, popular)| taken - popular)
-        .collect();
-    let (difference, spread) = mean_and_error(&differences);
-    let taken = outcomes.iter().map(|(_, taken, _)| taken).sum::<f64>() / count;
+    let difference = mean(outcomes.iter().map(|one| one.value - one.popular));
+    let moves = outcomes.iter().map(|one| {
+        let off = one.value - one.popular - difference;
+        (one.person.as_str(), off / count)
+    });
+    let taken = mean(outcomes.iter().map(|one| one.value));
     let value = difference * count * scale;
-    let half = 1.96 * spread * count * scale;
+    let half = 1.96 * error_by_person(moves) * count * scale;
     Worth {
         answers: outcomes.len(),
         acted_on: outcomes.len(),
@@ -131,17 +144,38 @@ fn of_lists(outcomes: &[(f64, f64, f64)], scale: f64, currency: &str) -> Worth {
     }
 }
 
-/// A mean and its standard error.
-fn mean_and_error(values: &[f64]) -> (f64, f64) {
+fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
     let count = values.len().max(1) as f64;
-    let mean = values.iter().sum::<f64>() / count;
-    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-    (mean, (squares / count / count).sqrt())
+    values.sum::<f64>() / count
+}
+
+/// The standard error of an estimate whose answers each move it by so much: what one person does again and again counts as one (Liang and
+/// Zeger, Biometrika 1986). Infinite for one person, of whom nothing can be told from chance.
+fn error_by_person<'p>(moves: impl Iterator<Item = (&'p str, f64)>) -> f64 {
+    let mut persons: HashMap<&str, f64> = HashMap::new();
+    for (person, by) in moves {
+        *persons.entry(person).or_default() += by;
+    }
+    let count = persons.len() as f64;
+    let squares: f64 = persons.values().map(|by| by * by).sum();
+    match persons.len() {
+        1 => f64::INFINITY,
+        _ => (squares * count / (count - 1.0)).sqrt(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn answered(person: u32, score: u32, value: f64) -> Answered {
+        Answered {
+            person: format!("u{person}"),
+            score: f64::from(score),
+            value,
+            popular: 1.0,
+        }
+    }
 
     #[test]
     fn a_model_that_knows_is_worth_the_difference_and_one_that_guesses_nothing() {
@@ -150,22 +184,28 @@ mod tests {
             effect: 0.5,
             worth: 10.0,
         };
-        let knows = (0..100).map(|row| (f64::from(row), f64::from(u8::from(row >= 80)), 0.0));
+        let bought = |truth: bool| f64::from(u8::from(truth));
+        let knows = (0..100).map(|row| answered(row, row, bought(row >= 80)));
         let worth = of_answers(knows.collect(), assumed, 10.0, "GBP");
         assert_eq!((worth.answers, worth.acted_on), (100, 10));
         assert_eq!((worth.found, worth.without), (1.0, 0.2));
         assert!((worth.value - 0.8 * 10.0 * 0.5 * 10.0).abs() < 1e-9);
-        let guesses = (0..100).map(|row| (f64::from(row * 37 % 100), f64::from(row % 2), 0.0));
-        let worth = of_answers(guesses.collect(), assumed, 10.0, "GBP");
-        assert!(
-            worth.interval.0 < 0.0 && worth.interval.1 > 0.0,
-            "{worth:?}"
-        );
+        let guesses = |people: u32| {
+            let rows =
+                (0..100).map(|row| answered(row % people, row * 37 % 100, bought(row % 2 == 1)));
+            of_answers(rows.collect(), assumed, 10.0, "GBP").interval
+        };
+        let (low, high) = guesses(100);
+        assert!(low < 0.0 && high > 0.0, "{low} to {high}");
+        // ten people who each do the same again and again say less than a hundred
+        let (low_of_ten, high_of_ten) = guesses(10);
+        assert!(high_of_ten - low_of_ten > 1.5 * (high - low));
+        assert_eq!(guesses(1), (f64::NEG_INFINITY, f64::INFINITY));
     }
 
     #[test]
     fn lists_are_worth_what_they_add_to_what_everybody_takes() {
-        let outcomes: Vec<(f64, f64, f64)> = (0..50).map(|_| (0.0, 2.0, 1.0)).collect();
+        let outcomes: Vec<Answered> = (0..50).map(|row| answered(row, 0, 2.0)).collect();
         let worth = of_lists(&outcomes, 3.0, "");
         assert_eq!((worth.found, worth.without, worth.value), (2.0, 1.0, 150.0));
     }

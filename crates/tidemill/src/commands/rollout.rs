@@ -81,7 +81,7 @@ fn told(model: &str, status: &Value) -> Vec<String> {
     if !rows.is_empty() {
         let headings = [
             "stage", "share", "who", "answers", "failed", "slow", "p50 ms", "p99 ms", "people",
-            "order", "shift",
+            "agree", "shift",
         ];
         told.push(table(&headings, &rows));
     }
@@ -96,9 +96,9 @@ fn stage_rows(stage: &Value, share: &Value, numbers: &Value) -> Vec<Vec<String>>
         Some(value) => format!("{value:.digits$}"),
         None => "-".to_owned(),
     };
-    let row = |who: &str, arm: &Value, order: String, shift: String| {
+    let row = |who: &str, arm: &Value, agree: String, shift: String| {
         let count = |field: &str| thousands(arm[field].as_u64().unwrap_or(0));
-        let failed = ["panicked", "not_finite", "unreadable"];
+        let failed = ["panicked", "not_finite", "unreadable", "short"];
         let failed: u64 = failed.iter().filter_map(|kind| arm[*kind].as_u64()).sum();
         let millis = |field: &str| match arm[field].as_u64() {
             Some(micros) => format!("{:.2}", micros as f64 / 1_000.0),
@@ -114,14 +114,18 @@ fn stage_rows(stage: &Value, share: &Value, numbers: &Value) -> Vec<Vec<String>>
             millis("p50_us"),
             millis("p99_us"),
             count("people"),
-            order,
+            agree,
             shift,
         ]
     };
-    let order = number(&agreement["rank_correlation"], 2);
+    // scores agree in their order, lists in what is in them
+    let agree = match &numbers["lists"]["shared"] {
+        Value::Null => number(&agreement["rank_correlation"], 2),
+        shared => number(shared, 2),
+    };
     let shift = number(&agreement["stability_index"], 3);
     vec![
-        row("challenger", &numbers["challenger"], order, shift),
+        row("challenger", &numbers["challenger"], agree, shift),
         row(
             "champion",
             &numbers["control"],
