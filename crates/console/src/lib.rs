@@ -17,6 +17,7 @@ mod attempts;
 mod card;
 mod chart;
 mod compare;
+mod connect;
 mod console;
 mod decisions;
 mod events;
@@ -93,7 +94,7 @@ pub fn router(console: Arc<Console>) -> Router {
         .route("/events/newest", get(events::newest))
         .route("/events/quarantine", get(events::quarantine))
         .route("/events/quarantine/replay", post(events::replay))
-        .route("/events/connect", get(events::connect))
+        .route("/events/connect", get(connect::page))
         .route("/events/kinds/{event}", get(events::kind))
         .route("/alerts", get(alerts::list))
         .route("/alerts/silence", post(alerts::silence))

@@ -14,6 +14,7 @@
 #![allow(dead_code, reason = "each test file uses the part that it needs")]
 
 mod client;
+pub(crate) mod console;
 pub(crate) mod past;
 mod process;
 
