@@ -31,6 +31,8 @@ mod parts;
 mod people;
 mod problem;
 mod recommender;
+mod requests;
+mod rollout;
 mod scorecard;
 mod secret;
 mod settings;
@@ -68,11 +70,14 @@ pub fn router(console: Arc<Console>) -> Router {
         .route("/live", get(live::follow))
         .route("/parts/models", get(models::cards))
         .route("/parts/value/{model}", get(value::report))
+        .route("/parts/rollout/{model}", get(rollout::moving))
+        .route("/parts/requests", get(requests::moving))
         .route("/models", get(models::list))
         .route("/models/{model}", get(models::page))
         .route("/models/{model}/train", post(models::train))
         .route("/models/{model}/rollback", post(models::rollback))
         .route("/models/{model}/compare", get(compare::page))
+        .route("/models/{model}/rollouts/{position}", get(rollout::page))
         .route(
             "/models/{model}/scorecard",
             get(scorecard::page).post(scorecard::record),
@@ -98,6 +103,7 @@ pub fn router(console: Arc<Console>) -> Router {
         .route("/events/kinds/{event}", get(events::kind))
         .route("/alerts", get(alerts::list))
         .route("/alerts/silence", post(alerts::silence))
+        .route("/requests", get(requests::page))
         .route("/value", get(value::page))
         .route("/features", get(features::page))
         .route("/ask", get(ask::page))

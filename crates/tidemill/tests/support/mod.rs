@@ -17,6 +17,7 @@ mod client;
 pub(crate) mod console;
 pub(crate) mod past;
 mod process;
+pub(crate) mod rollouts;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
