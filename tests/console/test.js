@@ -331,7 +331,7 @@ async function main() {
     await visit(viewer.page, `${base}/models/${model}`);
     assert.equal(await viewer.page.locator("details.ask").count(), 0);
     await visit(viewer.page, `${base}/settings`);
-    assert.equal(await viewer.page.getByRole("heading", { name: "Users" }).count(), 0);
+    for (const name of ["Users", "Backups"]) assert.equal(await viewer.page.getByRole("heading", { name }).count(), 0);
     const token = await viewer.page.locator("input[name=token]").first().inputValue();
     const acts = [[`/models/${model}/train`, {}], [`/models/${taken}/rollback`, { reason: "x" }], [`/models/${taken}/versions/${version}/promote`, {}], [`/models/${model}/rollback`, { reason: "x" }], [`/models/${model}/versions/1/promote`, {}],
       ["/alerts/silence", { id: "x", for: "1d" }], ["/settings/users", { name: "eve", role: "admin" }], ["/settings/users/remove", { name: "admin" }],

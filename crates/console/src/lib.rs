@@ -14,6 +14,7 @@ mod alerts;
 mod ask;
 mod assets;
 mod attempts;
+mod backups;
 mod card;
 mod chart;
 mod compare;
@@ -52,6 +53,7 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use flate2::Compression;
 
+pub use backups::LastBackup;
 pub use console::{Console, LINK_HOLDS, RandomBytes, first_link, new_link};
 pub use secret::hash_password;
 

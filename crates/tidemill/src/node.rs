@@ -161,7 +161,7 @@ impl Node {
             (self.stores.catalog.clone(), self.app.intake.clone()),
             Arc::new(SystemClock),
             Box::new(random),
-            self.settings.clone(),
+            (self.settings.clone(), self.folder.clone()),
             stopping,
         )
     }
