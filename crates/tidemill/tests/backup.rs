@@ -74,6 +74,10 @@ fn a_backup_is_verified_and_restores_events_and_answers() {
     let inside = server.data().join("copy").to_string_lossy().into_owned();
     let refused = server.refused(&["backup", &inside]);
     assert!(refused.contains("belongs elsewhere"), "{refused}");
+    let none = server.folder().join("none").to_string_lossy().into_owned();
+    let output = support::run(server.folder(), &["backup", &shown, "--data", &none]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("there is no data folder"), "{said}");
     let made = server.json_of(&["backup", &shown]);
     assert!(made["files"].as_u64() > Some(5), "{made}");
     let verified = server.json_of(&["backup", "--verify", &shown]);

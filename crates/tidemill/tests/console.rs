@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tidemill_core::clock::SystemClock;
 use tidemill_core::{Clock, Span};
 
-use support::{Scope, Server, rollouts, skip, tools};
+use support::{Scope, Server, console, rollouts, skip, tools};
 
 /// A text that sets a variable which the test looks for, should it ever run.
 const EVIL: &str =
@@ -277,6 +277,15 @@ fn take_over(server: &mut Server, read: &str, admin: &str) -> u32 {
         "--project",
         "project.toml",
     ]);
+    // before any version takes over, the page says how one would
+    let page = console::page(server, "/models/comes_back");
+    for part in [
+        "stages of comes_back",
+        "at least 1 h and 100 answers",
+        "Canary 50 %",
+    ] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
     assert!(server.stop(Duration::from_secs(30)).success());
     let number = rollouts::plant(server, "shop", "comes_back", EVIL);
     server.restart();

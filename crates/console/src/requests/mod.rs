@@ -174,7 +174,7 @@ fn shown(visit: &Visit, look: &Look) -> Html {
         ),
         routes = part_about(
             "By route",
-            "What programs asked the server over HTTP, all projects together, from the first byte until the answer began. Pages of the console are not counted.",
+            "What programs asked the server over HTTP, all projects together; times are from the head of a request until its answer begins. Pages of the console are not counted.",
             &by_name(visit, look, &routes, Of::Route, &ROUTE_COLUMNS)
         ),
         load = load::shown(visit, look),

@@ -61,7 +61,8 @@ pub async fn run(config: &Config, args: &BackupArgs, output: Output) -> Result<(
         return verify(&args.folder, output);
     }
     let data = config.data();
-    if !data.is_dir() {
+    // opening makes a folder of data where there is none
+    if !data.join("FORMAT").is_file() {
         bail!(
             "there is no data folder {}: --data names another one",
             data.display()
