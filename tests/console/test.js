@@ -39,7 +39,7 @@ async function assertCalm(page) {
 }
 
 async function main() {
-  const { url, project, links, person, item, model, recommender, event } = JSON.parse(process.argv[2]);
+  const { url, project, links, person, item, model, recommender, taken, version, event } = JSON.parse(process.argv[2]);
   const base = `${url}/console/p/${project}`;
   const browser = await launch();
   const { page, seen, context } = await open(browser);
@@ -47,6 +47,7 @@ async function main() {
   const asked = e("SELECT name, properties, count(*) AS n FROM events GROUP BY name, properties ORDER BY n DESC");
   const paths = ["", "/models", `/models/${model}`, `/models/${model}/versions/1`, `/models/${model}/scorecard`, `/models/${recommender}`, `/models/${recommender}/versions/1`, `/models/${recommender}/scorecard`, "/ask", `/ask?sql=${asked}`, "/decisions", "/people", `/people/${e(person)}`, `/items/${e(item)}`,
     "/events", `/events/kinds/${e(event)}`, "/events/newest", "/events/quarantine", "/events/connect", "/alerts", "/value",
+    `/models/${taken}`, `/models/${taken}/rollouts/1`, `/models/${taken}/rollouts/2`, "/requests", "/requests?over=day", `/requests?model=${taken}`, `/requests?route=${e("/v1/track")}`, `/requests?route=${e(event)}`,
     "/features", "/settings"];
 
   await step("nobody sees a page before signing in", async () => {
@@ -177,6 +178,71 @@ async function main() {
     const audit = await page.getByRole("region", { name: "audit log" }).textContent();
     for (const entry of ["rollback", "to see it done", "to see that too"]) assert.ok(audit.includes(entry), entry);
   });
+  await step("it is seen how a version takes over, and it is sent back after a question", async () => {
+    await visit(page, `${base}/models/${model}`);
+    await page.getByText("Versions take over at once").waitFor();
+    assert.ok((await page.locator(".empty code").allTextContents()).join("\n").includes('rollout = { shadow = "1h"'));
+    await visit(page, `${base}/models/${taken}`);
+    const steps = page.getByRole("list", { name: `stages of ${taken}@${version}` });
+    const shown = async () => (await steps.getByRole("listitem").allInnerTexts()).map((text) => text.replace(/\s+/g, " "));
+    const now = await shown();
+    assert.equal(now.length, 4, await page.locator("main").innerText());
+    for (const [place, begins] of ["✓ done Shadow", "✓ done Canary 10 %", "▶ goes on Canary 50 %", "○ to come Champion"].entries()) {
+      assert.ok(now[place].startsWith(begins), now.join("; "));
+    }
+    assert.match(now[2], /time 0 s of 1 h|time \d+ (s|min) of 1 h/);
+    assert.match(now[2], /answers \d+ of 100 control \d+ of 100/);
+    assert.equal(await steps.locator("[aria-current=step]").count(), 1);
+    const kept = page.getByRole("region", { name: "guardrails" }).getByRole("row");
+    assert.equal(await kept.count(), 7, "six guardrails and their heads");
+    assert.match(await kept.nth(1).innerText(), /0 of \d+\s+0 of \d+\s+at most 0.1 %\s+● kept/);
+    // it is read again by itself, and still says the same
+    await page.waitForResponse((answer) => answer.url().endsWith(`/parts/rollout/${taken}`));
+    assert.equal((await shown()).length, 4);
+    await page.locator("summary", { hasText: "Send back" }).click();
+    await page.locator("details.ask[open]").getByLabel("Why").fill("to <b>see</b> it");
+    await page.getByRole("button", { name: "Send back" }).click();
+    await page.getByText("to <b>see</b> it").first().waitFor();
+    const back = await shown();
+    assert.ok(back[2].startsWith("▲ sent back Canary 50 %") && back[3].includes(`${taken}@1 stays`), back.join("; "));
+    await accessible(page);
+    const listed = page.getByRole("region", { name: `rollouts of ${taken}` }).locator("tbody tr");
+    assert.deepEqual((await listed.allInnerTexts()).map((text) => text.includes("sent back")), [true, true]);
+    await listed.last().getByRole("link", { name: "1", exact: true }).click();
+    await page.getByRole("heading", { name: `Rollout 1: ${taken}@${version - 1}` }).waitFor();
+    await page.locator("summary", { hasText: "stage by stage" }).click();
+    const numbers = page.getByRole("region", { name: `numbers of ${taken}@${version - 1} by stage` });
+    assert.equal(await numbers.locator("tbody tr").count(), 4);
+    assert.match(await numbers.innerText(), /1,234\s+1\s+0.210 ms\s+1.900 ms\s+321\s+0.870\s+0.031/);
+    const { name, value } = (await context.cookies()).find((one) => one.name === "__Host-tidemill");
+    const missing = await context.request.get(`${base}/models/${taken}/rollouts/77`, { headers: { cookie: `${name}=${value}` } });
+    assert.equal(missing.status(), 404);
+  });
+  await step("what was asked is seen by model and by route, over an hour and a day", async () => {
+    await visit(page, `${base}/requests`);
+    const byModel = page.getByRole("region", { name: "by model" });
+    const row = byModel.getByRole("row").filter({ hasText: taken });
+    assert.match(await row.innerText(), /\s200\s/);
+    assert.match(await row.innerText(), /\d ms\s+[\d.]+ ms\s+[\d.]+ ms/);
+    const byRoute = page.getByRole("region", { name: "by route" });
+    assert.match(await byRoute.getByRole("row").filter({ hasText: "/v1/predict/{model}" }).innerText(), /\d+\s+0\s+0\s/);
+    assert.equal(await page.locator("figure.chart").count(), 6);
+    const full = await page.locator("dl.figures").last().innerText();
+    for (const part of ["features", "lake", "memory", "data folder", "disk"]) assert.ok(full.includes(part), full);
+    assert.match(full, /MiB/);
+    await row.getByRole("link").click();
+    await page.waitForURL(`**/requests?over=hour&model=${taken}`);
+    await page.getByRole("heading", { name: taken }).waitFor();
+    await page.locator("summary", { hasText: "The numbers" }).first().click();
+    const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: `${taken} in a minute as CSV` }).click()]);
+    const file = fs.readFileSync(await download.path(), "utf8");
+    assert.match(file, /^"From","Asked","by a fallback","Failed","p50","p95","p99"\r\n"20\d\d-/);
+    await page.getByRole("link", { name: "Last day" }).click();
+    await page.waitForURL(`**/requests?over=day&model=${taken}`);
+    await accessible(page);
+    const answer = await page.request.get(`${url}/metrics`);
+    assert.match(await answer.text(), /tidemill_http_latency_seconds_bucket{le="10.0",route="\/v1\/predict\/{model}"} \d/);
+  });
   await step("a key is made, shown once, and revoked", async () => {
     await visit(page, `${base}/settings`);
     await page.getByLabel("A new key may").selectOption("write");
@@ -265,9 +331,9 @@ async function main() {
     await visit(viewer.page, `${base}/models/${model}`);
     assert.equal(await viewer.page.locator("details.ask").count(), 0);
     await visit(viewer.page, `${base}/settings`);
-    assert.equal(await viewer.page.getByRole("heading", { name: "Users" }).count(), 0);
+    for (const name of ["Users", "Backups"]) assert.equal(await viewer.page.getByRole("heading", { name }).count(), 0);
     const token = await viewer.page.locator("input[name=token]").first().inputValue();
-    const acts = [[`/models/${model}/train`, {}], [`/models/${model}/rollback`, { reason: "x" }], [`/models/${model}/versions/1/promote`, {}],
+    const acts = [[`/models/${model}/train`, {}], [`/models/${taken}/rollback`, { reason: "x" }], [`/models/${taken}/versions/${version}/promote`, {}], [`/models/${model}/rollback`, { reason: "x" }], [`/models/${model}/versions/1/promote`, {}],
       ["/alerts/silence", { id: "x", for: "1d" }], ["/settings/users", { name: "eve", role: "admin" }], ["/settings/users/remove", { name: "admin" }],
       ["/settings/users/link", { name: "admin" }], ["/settings/keys", { scope: "admin" }], ["/settings/keys/revoke", { id: "x" }], ["/events/quarantine/replay", {}],
       ["/people/c1/erase", { reason: "x" }], ["/people/c1/export", {}], [`/models/${model}/scorecard`, { test: "data1", note: "x" }]];

@@ -10,6 +10,7 @@ use tidemill_core::decision::Fallback;
 use tidemill_core::{Decision, DecisionId, ModelName, Timestamp};
 use tidemill_cycle::ProjectLoop;
 use tidemill_cycle::version::Explanation;
+use tidemill_monitor::traffic::Ended;
 use tidemill_serve::{Answering, PredictRequest, Prediction, ServeError};
 
 use crate::app::App;
@@ -108,11 +109,17 @@ pub(crate) fn count(app: &App, project: &ProjectLoop, model: &ModelName, answeri
         || fallback_label(fallback).to_owned(),
         |number| number.to_string(),
     );
+    let ended = match (fallback, version) {
+        (Some(Fallback::VersionFailed), _) => Ended::Failed,
+        (None, Some(_)) => Ended::Well,
+        _ => Ended::Short,
+    };
     app.metrics.answered(
-        project.project.name.as_str(),
-        model.as_str(),
+        (project.project.name.as_str(), model.as_str()),
         &counted,
+        ended,
         latency_us,
+        app.clock.now(),
     );
 }
 

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use futures::FutureExt;
 use tidemill_collect::segment;
 use tidemill_core::ModelName;
+use tidemill_core::clock::Stopwatch;
 use tidemill_core::project::did_you_mean;
 use tidemill_cycle::ProjectLoop;
 use tidemill_store::catalog::{AccessKey, Scope};
@@ -104,6 +105,7 @@ pub(crate) struct Gate {
 
 /// Lets a request through to its handler, or answers why not.
 pub(crate) async fn pass(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
+    let watch = Stopwatch::start();
     // a body that was refused unread may still be on its way: nobody should send the next request behind it
     let closes = !request.body().is_end_stream() && request.version() < Version::HTTP_2;
     let response = gate.pass(request, next).await.unwrap_or_else(|problem| {
@@ -115,9 +117,10 @@ pub(crate) async fn pass(State(gate): State<Arc<Gate>>, request: Request, next: 
         response
     });
     let response = finish(&gate, response);
-    gate.app
-        .metrics
-        .requested(gate.path, response.status().as_u16());
+    let app = &gate.app;
+    let status = response.status().as_u16();
+    app.metrics
+        .requested(gate.path, status, watch.micros(), app.clock.now());
     response
 }
 

@@ -302,9 +302,14 @@ pub fn router(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
+/// Counts a request that no route takes: it is answered at once.
+fn nowhere(app: &App, code: ErrorCode) {
+    let status = code.status().as_u16();
+    app.metrics.requested(NO_ROUTE, status, 0, app.clock.now());
+}
+
 async fn unknown_route(State(app): State<Arc<App>>, uri: Uri) -> Problem {
-    app.metrics
-        .requested(NO_ROUTE, ErrorCode::UnknownRoute.status().as_u16());
+    nowhere(&app, ErrorCode::UnknownRoute);
     let shown: String = uri.path().chars().take(100).collect();
     let meant = did_you_mean(&shown, PATHS.iter().copied());
     Problem::new(
@@ -315,8 +320,7 @@ async fn unknown_route(State(app): State<Arc<App>>, uri: Uri) -> Problem {
 }
 
 async fn wrong_method(State(app): State<Arc<App>>, method: Method, uri: Uri) -> Problem {
-    app.metrics
-        .requested(NO_ROUTE, ErrorCode::WrongMethod.status().as_u16());
+    nowhere(&app, ErrorCode::WrongMethod);
     let shown: String = uri.path().chars().take(100).collect();
     Problem::new(
         ErrorCode::WrongMethod,

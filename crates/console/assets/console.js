@@ -71,10 +71,26 @@ async function load(root) {
   }));
 }
 
+// Parts that move are read again, unless somebody is at work in them or does not look.
+const AGAIN_MS = 5000;
+
+function readAgain(place) {
+  const timer = setInterval(async () => {
+    const isAtWork = place.contains(document.activeElement) || place.querySelector("details[open]") || getSelection().type === "Range";
+    if (document.hidden || isAtWork) return;
+    const answer = await fetch(place.dataset.again).catch(() => null);
+    if (!answer) return; // the server may be about to come back
+    if (!answer.ok || answer.redirected) return clearInterval(timer);
+    place.innerHTML = await answer.text();
+    enliven(place);
+  }, AGAIN_MS);
+}
+
 function enliven(root) {
   showTimes(root);
   addCsv(root);
   load(root);
+  for (const place of root.querySelectorAll("[data-again]")) readAgain(place);
   for (const area of root.querySelectorAll("[data-run]")) {
     area.addEventListener("keydown", (event) => {
       if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) area.form.requestSubmit();

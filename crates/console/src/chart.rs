@@ -87,12 +87,17 @@ fn axes(x: &Scale, y: &Scale, x_ends: [&str; 2], x_name: &str, y_name: &str) -> 
 }
 
 fn picture(name: &str, inside: &Html) -> Html {
+    picture_with(name, inside, &Html::default())
+}
+
+fn picture_with(name: &str, inside: &Html, legend: &Html) -> Html {
     html!(
-        "<figure class=\"chart\"><figcaption>{name}</figcaption><svg viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{name}\">{inside}</svg></figure>",
+        "<figure class=\"chart\"><figcaption>{name}</figcaption><svg viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{name}\">{inside}</svg>{legend}</figure>",
         name = name,
         width = coordinate(WIDTH),
         height = coordinate(HEIGHT),
         inside = inside,
+        legend = legend,
     )
 }
 
@@ -142,6 +147,83 @@ impl Curve<'_> {
         );
         picture(self.name, &inside)
     }
+}
+
+/// A number over time, one place for each step; nothing where nothing is known.
+pub(crate) struct Line<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) values: &'a [Option<f64>],
+}
+
+/// How lines are told apart, also without colours.
+const LINES: [&str; 3] = ["line", "line second", "line third"];
+
+/// Up to three lines over the same time, with what they are called.
+pub(crate) fn lines(name: &str, x_name: &str, ends: [&str; 2], all: &[Line<'_>]) -> Html {
+    let values = all.iter().flat_map(|line| line.values).flatten().copied();
+    let y = Scale::of(values, true, HEIGHT - BOTTOM, TOP);
+    let places = all.iter().map(|line| line.values.len()).max().unwrap_or(0);
+    let x = Scale {
+        low: 0.0,
+        high: (places.max(2) - 1) as f64,
+        from: LEFT,
+        to: WIDTH - RIGHT,
+    };
+    let drawn = all.iter().zip(LINES).map(|(line, class)| {
+        let pieces = known(line.values).into_iter().map(|(first, piece)| {
+            let points = piece.iter().enumerate().map(|(place, value)| {
+                let (x, y) = (x.at((first + place) as f64), y.at(*value));
+                format!("{x:.1},{y:.1}")
+            });
+            let mut points: Vec<String> = points.collect();
+            let mut single = "";
+            if let [only] = &points[..] {
+                // a line to itself with round ends is a dot
+                points.push(only.clone());
+                single = " single";
+            }
+            html!(
+                "<polyline class=\"{}{}\" points=\"{}\"/>",
+                class,
+                single,
+                points.join(" ")
+            )
+        });
+        html!(
+            "<g><title>{}</title>{}</g>",
+            line.name,
+            pieces.collect::<Html>()
+        )
+    });
+    let names = all.iter().zip(LINES).map(|(line, class)| {
+        html!(
+            "<span><svg viewBox=\"0 0 24 8\" aria-hidden=\"true\"><line class=\"{}\" x1=\"0\" x2=\"24\" y1=\"4\" y2=\"4\"/></svg> {}</span>",
+            class,
+            line.name
+        )
+    });
+    let inside = html!(
+        "{}{}",
+        axes(&x, &y, ends, x_name, name),
+        drawn.collect::<Html>()
+    );
+    let legend = html!("<p class=\"legend\">{}</p>", names.collect::<Html>());
+    picture_with(name, &inside, &legend)
+}
+
+/// The runs of values that are known, each with the place where it begins.
+fn known(values: &[Option<f64>]) -> Vec<(usize, Vec<f64>)> {
+    let mut runs: Vec<(usize, Vec<f64>)> = Vec::new();
+    for (place, value) in values.iter().enumerate() {
+        let Some(value) = value else {
+            continue;
+        };
+        match runs.last_mut() {
+            Some((first, run)) if *first + run.len() == place => run.push(*value),
+            _ => runs.push((place, vec![*value])),
+        }
+    }
+    runs
 }
 
 /// A value with its interval at one place of a row.
@@ -236,4 +318,29 @@ pub(crate) fn meter(share: f64) -> Html {
         class,
         coordinate(width)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_ends_where_nothing_is_known() {
+        let values = [None, Some(1.0), Some(2.0), None, Some(3.0)];
+        assert_eq!(known(&values), [(1, vec![1.0, 2.0]), (4, vec![3.0])]);
+        assert_eq!(known(&[None]), []);
+        let line = Line {
+            name: "<p99>",
+            values: &values,
+        };
+        let chart = lines("ms", "time", ["then", "now"], &[line]).into_string();
+        assert_eq!(chart.matches("<polyline class=\"line\"").count(), 1);
+        assert_eq!(chart.matches("<polyline class=\"line single\"").count(), 1);
+        assert!(!chart.contains("<p99>"), "{chart}");
+        assert!(
+            lines("ms", "time", ["then", "now"], &[])
+                .into_string()
+                .contains("svg")
+        );
+    }
 }

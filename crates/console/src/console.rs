@@ -1,6 +1,7 @@
 //! What the pages are given, and how somebody comes in.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,6 +47,8 @@ pub struct Console {
     pub(crate) random: RandomBytes,
     /// The effective settings: name, value, where it comes from.
     pub(crate) settings: Vec<(String, String, String)>,
+    /// The data folder, to tell how it is backed up.
+    pub(crate) folder: PathBuf,
     pub(crate) attempts: Mutex<Attempts>,
     pub(crate) live: Arc<Semaphore>,
     pub(crate) passwords: Semaphore,
@@ -60,7 +63,7 @@ impl Console {
         (catalog, intake): (Arc<dyn Catalog>, Arc<Intake>),
         clock: Arc<dyn Clock>,
         random: RandomBytes,
-        settings: Vec<(String, String, String)>,
+        (settings, folder): (Vec<(String, String, String)>, PathBuf),
         stopping: watch::Receiver<bool>,
     ) -> Arc<Self> {
         let named = projects.into_iter();
@@ -72,6 +75,7 @@ impl Console {
             clock,
             random,
             settings,
+            folder,
             attempts: Mutex::default(),
             live: Arc::new(Semaphore::new(LIVE_MAX)),
             passwords: Semaphore::new(PASSWORDS_MAX),

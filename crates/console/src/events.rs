@@ -1,7 +1,6 @@
-//! Events: what arrives, kind by kind, what was not an event, and how an app is connected.
+//! Events: what arrives, kind by kind, and what was not an event.
 
 use axum::extract::{Path, Query};
-use axum::http::{HeaderMap, header};
 use axum::response::{Redirect, Response};
 use tidemill_core::Offset;
 use tidemill_core::notation::{percent_encoded, thousands};
@@ -48,7 +47,13 @@ fn tabs(visit: &Visit, current: &str) -> Html {
     )
 }
 
-fn page(visit: &Visit, title: &str, path: &str, body: &Html) -> Result<Response, Problem> {
+/// A page of this part: under the tabs.
+pub(crate) fn page(
+    visit: &Visit,
+    title: &str,
+    path: &str,
+    body: &Html,
+) -> Result<Response, Problem> {
     visit.page(&Page::new(
         Section::Events,
         title,
@@ -370,80 +375,4 @@ pub(crate) async fn replay(act: Act<Visit>) -> Result<Redirect, Problem> {
         replayed.still_bad
     );
     Ok(Redirect::to(&visit.path(&page)))
-}
-
-/// How an app is connected, and whether it is.
-pub(crate) async fn connect(visit: Visit, headers: HeaderMap) -> Result<Response, Problem> {
-    let counts = visit
-        .project
-        .stores
-        .log
-        .counts(&visit.project.project.name)?;
-    let host = headers
-        .get(header::HOST)
-        .and_then(|host| host.to_str().ok())
-        .unwrap_or("127.0.0.1:7878");
-    let project = visit.project.project.name.as_str();
-    let connected = html!(
-        "<p class=\"connected\" data-follow=\"{}\" role=\"status\">{}</p>",
-        visit.path("/live"),
-        if counts.stored > 0 {
-            state(
-                Tone::Good,
-                &format!("connected: {} events are stored", thousands(counts.stored)),
-            )
-        } else {
-            html!(
-                "<span data-first-event>{}</span>",
-                state(Tone::Quiet, "waiting for the first event")
-            )
-        }
-    );
-    let snippets = snippets(host);
-    let snippets = snippets.iter().map(|(name, code)| {
-        html!("<h2>{}</h2><div class=\"snippet\"><pre tabindex=\"0\"><code>{}</code></pre><button type=\"button\" class=\"button\" data-copy>Copy</button></div>", *name, code)
-    });
-    let body = html!(
-        "{}<p>Make a key that may only send events, and put it in place of <code>WRITE_KEY</code>:</p><div class=\"snippet\"><pre tabindex=\"0\"><code>tidemill keys create --project {} --scope write</code></pre><button type=\"button\" class=\"button\" data-copy>Copy</button></div>{}",
-        connected,
-        project,
-        snippets.collect::<Html>()
-    );
-    page(&visit, "Connect your app", "/events/connect", &body)
-}
-
-/// How an event is sent in the languages of most apps: name and lines.
-fn snippets(host: &str) -> [(&'static str, String); 5] {
-    [
-        (
-            "curl",
-            format!(
-                "curl -u WRITE_KEY: http://{host}/v1/track \\\n  -H 'content-type: application/json' \\\n  -d '{{\"userId\": \"u1\", \"event\": \"Order Completed\", \"properties\": {{\"total\": 42.5}}}}'"
-            ),
-        ),
-        (
-            "JavaScript (Node)",
-            format!(
-                "import {{ Analytics }} from \"@segment/analytics-node\";\nconst analytics = new Analytics({{ writeKey: \"WRITE_KEY\", host: \"http://{host}\" }});\nanalytics.track({{ userId: \"u1\", event: \"Order Completed\", properties: {{ total: 42.5 }} }});"
-            ),
-        ),
-        (
-            "Python",
-            format!(
-                "from segment import analytics\nanalytics.write_key = \"WRITE_KEY\"\nanalytics.host = \"http://{host}\"\nanalytics.track(\"u1\", \"Order Completed\", {{\"total\": 42.5}})\nanalytics.flush()"
-            ),
-        ),
-        (
-            "PHP and Laravel",
-            format!(
-                "Segment\\Segment::init(\"WRITE_KEY\", [\"host\" => \"{host}\", \"ssl\" => false]);\nSegment\\Segment::track([\n    \"userId\" => \"u1\",\n    \"event\" => \"Order Completed\",\n    \"properties\" => [\"total\" => 42.5],\n]);\nSegment\\Segment::flush();"
-            ),
-        ),
-        (
-            "Ruby",
-            format!(
-                "analytics = Segment::Analytics.new(write_key: \"WRITE_KEY\", host: \"{host}\", ssl: false)\nanalytics.track(user_id: \"u1\", event: \"Order Completed\", properties: {{ total: 42.5 }})\nanalytics.flush"
-            ),
-        ),
-    ]
 }

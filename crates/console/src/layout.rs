@@ -17,6 +17,7 @@ pub(crate) enum Section {
     People,
     Events,
     Alerts,
+    Requests,
     Value,
     Features,
     Ask,
@@ -24,13 +25,14 @@ pub(crate) enum Section {
 }
 
 impl Section {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Overview,
         Self::Models,
         Self::Decisions,
         Self::People,
         Self::Events,
         Self::Alerts,
+        Self::Requests,
         Self::Value,
         Self::Features,
         Self::Ask,
@@ -58,6 +60,7 @@ impl Section {
             ),
             Self::Events => ("Events", "/events", "M2 9h3l2-6 3 10 2-4h2"),
             Self::Alerts => ("Alerts", "/alerts", "M8 2l6 11H2zM8 6v3m0 2v.5"),
+            Self::Requests => ("Requests", "/requests", "M2 13a6 6 0 1 1 12 0M8 13l3-5"),
             Self::Value => ("Value", "/value", "M3 13V9m5 4V3m5 10V6"),
             Self::Features => (
                 "Features",

@@ -14,9 +14,11 @@ mod alerts;
 mod ask;
 mod assets;
 mod attempts;
+mod backups;
 mod card;
 mod chart;
 mod compare;
+mod connect;
 mod console;
 mod decisions;
 mod events;
@@ -30,6 +32,8 @@ mod parts;
 mod people;
 mod problem;
 mod recommender;
+mod requests;
+mod rollout;
 mod scorecard;
 mod secret;
 mod settings;
@@ -49,6 +53,7 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use flate2::Compression;
 
+pub use backups::LastBackup;
 pub use console::{Console, LINK_HOLDS, RandomBytes, first_link, new_link};
 pub use secret::hash_password;
 
@@ -67,11 +72,14 @@ pub fn router(console: Arc<Console>) -> Router {
         .route("/live", get(live::follow))
         .route("/parts/models", get(models::cards))
         .route("/parts/value/{model}", get(value::report))
+        .route("/parts/rollout/{model}", get(rollout::moving))
+        .route("/parts/requests", get(requests::moving))
         .route("/models", get(models::list))
         .route("/models/{model}", get(models::page))
         .route("/models/{model}/train", post(models::train))
         .route("/models/{model}/rollback", post(models::rollback))
         .route("/models/{model}/compare", get(compare::page))
+        .route("/models/{model}/rollouts/{position}", get(rollout::page))
         .route(
             "/models/{model}/scorecard",
             get(scorecard::page).post(scorecard::record),
@@ -93,10 +101,11 @@ pub fn router(console: Arc<Console>) -> Router {
         .route("/events/newest", get(events::newest))
         .route("/events/quarantine", get(events::quarantine))
         .route("/events/quarantine/replay", post(events::replay))
-        .route("/events/connect", get(events::connect))
+        .route("/events/connect", get(connect::page))
         .route("/events/kinds/{event}", get(events::kind))
         .route("/alerts", get(alerts::list))
         .route("/alerts/silence", post(alerts::silence))
+        .route("/requests", get(requests::page))
         .route("/value", get(value::page))
         .route("/features", get(features::page))
         .route("/ask", get(ask::page))

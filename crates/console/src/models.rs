@@ -13,10 +13,11 @@ use crate::chart::{self, Estimate};
 use crate::html::{Html, html};
 use crate::layout::{Action, Page, Section, reason_field};
 use crate::parts::{
-    NOTHING, Table, Tone, figure, figures, interval, link, maybe, number, part, part_about, state,
-    text, time,
+    NOTHING, Table, Tone, figure, figures, interval, link, maybe, part, part_about, state, text,
+    time,
 };
 use crate::problem::Problem;
+use crate::rollout;
 use crate::visit::{Act, Visit};
 
 /// How many versions and runs a page shows.
@@ -138,12 +139,13 @@ pub(crate) async fn page(
         Ok((status, versions, runs))
     };
     let (status, versions, runs) = console.heavy(work).await?;
+    let taking_over = rollout::on_page(&visit, &name).await?;
     let body = html!(
         "<p class=\"lead\">{question}</p><p>{champion}</p>{quality}{rollout}<div class=\"worth\" data-load=\"{value}\"><p class=\"quiet\">Reading what it earned …</p></div>{line}{versions}{runs}",
         question = status.question,
         champion = champion(&visit, &status),
         quality = quality(&status),
-        rollout = rollout(&visit, &name)?,
+        rollout = taking_over,
         value = visit.path(&format!("/parts/value/{name}")),
         line = time_line(&status, &versions),
         versions = part_about(
@@ -167,7 +169,8 @@ pub(crate) async fn page(
             means: "A run begins: it builds a dataset, fits a version and examines it. If the gate lets it pass it takes over as the project file says.",
             fields: Html::default(),
         }),
-        if status.champion.is_some() {
+        // while a version takes over, what sends it back stands beside its stages
+        if status.champion.is_some() && !rollout::is_under_way(&visit, &name)? {
             visit.action(Role::Editor, &Action {
                 path: &format!("/models/{name}/rollback"),
                 button: "Roll back",
@@ -223,27 +226,6 @@ fn champion(visit: &Visit, status: &ModelStatus) -> Html {
             next
         ),
     }
-}
-
-fn rollout(visit: &Visit, model: &ModelName) -> Result<Html, Problem> {
-    let Some(rollout) = visit.project.rollout_status(model)?.rollout else {
-        return Ok(Html::default());
-    };
-    let waits = rollout
-        .waits_for
-        .iter()
-        .map(|what| html!("<li>{}</li>", what))
-        .collect::<Html>();
-    let body = html!(
-        "<p>{version}: <strong>{stage}</strong>, for {share} % of the people, since {since}. {reason}</p><ul>{waits}</ul>",
-        version = rollout.version,
-        stage = rollout.stage.as_str().replace('_', " "),
-        share = number(rollout.share * 100.0),
-        since = time(rollout.since),
-        reason = rollout.reason,
-        waits = waits,
-    );
-    Ok(part("Newest rollout", &body))
 }
 
 /// A version by the metric that versions are compared by.

@@ -1,9 +1,9 @@
 //! Pieces that many pages are made of: numbers, times, states, tables.
 
-use tidemill_core::Timestamp;
 use tidemill_core::decision::Fallback;
 use tidemill_core::feature::{FeatureValue, Unit};
 use tidemill_core::notation::thousands;
+use tidemill_core::{Span, Timestamp};
 
 use crate::html::{Html, html};
 
@@ -70,6 +70,34 @@ pub(crate) fn time(at: Timestamp) -> Html {
         exact = exact,
         short = short
     )
+}
+
+/// A length of time with as many units as tell something.
+pub(crate) fn lasting(span: Span) -> String {
+    let seconds = span.seconds().max(0.0) as u64;
+    let (minutes, hours) = (seconds / 60, seconds / 3_600);
+    match (hours, minutes) {
+        (48.., _) => format!("{} days", hours / 24),
+        (1.., _) if minutes % 60 == 0 => format!("{hours} h"),
+        (1.., _) => format!("{hours} h {} min", minutes % 60),
+        (0, 1..) => format!("{minutes} min"),
+        (0, 0) => format!("{seconds} s"),
+    }
+}
+
+/// A number of bytes in the unit that is read best.
+pub(crate) fn size(bytes: u64) -> String {
+    let units = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
+    let unit = units.into_iter().find(|(power, _)| bytes >> power > 0);
+    match unit {
+        Some((power, unit)) => format!("{} {unit}", number(bytes as f64 / (1_u64 << power) as f64)),
+        None => format!("{bytes} B"),
+    }
+}
+
+/// A time in milliseconds.
+pub(crate) fn milliseconds(ms: Option<f64>) -> String {
+    ms.map_or_else(|| NOTHING.to_owned(), |ms| format!("{} ms", number(ms)))
 }
 
 /// A feature's value.
@@ -262,6 +290,20 @@ mod tests {
         ] {
             assert_eq!(number(value), written, "{value}");
         }
+        for (seconds, written) in [
+            (0, "0 s"),
+            (59, "59 s"),
+            (61, "1 min"),
+            (3_600, "1 h"),
+            (5_400, "1 h 30 min"),
+            (100_000, "27 h 46 min"),
+            (200_000, "2 days"),
+        ] {
+            assert_eq!(lasting(Span::from_seconds(seconds)), written, "{seconds}");
+        }
+        assert_eq!(size(900), "900 B");
+        assert_eq!(size(5 << 20), "5 MiB");
+        assert_eq!(size(1_610_612_736), "1.500 GiB");
         assert_eq!(thousands(1_000), "1,000");
         assert_eq!(percent(0.1234), "12.3 %");
         assert_eq!(percent(1.0), "100 %");

@@ -1,4 +1,4 @@
-//! Settings: the viewer's password, users, keys, the audit log, and the settings that are in force.
+//! Settings: the viewer's password, users, keys, backups, the audit log, and the settings that are in force.
 
 use axum::extract::Query;
 use axum::http::HeaderMap;
@@ -8,6 +8,7 @@ use tidemill_store::catalog::{AuditEntry, Scope};
 use tidemill_store::keys::{self, create_key};
 use tidemill_store::users::{Role, User, check_user_name};
 
+use crate::backups;
 use crate::console::new_link;
 use crate::html::{Html, html};
 use crate::layout::{Action, Page, Section, ask_first, token_field};
@@ -35,7 +36,12 @@ pub(crate) async fn page(visit: Visit, Query(query): Query<Form>) -> Result<Resp
         )
     };
     let further = if visit.viewer.may(Role::Admin) {
-        html!("{}{}", audit(&visit).await?, in_force(&visit))
+        html!(
+            "{}{}{}",
+            backups::shown(&visit),
+            audit(&visit).await?,
+            in_force(&visit)
+        )
     } else {
         Html::default()
     };

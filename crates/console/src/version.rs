@@ -91,8 +91,14 @@ fn actions(visit: &Visit, name: &ModelName, version: &Version, champion: Option<
             number
         )
     });
+    let promote = promote_button(visit, name, number, version.passed);
+    html!("{}{}{}", card, compare, promote)
+}
+
+/// What lets a version answer, for whoever may; against the gate with a reason.
+pub(crate) fn promote_button(visit: &Visit, name: &ModelName, number: u32, passed: bool) -> Html {
     let path = format!("/models/{name}/versions/{number}/promote");
-    let promote = if version.passed {
+    if passed {
         visit.action(Role::Editor, &Action {
             path: &path,
             button: "Promote",
@@ -106,8 +112,7 @@ fn actions(visit: &Visit, name: &ModelName, version: &Version, champion: Option<
             means: "The gate refused this version: see why below. If you let it answer all the same, your name and reason are kept in the audit log.",
             fields: html!("{}<label class=\"tick\"><input type=\"checkbox\" name=\"override\" value=\"yes\" required>I overrule the gate</label>", reason_field(true)),
         })
-    };
-    html!("{}{}{}", card, compare, promote)
+    }
 }
 
 fn predictor(detail: &RunDetail) -> Html {

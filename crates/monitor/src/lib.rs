@@ -12,6 +12,7 @@ pub mod list_quality;
 pub mod metrics;
 pub mod outcomes;
 pub mod quality;
+pub mod traffic;
 
 pub use alerts::AlertBook;
 pub use data::DataWatch;

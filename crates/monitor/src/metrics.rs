@@ -10,10 +10,19 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
+use tidemill_core::Timestamp;
+
+use crate::traffic::{Ended, ProcessLoad, Traffic};
 
 /// Upper bounds of the latency buckets, in seconds: from 100 µs to 1 s.
 const LATENCY_BUCKETS: [f64; 13] = [
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
+];
+
+/// Upper bounds of the buckets of requests, in seconds: those of answers, and up to 10 s.
+const REQUEST_BUCKETS: [f64; 16] = [
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+    5.0, 10.0,
 ];
 
 /// Labels of counts of events.
@@ -72,6 +81,13 @@ pub struct RequestLabels {
     pub status: u16,
 }
 
+/// Labels of times that requests took.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct RouteLabels {
+    /// The route's pattern.
+    pub route: String,
+}
+
 /// Labels of rollouts.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct StageLabels {
@@ -91,6 +107,10 @@ pub struct Metrics {
     answers: Family<AnswerLabels, Counter>,
     latency: Family<ModelLabels, Histogram, fn() -> Histogram>,
     requests: Family<RequestLabels, Counter>,
+    request_latency: Family<RouteLabels, Histogram, fn() -> Histogram>,
+    memory_bytes: Gauge,
+    data_bytes: Gauge,
+    disk_free_bytes: Gauge,
     runs: Family<RunLabels, Counter>,
     log_offset: Family<ProjectLabels, Gauge>,
     features_lag: Family<ProjectLabels, Gauge>,
@@ -104,17 +124,24 @@ pub struct Metrics {
     rollout_answers: Family<ModelLabels, Gauge>,
     rollout_failed: Family<ModelLabels, Gauge>,
     rollout_dropped: Family<ModelLabels, Gauge>,
+    /// What was asked lately, and how full the process was.
+    pub traffic: Traffic,
 }
 
 impl Default for Metrics {
     fn default() -> Self {
         let latency: fn() -> Histogram = || Histogram::new(LATENCY_BUCKETS);
+        let request_latency: fn() -> Histogram = || Histogram::new(REQUEST_BUCKETS);
         let metrics = Self {
             registry: Mutex::new(Registry::with_prefix("tidemill")),
             events: Family::default(),
             answers: Family::default(),
             latency: Family::new_with_constructor(latency),
             requests: Family::default(),
+            request_latency: Family::new_with_constructor(request_latency),
+            memory_bytes: Gauge::default(),
+            data_bytes: Gauge::default(),
+            disk_free_bytes: Gauge::default(),
             runs: Family::default(),
             log_offset: Family::default(),
             features_lag: Family::default(),
@@ -128,8 +155,10 @@ impl Default for Metrics {
             rollout_answers: Family::default(),
             rollout_failed: Family::default(),
             rollout_dropped: Family::default(),
+            traffic: Traffic::default(),
         };
         metrics.register();
+        metrics.register_process();
         metrics.register_rollouts();
         metrics
     }
@@ -193,6 +222,34 @@ impl Metrics {
         );
     }
 
+    fn register_process(&self) {
+        let mut registry = self.registry.lock();
+        registry.register_with_unit(
+            "http_latency",
+            "Time until a request was answered",
+            Unit::Seconds,
+            self.request_latency.clone(),
+        );
+        registry.register_with_unit(
+            "memory",
+            "Resident memory of the process, as of the last minute",
+            Unit::Bytes,
+            self.memory_bytes.clone(),
+        );
+        registry.register_with_unit(
+            "data",
+            "Files in the data folder, as of the last minute",
+            Unit::Bytes,
+            self.data_bytes.clone(),
+        );
+        registry.register_with_unit(
+            "disk_free",
+            "What is free where the data folder is, as of the last minute",
+            Unit::Bytes,
+            self.disk_free_bytes.clone(),
+        );
+    }
+
     fn register_rollouts(&self) {
         let mut registry = self.registry.lock();
         registry.register(
@@ -232,8 +289,17 @@ impl Metrics {
         counter.inner().fetch_max(count, Ordering::Relaxed);
     }
 
-    /// Counts an answer and how long it took.
-    pub fn answered(&self, project: &str, model: &str, version: &str, latency_us: u64) {
+    /// Counts an answer and how long it took; `version` is the version's number, or why there was none.
+    pub fn answered(
+        &self,
+        (project, model): (&str, &str),
+        version: &str,
+        ended: Ended,
+        latency_us: u64,
+        now: Timestamp,
+    ) {
+        self.traffic
+            .answered((project, model), ended, latency_us, now);
         let labels = ModelLabels {
             project: project.to_owned(),
             model: model.to_owned(),
@@ -251,14 +317,32 @@ impl Metrics {
             .inc();
     }
 
-    /// Counts an HTTP request.
-    pub fn requested(&self, route: &str, status: u16) {
-        self.requests
-            .get_or_create(&RequestLabels {
-                route: route.to_owned(),
-                status,
-            })
-            .inc();
+    /// Counts an HTTP request and how long it took until its answer began.
+    pub fn requested(&self, route: &str, status: u16, latency_us: u64, now: Timestamp) {
+        self.traffic.requested(route, status, latency_us, now);
+        let labels = RequestLabels {
+            route: route.to_owned(),
+            status,
+        };
+        self.requests.get_or_create(&labels).inc();
+        let RequestLabels { route, .. } = labels;
+        self.request_latency
+            .get_or_create(&RouteLabels { route })
+            .observe(latency_us as f64 / 1e6);
+    }
+
+    /// Sets how full the process is.
+    pub fn set_process(&self, load: &ProcessLoad, now: Timestamp) {
+        self.traffic.process_sampled(load, now);
+        for (gauge, bytes) in [
+            (&self.memory_bytes, load.memory_bytes),
+            (&self.data_bytes, load.data_bytes),
+            (&self.disk_free_bytes, load.disk_free_bytes),
+        ] {
+            if let Some(bytes) = bytes {
+                gauge.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+            }
+        }
     }
 
     /// Counts a run that has ended.
@@ -359,6 +443,16 @@ pub struct Progress {
     pub outcomes_waiting: u64,
 }
 
+impl Progress {
+    /// Keeps the higher numbers of both.
+    pub(crate) fn raise(&mut self, other: &Self) {
+        self.log_offset = self.log_offset.max(other.log_offset);
+        self.features_lag = self.features_lag.max(other.features_lag);
+        self.landing_lag = self.landing_lag.max(other.landing_lag);
+        self.outcomes_waiting = self.outcomes_waiting.max(other.outcomes_waiting);
+    }
+}
+
 /// How far a version has come in taking over.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RolloutProgress {
@@ -384,12 +478,24 @@ mod tests {
     fn counts_are_written_as_text() {
         let metrics = Metrics::default();
         metrics.set_events("shop", "accepted", 7);
-        metrics.answered("shop", "will_return", "3", 900);
+        let now = Timestamp::EPOCH;
+        metrics.answered(("shop", "will_return"), "3", Ended::Well, 900, now);
+        metrics.requested("/v1/track", 200, 2_000_000, now);
+        let load = ProcessLoad {
+            memory_bytes: Some(7),
+            ..ProcessLoad::default()
+        };
+        metrics.set_process(&load, now);
         let text = metrics.encode().unwrap();
         assert!(
             text.contains(r#"tidemill_events_total{project="shop",result="accepted"} 7"#),
             "{text}"
         );
         assert!(text.contains(r#"tidemill_answer_latency_seconds_bucket{le="0.001",project="shop",model="will_return"} 1"#), "{text}");
+        assert!(
+            text.contains(r#"tidemill_http_latency_seconds_bucket{le="2.5",route="/v1/track"} 1"#),
+            "{text}"
+        );
+        assert!(text.contains("tidemill_memory_bytes 7"), "{text}");
     }
 }

@@ -106,6 +106,11 @@ pub enum Command {
     /// Make, list and revoke access keys.
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Copy the data folder of a stopped server with the hash of every file; or verify such a copy.
+    #[command(
+        after_help = "Examples:\n  tidemill backup /backups/monday --data data\n  tidemill backup --verify /backups/monday\n  cp -a /backups/monday/data restored && tidemill serve --project shop.toml --data restored\n\nWho was erased since is still in it: keep backups only as long as you may."
+    )]
+    Backup(BackupArgs),
     /// Who may use the console, and links that sign them in.
     #[command(
         subcommand,
@@ -771,6 +776,20 @@ impl UsersCommand {
         | Self::Remove { data, .. }) = self;
         data.data.as_deref()
     }
+}
+
+/// Arguments of `backup`.
+#[derive(Debug, Args)]
+pub struct BackupArgs {
+    /// The folder of the backup: a new or empty one, outside the data folder.
+    #[arg(value_name = "DIR")]
+    pub folder: PathBuf,
+    /// Copy nothing: read the backup in DIR again and say whether each file is as it was copied.
+    #[arg(long)]
+    pub verify: bool,
+    /// Where the data are.
+    #[command(flatten)]
+    pub data: FolderArgs,
 }
 
 /// A data folder.

@@ -7,6 +7,7 @@ mod commands;
 mod config;
 mod courier;
 mod demo;
+mod load;
 mod memory;
 mod node;
 mod output;

@@ -144,6 +144,11 @@ impl Node {
         Ok(node)
     }
 
+    /// The data folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// The key with which the command line of this machine's user talks to the project.
     pub fn local_key(&self, project: &ProjectName) -> Result<String> {
         read_local_key(&self.folder, project)
@@ -156,7 +161,7 @@ impl Node {
             (self.stores.catalog.clone(), self.app.intake.clone()),
             Arc::new(SystemClock),
             Box::new(random),
-            self.settings.clone(),
+            (self.settings.clone(), self.folder.clone()),
             stopping,
         )
     }

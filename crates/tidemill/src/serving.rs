@@ -8,6 +8,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::config::Config;
+use crate::load;
 use crate::node::Node;
 use crate::server_file;
 
@@ -44,6 +45,11 @@ pub async fn run(node: Node, listener: TcpListener, announced: Announced) -> Res
         node.app.watch_tasks(name, &spawned);
         tasks.extend(spawned);
     }
+    tasks.push(load::spawn(
+        node.app.clone(),
+        node.folder().to_owned(),
+        stopping.clone(),
+    ));
     // pages that are followed live would keep their connections open
     let (stop_pages, pages_stopping) = watch::channel(false);
     let pages = tidemill_console::router(node.console(pages_stopping));

@@ -10,6 +10,8 @@
 //!
 //! Both authenticate with Basic, the write key as the user and no password, and put `writeKey` into the body as well.
 //!
+//! Beside these, the lines that the console shows for each language are taken from its page and run as they stand, with a real key.
+//!
 //! `scripts/install-test-tools` installs them; where they are absent the tests say so and pass, unless
 //! `TIDEMILL_REQUIRE_ALL` is set.
 
@@ -24,7 +26,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use support::{Counts, PROJECT, Scope, Server, offer_again, skip, tools};
+use support::{Counts, PROJECT, Scope, Server, console, offer_again, skip, tools};
 
 /// How many events each client sends.
 const EVENTS: u64 = 10_000;
@@ -63,6 +65,131 @@ fn segment_analytics_node_survives_a_kill() {
         .arg(programs().join("node/send.js"))
         .env("NODE_PATH", packages);
     check(command);
+}
+
+#[test]
+fn the_lines_that_the_console_shows_send_an_event() {
+    let server = Server::start(PROJECT, &[]);
+    let (write, read) = (server.key(Scope::Write), server.key(Scope::Read));
+    let snippets = console::snippets(&server);
+    let names: Vec<&str> = snippets.iter().map(|(name, _)| name.as_str()).collect();
+    let known = [
+        "curl",
+        "JavaScript (Node)",
+        "Python",
+        "PHP",
+        "Laravel",
+        "Ruby",
+    ];
+    assert_eq!(names, known);
+    let mut stored = 0;
+    for (name, lines) in &snippets {
+        assert!(lines.contains("WRITE_KEY"), "{name}: {lines}");
+        let lines = lines.replace("WRITE_KEY", &write);
+        let mut command = match snippet(server.folder(), name, &lines) {
+            Ok(command) => command,
+            Err(missing) => {
+                skip(&format!("the lines for {name}: {missing}"));
+                continue;
+            }
+        };
+        let output = command
+            .env("NO_PROXY", "127.0.0.1")
+            .env("no_proxy", "127.0.0.1")
+            .stdin(Stdio::null())
+            .output()
+            .unwrap_or_else(|error| panic!("start {command:?}: {error}"));
+        let said = format!(
+            "{name}:\n{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        assert!(output.status.success(), "{said}");
+        stored += 1;
+        let counts = Counts::of(&server, &read);
+        assert_eq!(
+            (counts.stored, counts.quarantined),
+            (stored, 0),
+            "{counts:?} after {said}"
+        );
+        println!("{name}: the event is stored");
+    }
+    let admin = server.key(Scope::Admin);
+    let (status, person) = server.get("/v1/users/u1/export", &admin);
+    assert_eq!(status, 200, "{person}");
+    let events = person["events"].as_array().expect("events");
+    assert_eq!(events.len() as u64, stored, "{person}");
+    for event in events {
+        assert!(event.to_string().contains("Order Completed"), "{event}");
+        assert!(event.to_string().contains("42.5"), "{event}");
+    }
+}
+
+/// The command that runs lines as an app of that kind would; or what is missing for it.
+fn snippet(folder: &Path, name: &str, lines: &str) -> Result<Command, String> {
+    let needs = |program: &str| {
+        let paths = std::env::var_os("PATH").unwrap_or_default();
+        let is_there = std::env::split_paths(&paths).any(|path| path.join(program).exists());
+        is_there
+            .then(|| Command::new(program))
+            .ok_or_else(|| format!("there is no {program} (run scripts/install-test-tools)"))
+    };
+    let installed = |path: &Path| {
+        let missing = format!(
+            "there is no {} (run scripts/install-test-tools)",
+            path.display()
+        );
+        path.exists().then_some(()).ok_or(missing)
+    };
+    let write = |file: &str, text: &str| {
+        let path = folder.join(file);
+        std::fs::write(&path, text).expect("the lines");
+        path
+    };
+    let mut command;
+    match name {
+        "curl" => {
+            needs("curl")?;
+            command = needs("sh")?;
+            // --fail, so that a refusal ends with another status
+            command
+                .arg("-c")
+                .arg(lines.replacen("curl", "curl --fail", 1));
+        }
+        "JavaScript (Node)" => {
+            let packages = tools().join("node/node_modules");
+            installed(&packages.join("@segment/analytics-node"))?;
+            command = needs("node")?;
+            // modules look for packages beside themselves only
+            std::os::unix::fs::symlink(packages, folder.join("node_modules")).expect("a link");
+            command.arg(write("snippet.mjs", lines));
+        }
+        "Python" => {
+            let packages = tools().join("python");
+            installed(&packages.join("segment"))?;
+            command = needs("python3")?;
+            command
+                .env("PYTHONPATH", packages)
+                .arg(write("snippet.py", lines));
+        }
+        "PHP" => {
+            command = needs("php")?;
+            command.arg(write("snippet.php", &format!("<?php\n{lines}\n")));
+        }
+        "Laravel" => {
+            installed(Path::new("/usr/share/php/Illuminate/Http/autoload.php"))?;
+            command = needs("php")?;
+            command
+                .arg(programs().join("php/laravel.php"))
+                .arg(write("laravel.php", &format!("<?php\n{lines}\n")));
+        }
+        "Ruby" => {
+            command = needs("ruby")?;
+            command.arg(write("snippet.rb", lines));
+        }
+        other => return Err(format!("no test knows how to run lines for {other}")),
+    }
+    Ok(command)
 }
 
 /// Runs a client program against a server that is killed in the middle.

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tidemill_core::clock::SystemClock;
 use tidemill_core::{Clock, Span};
 
-use support::{Scope, Server, skip, tools};
+use support::{Scope, Server, console, rollouts, skip, tools};
 
 /// A text that sets a variable which the test looks for, should it ever run.
 const EVIL: &str =
@@ -75,6 +75,13 @@ observe  = { event = "Order Completed" }
 target   = { event = "Order Completed", within = "30d" }
 training = { budget = 0.1 }
 
+[models.comes_back]
+kind     = "predict"
+observe  = { event = "Order Completed" }
+target   = { event = "Order Completed", within = "20d" }
+training = { budget = 0.1 }
+rollout  = { shadow = "1h", canary = [0.1, 0.5], step = "1h" }
+
 [models.for_you]
 kind     = "recommend"
 signals  = { "Order Completed" = 1.0 }
@@ -98,11 +105,11 @@ fn people_use_the_console_in_a_browser() {
         return skip("there is no chromium (apt-get install chromium)");
     }
     let mut server = Server::start(PROJECT, &[]);
-    fill(&mut server);
+    let taking_over = fill(&mut server);
     let link = link(&server, "admin");
     let told = json!({
         "url": server.url(), "project": "shop", "links": { "admin": link },
-        "person": EVIL, "item": EVIL, "model": "will_return", "recommender": "for_you", "event": EVIL,
+        "person": EVIL, "item": EVIL, "model": "will_return", "recommender": "for_you", "taken": "comes_back", "version": taking_over, "event": EVIL,
     });
     let output = Command::new("node")
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/console/test.js"))
@@ -165,8 +172,8 @@ fn product(customer: i64, order: i64) -> String {
 /// How many products there are.
 const PRODUCTS: i64 = 40;
 
-/// A history to learn from, and texts in every field that is shown.
-fn fill(server: &mut Server) {
+/// A history to learn from, and texts in every field that is shown. Returns the number of the version that takes over.
+fn fill(server: &mut Server) -> u32 {
     let begin = SystemClock.now() - Span::from_days(430);
     let mut csv = "customer,ordered_at,order,total,product\n".to_owned();
     for customer in 0..300 {
@@ -253,4 +260,39 @@ fn fill(server: &mut Server) {
         );
         assert_eq!(status, 200, "{answer}");
     }
+    take_over(server, &read, &admin)
+}
+
+/// A model of which a version takes over, whose number is returned, and the one before was sent back; and answers of both arms.
+fn take_over(server: &mut Server, read: &str, admin: &str) -> u32 {
+    let (status, answer) =
+        server.post("/v1/models/comes_back/train?wait=true", admin, &Value::Null);
+    assert_eq!(status, 200, "{answer}");
+    server.told(&[
+        "promote",
+        "comes_back@1",
+        "--override-gate",
+        "--reason",
+        "a start",
+        "--project",
+        "project.toml",
+    ]);
+    // before any version takes over, the page says how one would
+    let page = console::page(server, "/models/comes_back");
+    for part in [
+        "stages of comes_back",
+        "at least 1 h and 100 answers",
+        "Canary 50 %",
+    ] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    assert!(server.stop(Duration::from_secs(30)).success());
+    let number = rollouts::plant(server, "shop", "comes_back", EVIL);
+    server.restart();
+    for customer in 0..200 {
+        let user = json!({ "user": format!("c{customer}") });
+        let (status, answer) = server.post("/v1/predict/comes_back", read, &user);
+        assert_eq!(status, 200, "{answer}");
+    }
+    number
 }

@@ -1,6 +1,7 @@
 //! What each command does.
 
 mod alerts;
+mod backup;
 mod bench;
 mod data;
 mod dataset;
@@ -53,6 +54,10 @@ pub async fn run(cli: &Cli) -> Result<()> {
         Command::Users(command) => {
             let config = configure(cli, &[], command.data(), None)?;
             users::run(&config, command, output).await
+        }
+        Command::Backup(args) => {
+            let config = configure(cli, &[], args.data.data.as_deref(), None)?;
+            backup::run(&config, args, output).await
         }
         Command::Import(args) => {
             import::run(
@@ -108,6 +113,7 @@ async fn ask(client: &Client, command: &Command, output: Output) -> Result<()> {
         | Command::Import(_)
         | Command::Bench(_)
         | Command::Users(_)
+        | Command::Backup(_)
         | Command::Config => Ok(()),
     }
 }
@@ -165,6 +171,7 @@ fn data_of(command: &Command) -> &DataArgs {
         | Command::Import(_)
         | Command::Bench(_)
         | Command::Users(_)
+        | Command::Backup(_)
         | Command::Config => NONE,
     }
 }

@@ -14,8 +14,10 @@
 #![allow(dead_code, reason = "each test file uses the part that it needs")]
 
 mod client;
+pub(crate) mod console;
 pub(crate) mod past;
 mod process;
+pub(crate) mod rollouts;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
