@@ -13,6 +13,7 @@ use tidemill_store::catalog::{Rollout, RolloutStage, Run, RunState};
 use crate::project_loop::{CycleError, ProjectLoop};
 use crate::promote::SYSTEM;
 use crate::quality::{AgainstPromise, ModelStatus};
+use crate::strain::OF_STRAIN;
 
 /// How often live quality is compared with what was promised: outcomes become certain slowly, and it takes a while.
 const QUALITY_EVERY: Span = Span::from_seconds(3_600);
@@ -100,7 +101,9 @@ impl ProjectLoop {
             AlertKind::VersionRolledBack,
         ];
         checked.extend(AlertKind::OF_DATA);
+        checked.extend(OF_STRAIN);
         let mut findings = self.differing_features()?;
+        findings.extend(self.strained());
         findings.extend(self.stopped_events());
         findings.extend(self.clone().differing_data(&findings).await?);
         let of_quality = {

@@ -44,6 +44,7 @@ pub mod service;
 mod side_by_side;
 mod speed;
 pub mod staleness;
+mod strain;
 mod turn;
 mod value;
 pub mod version;

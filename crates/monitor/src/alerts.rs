@@ -49,6 +49,14 @@ pub enum AlertKind {
     DataDrifted,
     /// What came is not what the project file expects.
     ExpectationBroken,
+    /// A version fails to answer.
+    AnswersFail,
+    /// Answers take long.
+    AnswersSlow,
+    /// Features or the lake are far behind the events.
+    LagsBehind,
+    /// The disk of the data folder is nearly full.
+    DiskFull,
 }
 
 impl AlertKind {
@@ -76,6 +84,10 @@ impl AlertKind {
             Self::ValuesChanged => "values_changed",
             Self::DataDrifted => "data_drifted",
             Self::ExpectationBroken => "expectation_broken",
+            Self::AnswersFail => "answers_fail",
+            Self::AnswersSlow => "answers_slow",
+            Self::LagsBehind => "lags_behind",
+            Self::DiskFull => "disk_full",
         }
     }
 }

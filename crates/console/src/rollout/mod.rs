@@ -63,10 +63,7 @@ pub(crate) async fn on_page(visit: &Visit, model: &ModelName) -> Result<Html, Pr
     let status = visit.project.rollout_status(model)?;
     let rules = rules(visit, model);
     if all.is_empty() && !status.has_rules {
-        return Ok(match rules_possible(visit, model) {
-            true => part("How versions take over", &lesson(model)),
-            false => Html::default(),
-        });
+        return Ok(part("How versions take over", &lesson(model)));
     }
     let newest = match all.first() {
         Some(rollout) if rollout.is_under_way() => html!(
@@ -159,12 +156,11 @@ async fn all(visit: &Visit, model: &ModelName) -> Result<Vec<Rollout>, Problem> 
 }
 
 fn rules<'v>(visit: &'v Visit, model: &ModelName) -> Option<&'v RolloutRules> {
-    let predictor = visit.project.project.models.get(model);
-    predictor.and_then(|model| model.rollout.as_ref())
-}
-
-fn rules_possible(visit: &Visit, model: &ModelName) -> bool {
-    visit.project.project.models.contains_key(model)
+    let project = &visit.project.project;
+    match project.recommenders.get(model) {
+        Some(model) => model.rollout.as_ref(),
+        None => project.models.get(model)?.rollout.as_ref(),
+    }
 }
 
 /// What to write where versions take over at once.
@@ -232,7 +228,12 @@ fn under_way(
         picture = steps::picture(&format!("stages of {called}"), &steps),
         waits = waits,
         guardrails = rules.filter(|_| line.is_some()).map(|rules| {
-            numbers::guardrails(rules, status, numbers::gap(visit, model).as_ref())
+            let is_of_lists = visit.project.is_recommender(model);
+            numbers::guardrails(
+                (rules, is_of_lists),
+                status,
+                numbers::gap(visit, model).as_ref(),
+            )
         }),
         stages = numbers::stages(
             &called,

@@ -56,7 +56,11 @@ fn kept(value: Option<f64>, is_within: impl Fn(f64) -> bool) -> Html {
 }
 
 /// Both versions beside what the version that takes over must keep to.
-pub(super) fn guardrails(rules: &RolloutRules, status: &RolloutStatus, gap: Option<&Gap>) -> Html {
+pub(super) fn guardrails(
+    (rules, is_of_lists): (&RolloutRules, bool),
+    status: &RolloutStatus,
+    gap: Option<&Gap>,
+) -> Html {
     let Some(line) = &status.rollout else {
         return Html::default();
     };
@@ -107,23 +111,34 @@ pub(super) fn guardrails(rules: &RolloutRules, status: &RolloutStatus, gap: Opti
             more <= limits.missing
         }),
     );
-    let agreement = found.agreement.as_ref();
-    let correlation = agreement.and_then(|found| found.rank_correlation);
-    add(
-        "people in the champion's order (rank correlation)",
-        maybe(correlation),
-        NOTHING.to_owned(),
-        format!("at least {}", number(limits.agreement)),
-        kept(correlation, |found| found >= limits.agreement),
-    );
-    let drift = agreement.map(|found| found.stability_index);
-    add(
-        "scores distributed as the champion's (stability index)",
-        maybe(drift),
-        NOTHING.to_owned(),
-        format!("at most {}", number(limits.drift)),
-        kept(drift, |found| found <= limits.drift),
-    );
+    if is_of_lists {
+        let shared = found.lists.map(|lists| lists.shared);
+        add(
+            "the champion's items that are in its lists too",
+            shared.map_or_else(|| NOTHING.to_owned(), percent),
+            NOTHING.to_owned(),
+            format!("at least {}", percent(limits.agreement)),
+            kept(shared, |shared| shared >= limits.agreement),
+        );
+    } else {
+        let agreement = found.agreement.as_ref();
+        let correlation = agreement.and_then(|found| found.rank_correlation);
+        add(
+            "people in the champion's order (rank correlation)",
+            maybe(correlation),
+            NOTHING.to_owned(),
+            format!("at least {}", number(limits.agreement)),
+            kept(correlation, |found| found >= limits.agreement),
+        );
+        let drift = agreement.map(|found| found.stability_index);
+        add(
+            "scores distributed as the champion's (stability index)",
+            maybe(drift),
+            NOTHING.to_owned(),
+            format!("at most {}", number(limits.drift)),
+            kept(drift, |found| found <= limits.drift),
+        );
+    }
     let turned = line
         .outcomes
         .and_then(|outcomes| outcomes.same_questions.or(outcomes.arms));
@@ -168,7 +183,7 @@ pub(super) fn stages(
             "#Median",
             "#p99",
             "#People",
-            "#Rank correlation",
+            "#Agreement",
             "#Stability index",
         ],
     );
@@ -176,8 +191,10 @@ pub(super) fn stages(
     for (stage, found) in over.chain(now) {
         is_empty = false;
         let agreement = found.agreement.as_ref();
+        let shared = found.lists.map(|lists| percent(lists.shared));
+        let correlation = || maybe(agreement.and_then(|found| found.rank_correlation));
         let compared = [
-            maybe(agreement.and_then(|found| found.rank_correlation)),
+            shared.unwrap_or_else(correlation),
             maybe(agreement.map(|found| found.stability_index)),
         ];
         let nothing = || [NOTHING.to_owned(), NOTHING.to_owned()];
@@ -207,7 +224,7 @@ pub(super) fn stages(
         return Html::default();
     }
     html!(
-        "<details class=\"numbers\"><summary>Both versions, stage by stage</summary><p class=\"about\">The control is the champion: for the same questions in the shadow, for as many other people in the canary.</p>{}</details>",
+        "<details class=\"numbers\"><summary>Both versions, stage by stage</summary><p class=\"about\">The control is the champion: for the same questions in the shadow, for as many other people in the canary. Scores agree by their rank correlation, lists by the share of the champion's items that they have too.</p>{}</details>",
         table.show()
     )
 }

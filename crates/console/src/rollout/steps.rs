@@ -260,6 +260,7 @@ mod tests {
                 pairs: 0,
                 dropped: 0,
                 agreement: None,
+                lists: None,
             },
         }
     }

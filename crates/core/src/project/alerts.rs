@@ -13,6 +13,10 @@ pub struct AlertTargets {
     pub email: Vec<String>,
     /// The share of days on which something false may be said of the data, above 0 and at most 0.5; a default where absent.
     pub false_alarms: Option<f64>,
+    /// What one answer in a hundred may take, in milliseconds; a default where absent.
+    pub latency_p99_ms: Option<f64>,
+    /// The share of answers that may fail, above 0 and at most 0.5; a default where absent.
+    pub errors: Option<f64>,
 }
 
 pub(super) fn read_alerts(mut table: Table<'_, '_>) -> AlertTargets {
@@ -25,27 +29,46 @@ pub(super) fn read_alerts(mut table: Table<'_, '_>) -> AlertTargets {
             .collect()
     };
     let (webhooks, slack) = (urls("webhooks"), urls("slack"));
+    let mut rate = |key: &'static str, like: &str| {
+        let entry = table.get(key)?;
+        read_rate(&entry, like)
+    };
+    let false_alarms = rate(
+        "false_alarms",
+        "a share of the days, like 0.01 for one in a hundred",
+    );
+    let errors = rate(
+        "errors",
+        "a share of the answers, like 0.01 for one in a hundred",
+    );
+    let latency_p99_ms = table.get("latency_p99_ms").and_then(|entry| {
+        let number = entry.number()?;
+        if number <= 0.0 {
+            entry.problem(format!("{number} is not above 0"), None);
+        }
+        Some(number)
+    });
     let addresses = table.get("email").and_then(|entry| entry.strings());
     let addresses = addresses.into_iter().flatten();
     let targets = AlertTargets {
         webhooks,
         slack,
         email: addresses.filter_map(|entry| read_address(&entry)).collect(),
-        false_alarms: table
-            .get("false_alarms")
-            .and_then(|entry| read_rate(&entry)),
+        false_alarms,
+        latency_p99_ms,
+        errors,
     };
     table.finish();
     targets
 }
 
-fn read_rate(entry: &Entry<'_, '_>) -> Option<f64> {
+fn read_rate(entry: &Entry<'_, '_>, like: &str) -> Option<f64> {
     let rate = entry.number()?;
     if rate > 0.0 && rate <= 0.5 {
         return Some(rate);
     }
-    let hint = "a share of the days, like 0.01 for one in a hundred".to_owned();
-    entry.problem(format!("{rate} is not above 0 and at most 0.5"), Some(hint));
+    let hint = Some(like.to_owned());
+    entry.problem(format!("{rate} is not above 0 and at most 0.5"), hint);
     None
 }
 
@@ -106,6 +129,22 @@ mod tests {
             let refused = read(&format!("email = [\"{wrong}\"]")).unwrap_err();
             assert!(refused.contains("line 4, alerts.email"), "{refused}");
         }
+        let limits = |text| read(text).map(|project| project.alerts);
+        let found = limits("latency_p99_ms = 20\nerrors = 0.001").unwrap();
+        assert_eq!(
+            (found.latency_p99_ms, found.errors),
+            (Some(20.0), Some(0.001))
+        );
+        assert!(
+            limits("errors = 2")
+                .unwrap_err()
+                .contains("a share of the answers")
+        );
+        assert!(
+            limits("latency_p99_ms = 0")
+                .unwrap_err()
+                .contains("0 is not above 0")
+        );
         let rate = |text| read(text).map(|project| project.alerts.false_alarms);
         assert_eq!(rate("false_alarms = 0.05").unwrap(), Some(0.05));
         assert!(

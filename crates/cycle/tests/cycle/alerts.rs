@@ -8,6 +8,8 @@ use serde_json::Value;
 use tidemill_core::{Clock, Span};
 use tidemill_cycle::Courier;
 use tidemill_monitor::alerts::{AlertKind, Finding};
+use tidemill_monitor::metrics::Progress;
+use tidemill_monitor::traffic::{Ended, ProcessLoad};
 
 use crate::shop::{SHOP, Shop};
 
@@ -115,4 +117,57 @@ async fn a_webhook_that_is_down_keeps_nobody_else_from_being_told_once() {
     let silenced = audit.await.unwrap();
     let of = |action: &str| silenced.iter().filter(|one| one.action == action).count();
     assert_eq!(of("silence"), 1, "{silenced:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_keep_up_is_told_of_and_when_that_is_over() {
+    let shop = Shop::open(1).await;
+    let traffic = &shop.project.metrics.traffic;
+    let of = (shop.project.project.name.as_str(), "will_return");
+    let full = ProcessLoad {
+        disk_free_bytes: Some(1),
+        disk_bytes: Some(100 << 30),
+        ..ProcessLoad::default()
+    };
+    for _ in 0..5 {
+        let now = shop.clock.now();
+        for answer in 0..200 {
+            let ended = if answer % 10 == 0 {
+                Ended::Failed
+            } else {
+                Ended::Well
+            };
+            traffic.answered(of, ended, 400_000, now);
+        }
+        let behind = Progress {
+            features_lag: 50_000,
+            ..Progress::default()
+        };
+        traffic.project_sampled(of.0, &behind, now);
+        traffic.process_sampled(&full, now);
+        shop.clock.advance_to(now + Span::from_seconds(60));
+    }
+    let open = async || {
+        shop.project.check_alerts().await.unwrap();
+        let open = shop.project.alerts.open().unwrap();
+        let mut ids: Vec<String> = open.into_iter().map(|alert| alert.id).collect();
+        ids.sort_unstable();
+        ids
+    };
+    let expected = [
+        "answers_fail:will_return",
+        "answers_slow:will_return",
+        "disk_full:data folder",
+        "lags_behind:features",
+    ];
+    assert_eq!(open().await, expected);
+    // ten minutes in which all is well, and room was made
+    shop.clock
+        .advance_to(shop.clock.now() + Span::from_seconds(600));
+    let roomy = ProcessLoad {
+        disk_free_bytes: Some(60 << 30),
+        ..full
+    };
+    traffic.process_sampled(&roomy, shop.clock.now());
+    assert_eq!(open().await, [""; 0]);
 }
