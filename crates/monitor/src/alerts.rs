@@ -49,6 +49,12 @@ pub enum AlertKind {
     DataDrifted,
     /// What came is not what the project file expects.
     ExpectationBroken,
+    /// A model's answers are not what they were: its scores, its classes, or how often the fallback answers.
+    PredictionsDrifted,
+    /// A feature is served otherwise than before: it is missing, elsewhere, or has other values.
+    FeatureDrifted,
+    /// What a version is served is not what it was trained on.
+    ServingSkewed,
 }
 
 impl AlertKind {
@@ -60,6 +66,13 @@ impl AlertKind {
         Self::ValuesChanged,
         Self::DataDrifted,
         Self::ExpectationBroken,
+    ];
+
+    /// Those that the watch of the answers finds.
+    pub const OF_ANSWERS: [Self; 3] = [
+        Self::PredictionsDrifted,
+        Self::FeatureDrifted,
+        Self::ServingSkewed,
     ];
 
     /// As it is written.
@@ -76,6 +89,9 @@ impl AlertKind {
             Self::ValuesChanged => "values_changed",
             Self::DataDrifted => "data_drifted",
             Self::ExpectationBroken => "expectation_broken",
+            Self::PredictionsDrifted => "predictions_drifted",
+            Self::FeatureDrifted => "feature_drifted",
+            Self::ServingSkewed => "serving_skewed",
         }
     }
 }
