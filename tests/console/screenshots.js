@@ -34,6 +34,7 @@ async function pages(page, base) {
     alerts: "/alerts",
     value: "/value",
     features: "/features",
+    feature: await relative("td a[href*='/features/']", "/features"),
     settings: "/settings",
   };
   return Object.entries(found).filter(([, at]) => at !== null);

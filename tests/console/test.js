@@ -47,7 +47,7 @@ async function main() {
   const asked = e("SELECT name, properties, count(*) AS n FROM events GROUP BY name, properties ORDER BY n DESC");
   const paths = ["", "/models", `/models/${model}`, `/models/${model}/versions/1`, `/models/${model}/scorecard`, `/models/${recommender}`, `/models/${recommender}/versions/1`, `/models/${recommender}/scorecard`, "/ask", `/ask?sql=${asked}`, "/decisions", "/people", `/people/${e(person)}`, `/items/${e(item)}`,
     "/events", `/events/kinds/${e(event)}`, "/events/newest", "/events/quarantine", "/events/connect", "/alerts", "/value",
-    "/features", "/settings"];
+    "/features", "/features/user.orders_30d", "/features/user.channel", "/settings"];
 
   await step("nobody sees a page before signing in", async () => {
     for (const path of ["", "/settings", "/live", "/parts/models"]) {
