@@ -36,6 +36,7 @@ async function pages(page, base) {
     requests: "/requests",
     value: "/value",
     features: "/features",
+    feature: await relative("td a[href*='/features/']", "/features"),
     settings: "/settings",
   };
   return Object.entries(found).filter(([, at]) => at !== null);

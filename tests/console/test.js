@@ -48,7 +48,7 @@ async function main() {
   const paths = ["", "/models", `/models/${model}`, `/models/${model}/versions/1`, `/models/${model}/scorecard`, `/models/${recommender}`, `/models/${recommender}/versions/1`, `/models/${recommender}/scorecard`, "/ask", `/ask?sql=${asked}`, "/decisions", "/people", `/people/${e(person)}`, `/items/${e(item)}`,
     "/events", `/events/kinds/${e(event)}`, "/events/newest", "/events/quarantine", "/events/connect", "/alerts", "/value",
     `/models/${taken}`, `/models/${taken}/rollouts/1`, `/models/${taken}/rollouts/2`, "/requests", "/requests?over=day", `/requests?model=${taken}`, `/requests?route=${e("/v1/track")}`, `/requests?route=${e(event)}`,
-    "/features", "/settings"];
+    "/features", "/features/user.orders_30d", "/features/user.channel", "/settings"];
 
   await step("nobody sees a page before signing in", async () => {
     for (const path of ["", "/settings", "/live", "/parts/models"]) {

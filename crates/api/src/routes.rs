@@ -138,6 +138,12 @@ pub fn routes() -> Vec<Route> {
         Route::new(Method::GET, "/v1/models/{model}/value", READ, models::value),
         Route::new(
             Method::GET,
+            "/v1/models/{model}/answers",
+            READ,
+            data::answers,
+        ),
+        Route::new(
+            Method::GET,
             "/v1/models/{model}/staleness",
             READ,
             proofs::staleness,

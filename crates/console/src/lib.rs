@@ -108,6 +108,7 @@ pub fn router(console: Arc<Console>) -> Router {
         .route("/requests", get(requests::page))
         .route("/value", get(value::page))
         .route("/features", get(features::page))
+        .route("/features/{feature}", get(features::feature::page))
         .route("/ask", get(ask::page))
         .route("/ask.csv", get(ask::csv))
         .route("/settings", get(settings::page))

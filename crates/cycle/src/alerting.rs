@@ -102,10 +102,11 @@ impl ProjectLoop {
         ];
         checked.extend(AlertKind::OF_DATA);
         checked.extend(OF_STRAIN);
+        checked.extend(AlertKind::OF_ANSWERS);
         let mut findings = self.differing_features()?;
         findings.extend(self.strained());
         findings.extend(self.stopped_events());
-        findings.extend(self.clone().differing_data(&findings).await?);
+        self.differing(&mut findings).await?;
         let of_quality = {
             let mut last = self.quality_checked.lock();
             let is_due = last.is_none_or(|last| now.since(last) >= QUALITY_EVERY);

@@ -121,6 +121,7 @@ impl ProjectLoop {
         let committed = self.engine().commit()?;
         feeding.uncommitted = 0;
         let counted = self.data.commit()?;
+        self.answers.commit()?;
         self.stores.state.flush()?;
         Ok(committed.min(counted))
     }

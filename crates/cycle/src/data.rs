@@ -1,16 +1,17 @@
 //! What arrives: whether it is as it was, and as people read it.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde::Serialize;
 use tidemill_collect::import;
-use tidemill_core::{Span, Timestamp};
+use tidemill_core::{Offset, Span, Timestamp};
 use tidemill_monitor::alerts::{AlertKind, Finding};
 use tidemill_monitor::data::{
-    DataFinding, EventDay, FALSE_ALARMS, Known, PropertyDay, Rules, Statistic, ValueType,
+    DataFinding, EventDay, FALSE_ALARMS, Family, Known, Numbers, PropertyDay, Rules, Statistic,
+    ValueType,
 };
 
+use crate::answers;
 use crate::project_loop::{CycleError, ProjectLoop};
 
 /// How often the running day is looked at.
@@ -81,12 +82,12 @@ pub struct DayReport {
     pub without_user: f64,
 }
 
-/// One property of one kind of event.
+/// One property of one kind of event, or one feature as it was served.
 #[derive(Debug, Serialize)]
 pub struct PropertyReport {
     /// Its name.
     pub property: String,
-    /// The share of events in which it is absent or null.
+    /// The share of events, or answers, in which it is absent or null.
     pub missing: f64,
     /// What its values are, mostly.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -102,30 +103,66 @@ pub struct PropertyReport {
     pub other_values: Option<f64>,
 }
 
+/// How often something false may be said.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FalseAlarms {
+    /// The share of days on which it may.
+    pub(crate) all: f64,
+    /// The part of it for what arrives.
+    pub(crate) of_data: f64,
+    /// The part of it for what is answered.
+    pub(crate) of_answers: f64,
+}
+
 impl ProjectLoop {
+    /// The share of days on which something false may be said, divided between what arrives and what is answered.
+    pub(crate) fn false_alarms(&self) -> FalseAlarms {
+        let all = self.project.alerts.false_alarms.unwrap_or(FALSE_ALARMS);
+        let (of_data, of_answers) = (Family::OF_DATA.len(), Family::OF_ANSWERS.len());
+        let of_answers = match self.project.models.is_empty() {
+            true => 0.0,
+            false => all * of_answers as f64 / (of_data + of_answers) as f64,
+        };
+        FalseAlarms {
+            all,
+            of_data: all - of_answers,
+            of_answers,
+        }
+    }
+
     fn data_rules(&self) -> Rules<'_> {
         Rules {
-            false_alarms: self.project.alerts.false_alarms.unwrap_or(FALSE_ALARMS),
+            false_alarms: self.false_alarms().of_data,
             expectations: &self.project.expectations,
         }
     }
 
-    /// What of the data is not as before, beside what was found otherwise.
-    pub(crate) async fn differing_data(
-        self: Arc<Self>,
-        found: &[Finding],
-    ) -> Result<Vec<Finding>, CycleError> {
+    /// What of the data and of the answers is not as before, beside what was found otherwise.
+    pub(crate) async fn differing(
+        self: &Arc<Self>,
+        found: &mut Vec<Finding>,
+    ) -> Result<(), CycleError> {
         let this = self.clone();
         tokio::task::spawn_blocking(move || this.examine_data())
             .await
             .map_err(|_| CycleError::Ended("looking at the data"))??;
-        let stopped = found
-            .iter()
-            .filter(|finding| finding.kind == AlertKind::EventStopped);
-        let stopped: BTreeSet<&str> = stopped.map(|finding| finding.subject.as_str()).collect();
-        let differs = self.data.findings().into_iter();
-        let differs = differs.filter(|finding| !stopped.contains(finding.event.as_str()));
-        Ok(differs.map(|finding| told(&finding)).collect())
+        let of_answers = self.differing_answers().await?;
+        let skewed = self.skewed(&of_answers).await?;
+        let mut of_data = self.data.findings();
+        let of_answers = self.unexplained(&mut of_data, of_answers);
+        for finding in of_data {
+            let has_stopped = |found: &&mut Finding| {
+                found.kind == AlertKind::EventStopped && found.subject == finding.event
+            };
+            match found.iter_mut().find(has_stopped) {
+                // it was found before; what follows from it is the same
+                Some(stopped) => stopped.cause.push_str(&also(&finding)),
+                None => found.push(told(&finding)),
+            }
+        }
+        found.extend(of_answers.iter().map(answers::told));
+        found.extend(skewed);
+        Ok(())
     }
 
     /// Compares the days that are over, and now and then the running one.
@@ -137,7 +174,8 @@ impl ProjectLoop {
         }
         // a day is over when everything that was received on it was counted
         let (today, position) = (now.day(), self.data.position());
-        let is_complete = position.day >= today || position.offset >= self.stores.log.last(name)?;
+        let is_complete =
+            position.day >= today || Offset(position.place) >= self.stores.log.last(name)?;
         let until = if is_complete { today } else { position.day };
         let is_new = self.data.examine(until, self.data_rules())?;
         let mut checked = self.running_day_checked.lock();
@@ -156,11 +194,12 @@ impl ProjectLoop {
         let (today, position) = (self.clock.now().day(), self.data.position());
         let rules = self.data_rules();
         let mut differs = self.data.findings();
+        self.unexplained(&mut differs, self.answers.findings());
         if let Some(event) = event {
             differs.retain(|finding| finding.event == event);
         }
         let mut events = Vec::new();
-        for (name, known) in &position.events {
+        for (name, known) in &position.subjects {
             if event.is_none_or(|event| event == name) {
                 let mut report = self.event_report(name, known, today, event.is_some())?;
                 let of_event = differs.iter().filter(|finding| finding.event == *name);
@@ -171,11 +210,11 @@ impl ProjectLoop {
         let thresholds = self.data.thresholds(rules.false_alarms);
         Ok(DataReport {
             examined: self.data.examined_day().map(date),
-            false_alarms: rules.false_alarms,
+            false_alarms: self.false_alarms().all,
             thresholds: serde_json::to_value(thresholds).unwrap_or_default(),
             differs,
             events,
-            other_events: position.other_events,
+            other_events: position.others,
             too_old: position.too_old,
         })
     }
@@ -221,7 +260,8 @@ impl ProjectLoop {
     }
 }
 
-fn date(day: i64) -> String {
+/// A day as it is written.
+pub(crate) fn date(day: i64) -> String {
     (Timestamp::EPOCH + Span::from_micros(Span::from_days(1).micros().saturating_mul(day))).date()
 }
 
@@ -235,7 +275,8 @@ fn day_report(day: i64, sketch: &EventDay) -> DayReport {
     }
 }
 
-fn property_report(name: &str, property: &PropertyDay, count: u64) -> PropertyReport {
+/// The values of a property or a feature, out of so many.
+pub(crate) fn property_report(name: &str, property: &PropertyDay, count: u64) -> PropertyReport {
     let present = property.present();
     let counted = ValueType::ALL.into_iter().zip(property.types);
     let most = counted.max_by_key(|(_, count)| *count);
@@ -248,19 +289,28 @@ fn property_report(name: &str, property: &PropertyDay, count: u64) -> PropertyRe
         .collect();
     values.sort_by(|one, other| other.1.total_cmp(&one.1).then_with(|| one.0.cmp(&other.0)));
     values.truncate(VALUES_SHOWN);
-    let quantiles = [0.0, 0.25, 0.5, 0.75, 1.0];
     PropertyReport {
         property: name.to_owned(),
         missing: count.saturating_sub(present) as f64 / count.max(1) as f64,
         value_type: most
             .filter(|_| present > 0)
             .map(|(value_type, _)| value_type.as_str()),
-        numbers: property
-            .numbers
-            .as_ref()
-            .map(|numbers| quantiles.map(|q| numbers.quantile(q))),
+        numbers: property.numbers.as_ref().map(span),
         values,
         other_values: (texts > 0).then(|| share(property.other_values)),
+    }
+}
+
+/// The smallest number, the quartiles and the largest.
+pub(crate) fn span(numbers: &Numbers) -> [f64; 5] {
+    [0.0, 0.25, 0.5, 0.75, 1.0].map(|q| numbers.quantile(q))
+}
+
+/// What follows from the same cause.
+fn also(finding: &DataFinding) -> String {
+    match finding.also.is_empty() {
+        true => String::new(),
+        false => format!("; with it: {}", finding.also.join("; ")),
     }
 }
 
@@ -275,10 +325,7 @@ fn told(finding: &DataFinding) -> Finding {
         true => String::new(),
         false => format!(" — {}", finding.likely),
     };
-    let also = match finding.also.is_empty() {
-        true => String::new(),
-        false => format!("; with it: {}", finding.also.join("; ")),
-    };
+    let also = also(finding);
     Finding {
         kind: finding.kind,
         subject: finding.subject(),

@@ -61,7 +61,7 @@ impl ProjectLoop {
             .map_err(CycleError::from)
     }
 
-    async fn land_answers(&self) -> Result<(), CycleError> {
+    async fn land_answers(self: &Arc<Self>) -> Result<(), CycleError> {
         let name = &self.project.name;
         let mut landed = self.stores.lake.decisions_landed(name).await?;
         // what is answered meanwhile lands next time: under load there would be no end
@@ -74,8 +74,11 @@ impl ProjectLoop {
             landed = self.stores.lake.land_decisions(name, &decisions).await?;
         }
         let keep_from = landed.saturating_sub(self.options.decisions_keep);
-        let opened = self.joiner.cursor().decision;
-        while self.decisions.forget(keep_from.min(opened), FORGET)? == FORGET {}
+        if keep_from > 0 {
+            self.count_answers().await?;
+            let done = self.answers.commit()?.min(self.joiner.cursor().decision);
+            while self.decisions.forget(keep_from.min(done), FORGET)? == FORGET {}
+        }
 
         let mut landed = self.stores.lake.outcomes_landed(name).await?;
         let last = self.joiner.cursor().outcome;

@@ -10,6 +10,8 @@
 
 mod accepted;
 pub mod alerting;
+mod answer_report;
+mod answers;
 mod audit;
 pub mod background;
 pub mod checkup;
@@ -50,10 +52,12 @@ mod value;
 pub mod version;
 
 pub use alerting::{Courier, DELIVERY};
+pub use answer_report::{AnswersReport, DayOfFeature};
+pub use answers::SkewReport;
 pub use background::Background;
 pub use checkup::{Checkup, Promise};
 pub use consistency::ConsistencyReport;
-pub use data::{DataReport, EventReport};
+pub use data::{DataReport, EventReport, PropertyReport};
 pub use datasets::{BuiltDataset, KeptDataset};
 pub use drill::Drill;
 pub use erase::ErasedPerson;

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tidemill_core::project::{FeatureDefinition, Project, ProjectError};
 use tidemill_core::{Clock, ModelName, Offset, Span, Timestamp};
 use tidemill_features::{Engine, EngineOptions, FeatureError, FeatureSet, Rebuild, suggest};
-use tidemill_monitor::{AlertBook, DataWatch, Metrics, MonitorError, OutcomeJoiner};
+use tidemill_monitor::{AlertBook, AnswerWatch, DataWatch, Metrics, MonitorError, OutcomeJoiner};
 use tidemill_serve::recommend::{Catalogue, Rulebook};
 use tidemill_serve::{Answerer, DecisionLog, PackageError, Registry};
 use tidemill_store::catalog::Run;
@@ -19,6 +19,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::alerting::{Courier, Resting};
+use crate::answers::SkewOfDay;
 use crate::lanes::TrainingThreads;
 use crate::quality::Recent;
 use crate::recommend::Shown;
@@ -165,6 +166,8 @@ pub struct ProjectLoop {
     pub joiner: Arc<OutcomeJoiner>,
     /// What arrives, day by day.
     pub data: Arc<DataWatch>,
+    /// What is answered, day by day.
+    pub answers: Arc<AnswerWatch>,
     /// What is wrong, or was.
     pub alerts: AlertBook,
     /// The process's metrics.
@@ -193,6 +196,8 @@ pub struct ProjectLoop {
     pub(crate) resting: Mutex<HashMap<String, Resting>>,
     /// When the running day was last looked at.
     pub(crate) running_day_checked: Mutex<Option<Timestamp>>,
+    /// What is served otherwise than trained, of the day on which that was last looked at.
+    pub(crate) skewed: Mutex<Option<SkewOfDay>>,
     /// The quality that was last shown, by model.
     pub(crate) recent: Recent,
 }
@@ -250,8 +255,10 @@ impl ProjectLoop {
         let training = TrainingThreads::start(options.training_threads)?;
         let alerts = AlertBook::new(project.name.clone(), stores.state.clone());
         let data = DataWatch::open(project.name.clone(), stores.state.clone())?;
+        let answers = AnswerWatch::open(project.name.clone(), stores.state.clone())?;
         let project_loop = Arc::new(Self {
             data: Arc::new(data),
+            answers: Arc::new(answers),
             alerts,
             project,
             stores,
@@ -276,6 +283,7 @@ impl ProjectLoop {
             quality_checked: Mutex::default(),
             resting: Mutex::default(),
             running_day_checked: Mutex::default(),
+            skewed: Mutex::default(),
             recent: Recent::default(),
         });
         project_loop.check_models()?;

@@ -57,6 +57,12 @@ pub enum AlertKind {
     LagsBehind,
     /// The disk of the data folder is nearly full.
     DiskFull,
+    /// A model's answers are not what they were: its scores, its classes, or how often the fallback answers.
+    PredictionsDrifted,
+    /// A feature is served otherwise than before: it is missing, elsewhere, or has other values.
+    FeatureDrifted,
+    /// What a version is served is not what it was trained on.
+    ServingSkewed,
 }
 
 impl AlertKind {
@@ -68,6 +74,13 @@ impl AlertKind {
         Self::ValuesChanged,
         Self::DataDrifted,
         Self::ExpectationBroken,
+    ];
+
+    /// Those that the watch of the answers finds.
+    pub const OF_ANSWERS: [Self; 3] = [
+        Self::PredictionsDrifted,
+        Self::FeatureDrifted,
+        Self::ServingSkewed,
     ];
 
     /// As it is written.
@@ -88,6 +101,9 @@ impl AlertKind {
             Self::AnswersSlow => "answers_slow",
             Self::LagsBehind => "lags_behind",
             Self::DiskFull => "disk_full",
+            Self::PredictionsDrifted => "predictions_drifted",
+            Self::FeatureDrifted => "feature_drifted",
+            Self::ServingSkewed => "serving_skewed",
         }
     }
 }

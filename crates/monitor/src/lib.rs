@@ -3,11 +3,13 @@
 //!
 //! [`OutcomeJoiner`] joins decisions with the events that follow them, with the same target code that labels
 //! training rows. [`quality`] turns joined outcomes into live quality. [`DataWatch`] keeps what arrives day by day and says what
-//! differs. [`Metrics`] is what `/metrics` shows. This
+//! differs, [`AnswerWatch`] what is answered. [`Metrics`] is what `/metrics` shows. This
 //! crate is *not* where anything is decided about versions: that is the cycle.
 
 pub mod alerts;
+pub mod answers;
 pub mod data;
+mod days;
 pub mod list_quality;
 pub mod metrics;
 pub mod outcomes;
@@ -15,6 +17,7 @@ pub mod quality;
 pub mod traffic;
 
 pub use alerts::AlertBook;
+pub use answers::AnswerWatch;
 pub use data::DataWatch;
 pub use list_quality::{ListQuality, list_quality};
 pub use metrics::Metrics;

@@ -143,6 +143,12 @@ pub enum Command {
         after_help = "Examples:\n  tidemill data\n  tidemill data \"Order Completed\" --project shop.toml"
     )]
     Data(EventArgs),
+    /// Show what a model answers and from what: which versions, with which scores, from which features, and what of it is not as before or as
+    /// in training.
+    #[command(
+        after_help = "Examples:\n  tidemill answers will_return\n  tidemill answers will_return --feature user.orders_30d"
+    )]
+    Answers(AnswersArgs),
     /// Ask the project's tables in SQL: events, decisions, outcomes, datasets. Nothing can be changed.
     #[command(
         after_help = "Examples:\n  tidemill sql\n  tidemill sql \"SELECT name, count(*) FROM events GROUP BY name\"\n  tidemill sql --csv \"SELECT entity, score FROM decisions WHERE model = 'will_return'\" > scores.csv"
@@ -237,6 +243,19 @@ pub struct DemoArgs {
 pub struct EventArgs {
     /// Show this event day by day, with its properties.
     pub event: Option<String>,
+    /// Where the project is.
+    #[command(flatten)]
+    pub data: DataArgs,
+}
+
+/// Arguments of `answers`.
+#[derive(Debug, Args)]
+pub struct AnswersArgs {
+    /// The model.
+    pub model: String,
+    /// Show this feature day by day, as it was served.
+    #[arg(long)]
+    pub feature: Option<String>,
     /// Where the project is.
     #[command(flatten)]
     pub data: DataArgs,

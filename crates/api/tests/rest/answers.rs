@@ -299,3 +299,29 @@ async fn looking_at_a_person_is_not_asking() {
     );
     assert_eq!(world.project("shop").decisions.last(), 0);
 }
+
+#[tokio::test]
+async fn what_was_answered_is_counted_by_day_and_reason() {
+    let world = world().await;
+    for user in ["u1", "u2", "u3"] {
+        let answer = world
+            .post(Scope::Read, PREDICT, json!({ "user": user }))
+            .await;
+        assert_eq!(answer.status, StatusCode::OK);
+    }
+    let report = world.get("/v1/models/will_return/answers").await;
+    assert_eq!(report.status, StatusCode::OK);
+    let today = &report.json["days"][0];
+    assert_eq!(
+        (&today["answers"], &today["fallbacks"]),
+        (&json!(3), &json!({ "no_version": 3 }))
+    );
+    assert_eq!(report.json["days"].as_array().map(Vec::len), Some(28));
+    assert_eq!(report.json["differs"], json!([]));
+    let unknown = world.get("/v1/models/will_retrun/answers").await;
+    assert_eq!(unknown.status, StatusCode::NOT_FOUND);
+    let misspelt = world
+        .get("/v1/models/will_return/answers?featur=user.x")
+        .await;
+    assert_eq!(misspelt.status, StatusCode::BAD_REQUEST);
+}

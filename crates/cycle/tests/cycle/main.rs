@@ -6,6 +6,7 @@
 )]
 
 mod alerts;
+mod answers;
 mod consistency;
 mod data;
 mod datasets;

@@ -6,27 +6,23 @@ use serde::{Deserialize, Serialize};
 use tidemill_core::project::Expectations;
 use tidemill_store::StoreError;
 
-use super::calibrate::{Surprises, TOLD_TIMES};
 use super::expect;
-use super::finding::{DataFinding, Exceeded, Hint, tell};
-use super::history::{History, Judged, TRACKS_MAX, Window};
-use super::sketch::{EventDay, PropertyDay};
-use super::statistic::{self, Family, Measure, Statistic};
-use super::watch::{DataWatch, Position};
+use super::finding::{DataFinding, tell};
+use super::measures::of_day;
+use super::sketch::EventDay;
+use super::watch::DataWatch;
+use crate::days::{
+    Day, Exceeded, Family, Hint, History, Measure, Position, Question, Rate, Statistic, Surprises,
+    USER_ID, VALUES_MIN, compared_values, learn_values, proportion, shifts, stays, volume,
+};
 
-/// What was told stays told while it is at least this share of the threshold.
-const STAYS_SHARE: f64 = 0.5;
+/// The most questions that are asked about one kind of event; those about properties that came after others are not.
+pub const TRACKS_MAX: usize = 600;
 /// On the running day only what is so many times beyond the threshold is told, …
 const RUNNING_TIMES: f64 = 2.0;
 /// … and not before so many events have come, or the usual share of them.
 const RUNNING_EVENTS_MIN: u64 = 100;
 const RUNNING_SHARE: f64 = 0.25;
-/// How many days a week and the four before it are.
-const SHIFT_DAYS: i64 = 35;
-/// A finding stays while nothing comes that could say otherwise, for at most so many days.
-const STAYS_DAYS: i64 = 7;
-/// How many past slow changes must be known before one is told.
-const SHIFTS_MIN: usize = 42;
 
 /// What the watch found last.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -51,24 +47,11 @@ pub struct Rules<'p> {
     pub expectations: &'p BTreeMap<String, Expectations>,
 }
 
-/// One question about one day, judged.
-struct Question<'d> {
-    property: String,
-    statistic: Statistic,
-    measure: Measure,
-    values: Option<&'d PropertyDay>,
-}
-
-/// What one day of everything came to.
-#[derive(Default)]
-struct Day {
-    day: i64,
-    /// How many events of all kinds came.
-    total: u64,
-    largest: BTreeMap<Family, f64>,
-    exceeded: Vec<Exceeded>,
-    /// What was asked: event, property and question.
-    asked: BTreeSet<(String, String, Statistic)>,
+impl Rules<'_> {
+    /// The share of days on which each family may say something false.
+    fn share(&self) -> f64 {
+        self.false_alarms / Family::OF_DATA.len() as f64
+    }
 }
 
 impl DataWatch {
@@ -79,7 +62,7 @@ impl DataWatch {
     /// When the state store fails; the days that were looked at stay so.
     pub fn examine(&self, today: i64, rules: Rules<'_>) -> Result<bool, StoreError> {
         let position = self.position();
-        let Some(first) = position.events.values().map(|known| known.first).min() else {
+        let Some(first) = position.subjects.values().map(|known| known.first).min() else {
             return Ok(false);
         };
         // of the very first day only a part may be known
@@ -91,15 +74,15 @@ impl DataWatch {
         for day in from..today {
             // held for one day at a time, for those who read
             let mut examined = self.examined.lock();
-            let is_gone = |known| Self::is_gone(known, day);
-            if position.events.values().all(is_gone) {
+            if position.subjects.values().all(|known| known.is_gone(day)) {
                 // nothing has come for so long that nothing is expected
                 *examined = Examined {
                     day: Some(today - 1),
                     surprises: std::mem::take(&mut examined.surprises),
                     ..Examined::default()
                 };
-                self.store_examined(&examined, Vec::new())?;
+                self.days
+                    .store_examined(examined.day, &*examined, Vec::new())?;
                 break;
             }
             let mut next = Examined {
@@ -107,7 +90,7 @@ impl DataWatch {
                 ..examined.clone()
             };
             let histories = self.examine_day(day, &position, rules, &mut next)?;
-            self.store_examined(&next, histories)?;
+            self.days.store_examined(next.day, &next, histories)?;
             *examined = next;
         }
         Ok(true)
@@ -138,8 +121,9 @@ impl DataWatch {
     /// How surprising something must be to be told, by family; absent where too little is known.
     pub fn thresholds(&self, false_alarms: f64) -> BTreeMap<Family, Option<f64>> {
         let examined = self.examined.lock();
-        let of = |family| (family, examined.surprises.threshold(family, false_alarms));
-        Family::ALL.into_iter().map(of).collect()
+        let share = false_alarms / Family::OF_DATA.len() as f64;
+        let of = |family| (family, examined.surprises.threshold(family, share));
+        Family::OF_DATA.into_iter().map(of).collect()
     }
 
     fn examine_day(
@@ -149,51 +133,37 @@ impl DataWatch {
         rules: Rules<'_>,
         next: &mut Examined,
     ) -> Result<Vec<(String, History)>, StoreError> {
-        let mut of_day = Day {
-            day,
-            ..Day::default()
-        };
+        let (mut of_day, mut total) = (Day::of(day), 0);
         let mut histories = Vec::new();
         let mut broken = Vec::new();
         let mut sketches = Vec::new();
-        for (name, known) in &position.events {
+        for (name, known) in &position.subjects {
             let sketch = self.day(day, name)?;
-            of_day.total += sketch.count;
-            if day > known.first && !Self::is_gone(known, day) {
+            total += sketch.count;
+            if day > known.first && !known.is_gone(day) {
                 sketches.push((name, sketch));
             }
         }
+        let rate = Rate {
+            surprises: &next.surprises,
+            share: rules.share(),
+            tracks_max: TRACKS_MAX,
+        };
         for (name, sketch) in sketches {
             let mut history = self.history(name)?;
             let expectations = rules.expectations.get(name);
-            self.judge_event(
-                name,
-                &sketch,
-                &mut history,
-                &next.surprises,
-                rules,
-                &mut of_day,
-            )?;
+            let beside = (&mut of_day, total);
+            self.judge_event(name, &sketch, &mut history, (rate, rules), beside)?;
             broken.extend(expect::check(name, &sketch, expectations, day));
             histories.push((name.clone(), history));
         }
-        for family in Family::ALL {
-            if let Some(largest) = of_day.largest.get(&family) {
-                next.surprises.push(family, *largest);
-            }
-        }
+        of_day.push_largest(&mut next.surprises, &Family::OF_DATA);
         self.explain_stopped(&mut of_day, position)?;
         let before = std::mem::take(&mut next.findings);
         let mut findings = tell(std::mem::take(&mut of_day.exceeded), &before, day);
         let silent = before.into_iter().filter(|finding| {
-            let asked = (
-                finding.event.clone(),
-                finding.property.clone(),
-                finding.statistic,
-            );
-            day - finding.day < STAYS_DAYS
-                && !of_day.asked.contains(&asked)
-                && !finding.is_declared()
+            let asked = (&*finding.event, &*finding.property, finding.statistic);
+            !finding.is_declared() && stays(&of_day, finding.day, asked)
         });
         for finding in silent {
             if !findings
@@ -215,218 +185,37 @@ impl DataWatch {
         name: &str,
         sketch: &EventDay,
         history: &mut History,
-        surprises: &Surprises,
-        rules: Rules<'_>,
-        of_day: &mut Day,
+        (rate, rules): (Rate<'_>, Rules<'_>),
+        (of_day, total): (&mut Day, u64),
     ) -> Result<(), StoreError> {
-        let day = of_day.day;
-        let mut told_properties: BTreeSet<String> = BTreeSet::new();
-        for question in questions(sketch, history, Some(of_day.total)) {
-            let told = self.judge(name, question, history, surprises, rules, of_day);
-            told_properties.extend(told);
+        let (expectations, day) = (rules.expectations.get(name), of_day.day);
+        let mut judge = |question: Question<'_>, history: &mut History| {
+            let (property, statistic) = (&question.property, question.statistic);
+            if expectations.is_some_and(|expect| expect.is_unwatched(property)) {
+                return None;
+            }
+            let declared =
+                expectations.is_some_and(|expect| expect::says(expect, property, statistic));
+            of_day.judge(name, question, history, rate, declared)
+        };
+        let mut told: BTreeSet<String> = BTreeSet::new();
+        for question in questions(sketch, history, Some(total)) {
+            told.extend(judge(question, history));
         }
-        for (property, values) in &sketch.properties {
-            let track = |statistic| history.tracks.get(&(property.clone(), statistic));
-            let of_values = [Statistic::NewValues, Statistic::VanishedValues].map(track);
-            let is_watched = track(Statistic::Missing).is_some();
-            if of_values.iter().flatten().any(|track| track.is_told()) || !is_watched {
-                continue;
-            }
-            let begins_anew = of_values.iter().flatten().any(|track| track.begins_anew());
-            if values.values.is_empty() && !history.values.contains_key(property) {
-                continue;
-            }
-            let known = history.values.entry(property.clone()).or_default();
-            if begins_anew {
-                known.forget();
-            }
-            known.learn(values);
-        }
-        for question in self.shifts(name, day, history, &told_properties)? {
-            self.judge(name, question, history, surprises, rules, of_day);
+        learn_values(history, &sketch.properties);
+        let properties_on = |day| Ok(self.day(day, name)?.properties);
+        for question in shifts(day, history, &told, &properties_on)? {
+            judge(question, history);
         }
         history.forget_absent();
         Ok(())
-    }
-
-    /// Judges one question; returns the property if something is to be said about it.
-    fn judge(
-        &self,
-        name: &str,
-        question: Question<'_>,
-        history: &mut History,
-        surprises: &Surprises,
-        rules: Rules<'_>,
-        of_day: &mut Day,
-    ) -> Option<String> {
-        let Question {
-            property,
-            statistic,
-            measure,
-            values,
-        } = question;
-        let day = of_day.day;
-        let family = statistic.family();
-        let expectations = rules.expectations.get(name);
-        if expectations.is_some_and(|expect| expect.is_unwatched(&property)) {
-            return None;
-        }
-        let key = (property.clone(), statistic);
-        if !history.tracks.contains_key(&key) && history.tracks.len() >= TRACKS_MAX {
-            return None;
-        }
-        of_day
-            .asked
-            .insert((name.to_owned(), property.clone(), statistic));
-        let declared =
-            expectations.is_some_and(|expect| expect::says(expect, &property, statistic));
-        let hint = Hint::of(statistic, history.values.get(&property), values);
-        let track = history.tracks.entry(key).or_default();
-        let judged = track.judge(statistic, day, &measure);
-        let score = judged.and_then(|judged| judged.score);
-        let score = score.filter(|_| family != Family::Shift || track.windows.len() >= SHIFTS_MIN);
-        let threshold = surprises.threshold(family, rules.false_alarms);
-        let was_told = track.is_told();
-        let mut told = false;
-        if let (Some(score), false) = (score, declared) {
-            told = threshold.is_some_and(|threshold| {
-                score > threshold || (was_told && score > threshold * STAYS_SHARE)
-            });
-            if !was_told {
-                let counted = match threshold {
-                    Some(threshold) => score.min(TOLD_TIMES * threshold),
-                    None => score,
-                };
-                let largest = of_day.largest.entry(family).or_default();
-                *largest = largest.max(counted);
-            }
-        }
-        track.push(Window {
-            day,
-            value: measure.value,
-            weight: measure.weight,
-            deviation: judged.map(|judged| judged.deviation),
-            told,
-        });
-        if let (true, Some(judged), Some(threshold)) = (told, judged, threshold) {
-            of_day.exceeded.push(exceeded(
-                (name, &property, statistic),
-                &judged,
-                &measure,
-                threshold,
-                hint,
-            ));
-        }
-        told.then_some(property)
-    }
-
-    /// The last week beside the four before it, for properties of which nothing sudden was said in that time.
-    fn shifts(
-        &self,
-        name: &str,
-        day: i64,
-        history: &History,
-        told: &BTreeSet<String>,
-    ) -> Result<Vec<Question<'static>>, StoreError> {
-        let mut questions = Vec::new();
-        let sudden: BTreeSet<&str> = history
-            .tracks
-            .iter()
-            .filter(|((_, statistic), track)| {
-                statistic.family() != Family::Shift && track.told_within(day, SHIFT_DAYS)
-            })
-            .map(|((property, _), _)| property.as_str())
-            .collect();
-        let is_sudden = |property: &str| told.contains(property) || sudden.contains(property);
-        for (statistic, of) in [
-            (Statistic::LocationShift, Statistic::Location),
-            (Statistic::MissingShift, Statistic::Missing),
-        ] {
-            for ((property, _), track) in
-                history.tracks.iter().filter(|((_, known), _)| *known == of)
-            {
-                if is_sudden(property)
-                    || track.windows.back().is_none_or(|window| window.day != day)
-                {
-                    continue;
-                }
-                if let Some(mut measure) = track.shift(day) {
-                    measure.noise = 0.01;
-                    questions.push(Question {
-                        property: property.clone(),
-                        statistic,
-                        measure,
-                        values: None,
-                    });
-                }
-            }
-        }
-        let with_values = history.values.iter().filter(|(property, known)| {
-            !known.is_open_ended && known.days >= 35 && !is_sudden(property)
-        });
-        let properties: Vec<&String> = with_values.map(|(property, _)| property).collect();
-        if !properties.is_empty() {
-            questions.extend(self.mix_shifts(name, day, &properties)?);
-        }
-        Ok(questions)
-    }
-
-    /// How far the shares of values of the last week are from those of the four weeks before.
-    fn mix_shifts(
-        &self,
-        name: &str,
-        day: i64,
-        properties: &[&String],
-    ) -> Result<Vec<Question<'static>>, StoreError> {
-        let mut counts: BTreeMap<&str, [BTreeMap<String, u64>; 2]> = BTreeMap::new();
-        for past in 0..SHIFT_DAYS {
-            let sketch = self.day(day - past, name)?;
-            for property in properties {
-                let Some(values) = sketch.properties.get(*property) else {
-                    continue;
-                };
-                let of = counts.entry(property).or_default();
-                let part = &mut of[usize::from(past >= 7)];
-                for (value, count) in &values.values {
-                    *part.entry(value.clone()).or_default() += count;
-                }
-            }
-        }
-        let mut questions = Vec::new();
-        for (property, [week, before]) in counts {
-            let totals = [&week, &before].map(|part| part.values().sum::<u64>() as f64);
-            if totals
-                .iter()
-                .any(|total| *total < statistic::VALUES_MIN as f64)
-            {
-                continue;
-            }
-            let share = |part: &BTreeMap<String, u64>, value: &str, total: f64| {
-                part.get(value).copied().unwrap_or(0) as f64 / total
-            };
-            let values: BTreeSet<&String> = week.keys().chain(before.keys()).collect();
-            let moved = values.iter().map(|value| {
-                (share(&week, value, totals[0]) - share(&before, value, totals[1])).abs()
-            });
-            questions.push(Question {
-                property: property.to_owned(),
-                statistic: Statistic::MixShift,
-                measure: Measure {
-                    value: moved.sum::<f64>() / 2.0,
-                    weight: totals[0],
-                    noise: 0.01,
-                },
-                values: None,
-            });
-        }
-        Ok(questions)
     }
 
     /// Where an event stopped and another one came for the first time, as often: it may have been renamed.
     fn explain_stopped(&self, of_day: &mut Day, position: &Position) -> Result<(), StoreError> {
         let day = of_day.day;
         let fresh = position
-            .events
+            .subjects
             .iter()
             .filter(|(_, known)| known.first >= day - 1 && known.first <= day);
         let fresh: Vec<&String> = fresh.map(|(name, _)| name).collect();
@@ -454,7 +243,7 @@ impl DataWatch {
         let position = self.position();
         let mut examined = self.examined.lock();
         let mut exceeded_now = Vec::new();
-        for (name, known) in &position.events {
+        for (name, known) in &position.subjects {
             if known.last != today || known.first == today {
                 continue;
             }
@@ -464,13 +253,13 @@ impl DataWatch {
                 .tracks
                 .get(&(String::new(), Statistic::Volume))
                 .and_then(|track| {
-                    track.judge(Statistic::Volume, today, &statistic::volume(sketch.count))
+                    track.judge(Statistic::Volume, today, &volume(sketch.count), false)
                 });
             let usual = usual.map_or(f64::INFINITY, |judged| judged.expected.exp_m1());
             if sketch.count < RUNNING_EVENTS_MIN && (sketch.count as f64) < usual * RUNNING_SHARE {
                 continue;
             }
-            if sketch.count < statistic::VALUES_MIN {
+            if sketch.count < VALUES_MIN {
                 continue;
             }
             exceeded_now.extend(unmistakable(
@@ -514,6 +303,7 @@ fn unmistakable(
             statistic,
             measure,
             values,
+            ..
         } = question;
         let says = expectations.is_some_and(|expect| {
             expect.is_unwatched(&property) || expect::says(expect, &property, statistic)
@@ -522,15 +312,15 @@ fn unmistakable(
             continue;
         }
         let track = history.tracks.get(&(property.clone(), statistic));
-        let judged = track.and_then(|track| track.judge(statistic, today, &measure));
-        let threshold = surprises.threshold(statistic.family(), rules.false_alarms);
+        let judged = track.and_then(|track| track.judge(statistic, today, &measure, false));
+        let threshold = surprises.threshold(statistic.family(), rules.share());
         if let (Some(judged), Some(threshold)) = (judged, threshold)
             && judged
                 .score
                 .is_some_and(|score| score > threshold * RUNNING_TIMES)
         {
             let hint = Hint::of(statistic, history.values.get(&property), values);
-            found.push(exceeded(
+            found.push(Exceeded::of(
                 (name, &property, statistic),
                 &judged,
                 &measure,
@@ -542,25 +332,6 @@ fn unmistakable(
     found
 }
 
-fn exceeded(
-    (event, property, statistic): (&str, &str, Statistic),
-    judged: &Judged,
-    measure: &Measure,
-    threshold: f64,
-    hint: Hint,
-) -> Exceeded {
-    Exceeded {
-        event: event.to_owned(),
-        property: property.to_owned(),
-        statistic,
-        before: judged.expected,
-        now: measure.value,
-        weight: measure.weight,
-        surprise: judged.score.unwrap_or(0.0) / threshold,
-        hint,
-    }
-}
-
 /// Every question that a day answers by itself, or beside the values that are known.
 /// With how many events of all kinds came also how much came of it, of a day that is over.
 fn questions<'d>(sketch: &'d EventDay, history: &History, total: Option<u64>) -> Vec<Question<'d>> {
@@ -569,28 +340,30 @@ fn questions<'d>(sketch: &'d EventDay, history: &History, total: Option<u64>) ->
         statistic,
         measure,
         values: None,
+        begins: false,
     };
     let mut questions = Vec::new();
     if let Some(total) = total {
-        questions.push(of_event(Statistic::Volume, statistic::volume(sketch.count)));
-        let beside = statistic::proportion(sketch.count, total.saturating_sub(sketch.count));
+        questions.push(of_event(Statistic::Volume, volume(sketch.count)));
+        let beside = proportion(sketch.count, total.saturating_sub(sketch.count));
         questions.extend(beside.map(|beside| of_event(Statistic::Proportion, beside)));
     }
-    let of_day = statistic::of_day(sketch).into_iter();
-    questions.extend(of_day.map(|(property, statistic, measure)| Question {
+    let measures = of_day(sketch).into_iter();
+    questions.extend(measures.map(|(property, statistic, measure)| Question {
         values: sketch.properties.get(&property),
         property,
         statistic,
         measure,
+        begins: false,
     }));
-    if sketch.count >= statistic::VALUES_MIN {
+    if sketch.count >= VALUES_MIN {
         // a property that is not there any more
         let absent: BTreeSet<&String> = history
             .tracks
             .keys()
             .filter(|(property, statistic)| {
                 *statistic == Statistic::Missing
-                    && property != statistic::USER_ID
+                    && property != USER_ID
                     && !sketch.properties.contains_key(property)
             })
             .map(|(property, _)| property)
@@ -600,26 +373,9 @@ fn questions<'d>(sketch: &'d EventDay, history: &History, total: Option<u64>) ->
             statistic: Statistic::Missing,
             measure: Measure::share(sketch.count as f64, sketch.count as f64),
             values: None,
+            begins: false,
         }));
     }
-    for (property, values) in &sketch.properties {
-        let compared = history
-            .values
-            .get(property)
-            .and_then(|known| known.compare(values));
-        if let Some((new, vanished)) = compared {
-            for (statistic, measure) in [
-                (Statistic::NewValues, new),
-                (Statistic::VanishedValues, vanished),
-            ] {
-                questions.push(Question {
-                    property: property.clone(),
-                    statistic,
-                    measure,
-                    values: Some(values),
-                });
-            }
-        }
-    }
+    questions.extend(compared_values(&sketch.properties, history, false));
     questions
 }

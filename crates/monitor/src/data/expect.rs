@@ -2,11 +2,10 @@
 
 use tidemill_core::project::Expectations;
 
-use crate::alerts::AlertKind;
-
 use super::finding::DataFinding;
-use super::sketch::{EventDay, PropertyDay};
-use super::statistic::{Statistic, VALUES_MIN};
+use super::sketch::EventDay;
+use crate::alerts::AlertKind;
+use crate::days::{PropertyDay, Statistic, VALUES_MIN};
 
 /// Whether the project file answers this question.
 pub(super) fn says(expect: &Expectations, property: &str, statistic: Statistic) -> bool {

@@ -9,23 +9,19 @@
 //!
 //! Nothing here knows a fixed threshold for what is strange: how far a day may be from the others is what past days were (`docs/data.md`).
 
-mod calibrate;
 mod examine;
 mod expect;
 mod finding;
-mod history;
+mod measures;
 mod sketch;
-mod statistic;
 mod watch;
 
-pub use calibrate::{DAYS_MIN, FALSE_ALARMS, Surprises};
-pub use examine::{Examined, Rules};
+pub use crate::days::{
+    BECOMES_USUAL, DAYS_MIN, FALSE_ALARMS, Family, History, Judged, Known, KnownValues, Measure,
+    Numbers, Position, PropertyDay, SKETCH_DAYS, Statistic, Surprises, Track, UNSEEN_DAYS_MAX,
+    USER_ID, VALUE_BYTES_MAX, VALUES_MAX, VALUES_MIN, ValueType, WINDOWS_MAX, WINDOWS_MIN, Window,
+};
+pub use examine::{Examined, Rules, TRACKS_MAX};
 pub use finding::{DataFinding, FINDINGS_MAX};
-pub use history::{
-    BECOMES_USUAL, History, Judged, KnownValues, Track, WINDOWS_MAX, WINDOWS_MIN, Window,
-};
-pub use sketch::{
-    EventDay, Numbers, PROPERTIES_MAX, PropertyDay, VALUE_BYTES_MAX, VALUES_MAX, ValueType,
-};
-pub use statistic::{Family, Measure, Statistic, USER_ID, VALUES_MIN};
-pub use watch::{DataWatch, EVENTS_MAX, Known, Position, SKETCH_DAYS, UNSEEN_DAYS_MAX};
+pub use sketch::{EventDay, PROPERTIES_MAX};
+pub use watch::{DataWatch, EVENTS_MAX};

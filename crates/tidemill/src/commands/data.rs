@@ -32,11 +32,13 @@ pub async fn run(client: &Client, args: &EventArgs, output: Output) -> Result<()
     Ok(())
 }
 
-fn list<'v>(value: &'v Value, name: &str) -> &'v [Value] {
+/// A list of an answer; empty where there is none.
+pub(super) fn list<'v>(value: &'v Value, name: &str) -> &'v [Value] {
     value[name].as_array().map_or(&[], Vec::as_slice)
 }
 
-fn text<'v>(value: &'v Value, name: &str) -> &'v str {
+/// A text of an answer; empty where there is none.
+pub(super) fn text<'v>(value: &'v Value, name: &str) -> &'v str {
     value[name].as_str().unwrap_or("")
 }
 
@@ -81,7 +83,8 @@ fn line(event: &Value) -> String {
     )
 }
 
-fn percent(value: &Value) -> f64 {
+/// A share as a percentage.
+pub(super) fn percent(value: &Value) -> f64 {
     value.as_f64().unwrap_or(0.0) * 100.0
 }
 
@@ -95,7 +98,8 @@ fn day(day: &Value) -> String {
     )
 }
 
-fn property(property: &Value) -> String {
+/// The values of a property, in a line.
+pub(super) fn property(property: &Value) -> String {
     let mut line = format!(
         "  {}: {}, absent or null {:.1} %",
         text(property, "property"),

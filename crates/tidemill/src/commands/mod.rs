@@ -1,6 +1,7 @@
 //! What each command does.
 
 mod alerts;
+mod answers;
 mod backup;
 mod bench;
 mod data;
@@ -101,6 +102,7 @@ async fn ask(client: &Client, command: &Command, output: Output) -> Result<()> {
         Command::Staleness(args) => staleness::run(client, args, output).await,
         Command::Alerts(args) => alerts::run(client, args, output).await,
         Command::Data(args) => data::run(client, args, output).await,
+        Command::Answers(args) => answers::run(client, args, output).await,
         Command::Sql(args) => sql::run(client, args, output).await,
         Command::Decisions(args) => decisions::show(client, args, output).await,
         Command::Keys(command) => keys::run(client, command, output).await,
@@ -152,6 +154,7 @@ fn data_of(command: &Command) -> &DataArgs {
         Command::Staleness(args) => &args.data,
         Command::Alerts(args) => &args.data,
         Command::Data(args) => &args.data,
+        Command::Answers(args) => &args.data,
         Command::Sql(args) => &args.data,
         Command::Decisions(args) => &args.data,
         Command::Promote(args) => &args.data,

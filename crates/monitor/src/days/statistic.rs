@@ -2,10 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::sketch::{EventDay, PropertyDay, ValueType};
+use super::property::{PropertyDay, ValueType};
 
 /// Fewer values than this on a day say nothing about their distribution.
 pub const VALUES_MIN: u64 = 10;
+/// Probabilities nearer than this to 0 or 1 count as this.
+const PROBABILITY_MIN: f64 = 0.001;
 /// The name under which the share of events without a user id is watched.
 pub const USER_ID: &str = "user_id";
 
@@ -40,6 +42,14 @@ pub enum Statistic {
     MissingShift,
     /// Half the sum of the differences between the shares of values in the last week and in the four weeks before (total variation).
     MixShift,
+    /// The share of a model's answers that the fallback gave, for one reason.
+    Fallbacks,
+    /// Where the probabilities of a version's answers lie: the mean of their log-odds.
+    ScoreLevel,
+    /// How widely they are spread: the standard deviation of their log-odds.
+    ScoreSpread,
+    /// Half the sum of the differences between the shares of the classes that a version answers with and the usual ones (total variation).
+    ClassMix,
 }
 
 /// Questions whose largest surprise of a day is compared with the largest ones of past days.
@@ -60,14 +70,25 @@ pub enum Family {
     Values,
     /// What changes slowly.
     Shift,
+    /// What is answered, and whether by a version.
+    Predictions,
 }
 
 impl Family {
-    /// All of them.
-    pub const ALL: [Self; 7] = [
+    /// Those of what arrives.
+    pub const OF_DATA: [Self; 7] = [
         Self::Volume,
         Self::Proportion,
         Self::Repeats,
+        Self::Presence,
+        Self::Numbers,
+        Self::Values,
+        Self::Shift,
+    ];
+
+    /// Those of what is answered.
+    pub const OF_ANSWERS: [Self; 5] = [
+        Self::Predictions,
         Self::Presence,
         Self::Numbers,
         Self::Values,
@@ -77,14 +98,14 @@ impl Family {
 
 /// Which direction of a change is a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Direction {
+pub(crate) enum Direction {
     Up,
     Both,
 }
 
 impl Statistic {
     /// All of them; the place in this list is what is stored.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 17] = [
         Self::Volume,
         Self::Proportion,
         Self::Repeats,
@@ -98,6 +119,10 @@ impl Statistic {
         Self::LocationShift,
         Self::MissingShift,
         Self::MixShift,
+        Self::Fallbacks,
+        Self::ScoreLevel,
+        Self::ScoreSpread,
+        Self::ClassMix,
     ];
 
     /// With which others it is calibrated.
@@ -110,6 +135,9 @@ impl Statistic {
             Self::Positive | Self::Location | Self::Spread => Family::Numbers,
             Self::NewValues | Self::VanishedValues => Family::Values,
             Self::LocationShift | Self::MissingShift | Self::MixShift => Family::Shift,
+            Self::Fallbacks | Self::ScoreLevel | Self::ScoreSpread | Self::ClassMix => {
+                Family::Predictions
+            }
         }
     }
 
@@ -123,20 +151,24 @@ impl Statistic {
             Self::LocationShift => "times as large in the last week",
             Self::MixShift => "share of values that moved",
             Self::MissingShift => "share, the last week less the four before",
+            Self::ScoreLevel => "typical probability",
+            Self::ScoreSpread => "spread of log-odds",
+            Self::ClassMix => "share of answers that moved to other classes",
             _ => "share",
         }
     }
 
-    pub(super) fn direction(self) -> Direction {
+    pub(crate) fn direction(self) -> Direction {
         match self {
             Self::Repeats | Self::Missing | Self::NewValues | Self::VanishedValues => Direction::Up,
             Self::MixShift | Self::MissingShift => Direction::Up,
+            Self::Fallbacks | Self::ClassMix => Direction::Up,
             _ => Direction::Both,
         }
     }
 
     /// Smaller changes than this are never told, however surprising they are.
-    pub(super) fn effect_min(self) -> f64 {
+    pub(crate) fn effect_min(self) -> f64 {
         match self {
             // by a third, or to two thirds
             Self::Volume | Self::Proportion => 0.3,
@@ -146,6 +178,11 @@ impl Statistic {
             Self::Location | Self::LocationShift => 0.1,
             Self::Spread => 0.15,
             Self::NewValues | Self::VanishedValues | Self::MixShift => 0.03,
+            Self::Fallbacks => 0.02,
+            // odds by 10 %
+            Self::ScoreLevel => 0.1,
+            Self::ScoreSpread => 0.15,
+            Self::ClassMix => 0.05,
         }
     }
 
@@ -154,6 +191,7 @@ impl Statistic {
         match self {
             Self::Volume => value.exp_m1(),
             Self::Location | Self::LocationShift | Self::Proportion => value.exp(),
+            Self::ScoreLevel => 1.0 / (1.0 + (-value).exp()),
             _ => value,
         }
     }
@@ -172,7 +210,7 @@ pub struct Measure {
 
 impl Measure {
     /// A share of `of`.
-    pub(super) fn share(count: f64, of: f64) -> Self {
+    pub(crate) fn share(count: f64, of: f64) -> Self {
         let value = (count / of).clamp(0.0, 1.0);
         Self {
             value,
@@ -183,7 +221,7 @@ impl Measure {
 }
 
 /// How many events there were.
-pub(super) fn volume(count: u64) -> Measure {
+pub(crate) fn volume(count: u64) -> Measure {
     let count = count as f64;
     Measure {
         value: count.ln_1p(),
@@ -193,7 +231,7 @@ pub(super) fn volume(count: u64) -> Measure {
 }
 
 /// How many events there were beside others; `None` where too few others came.
-pub(super) fn proportion(count: u64, others: u64) -> Option<Measure> {
+pub(crate) fn proportion(count: u64, others: u64) -> Option<Measure> {
     let beside = volume(others).value;
     (others >= VALUES_MIN).then(|| Measure {
         value: volume(count).value - beside,
@@ -202,35 +240,12 @@ pub(super) fn proportion(count: u64, others: u64) -> Option<Measure> {
 }
 
 /// How far ln(1 + count) may be off by chance, of counts around this one.
-pub(super) fn volume_noise(count: f64) -> f64 {
+pub(crate) fn volume_noise(count: f64) -> f64 {
     1.0 / (count + 1.0).sqrt()
 }
 
-/// Everything about a day that needs no other day to be measured: by property (the empty name for the event itself) and question.
-pub(super) fn of_day(day: &EventDay) -> Vec<(String, Statistic, Measure)> {
-    let mut measures = Vec::new();
-    if day.count < VALUES_MIN {
-        return measures;
-    }
-    let count = day.count as f64;
-    let contents = day.contents.count();
-    let mut repeats = Measure::share(count - contents, count);
-    if day.count > 127 {
-        repeats.noise += 0.0325 * (contents / count).min(1.0); // the sketch's own error
-    }
-    measures.push((String::new(), Statistic::Repeats, repeats));
-    let without = Measure::share((day.count - day.with_user) as f64, count);
-    measures.push((USER_ID.to_owned(), Statistic::Missing, without));
-    for (name, property) in &day.properties {
-        let absent = day.count.saturating_sub(property.present()) as f64;
-        let mut push = |statistic, measure| measures.push((name.clone(), statistic, measure));
-        push(Statistic::Missing, Measure::share(absent, count));
-        of_values(property, &mut push);
-    }
-    measures
-}
-
-fn of_values(property: &PropertyDay, push: &mut impl FnMut(Statistic, Measure)) {
+/// Everything about the values of a day that needs no other day to be measured, but what is missing.
+pub(crate) fn of_values(property: &PropertyDay, push: &mut impl FnMut(Statistic, Measure)) {
     let present = property.present();
     if present < VALUES_MIN {
         return;
@@ -252,29 +267,62 @@ fn of_values(property: &PropertyDay, push: &mut impl FnMut(Statistic, Measure)) 
         Statistic::Positive,
         Measure::share(positive as f64, total as f64),
     );
-    let logs = || {
-        let other = weighted.iter().filter(|(number, _)| *number != 0.0);
-        other.map(|(number, count)| (number.abs().ln(), *count as f64))
-    };
-    let weight: f64 = logs().map(|(_, count)| count).sum();
-    if weight < VALUES_MIN as f64 {
-        return;
+    let other = weighted.iter().filter(|(number, _)| *number != 0.0);
+    let logs = other.map(|(number, count)| (number.abs().ln(), *count));
+    if let Some((location, spread)) = location_and_spread(logs) {
+        push(Statistic::Location, location);
+        push(Statistic::Spread, spread);
     }
-    let mean = logs().map(|(log, count)| log * count).sum::<f64>() / weight;
-    let squares: f64 = logs()
-        .map(|(log, count)| (log - mean).powi(2) * count)
-        .sum();
-    let spread = (squares / weight).sqrt();
+}
+
+/// Where probabilities lie and how widely they are spread, on the scale of log-odds; nothing where too few came.
+pub(crate) fn of_probabilities(property: &PropertyDay) -> Vec<(Statistic, Measure)> {
+    let Some(numbers) = &property.numbers else {
+        return Vec::new();
+    };
+    let log_odds = numbers
+        .sketch
+        .weighted()
+        .into_iter()
+        .map(|(number, count)| {
+            let probability = number.clamp(PROBABILITY_MIN, 1.0 - PROBABILITY_MIN);
+            ((probability / (1.0 - probability)).ln(), count)
+        });
+    let measured = location_and_spread(log_odds);
+    measured.map_or_else(Vec::new, |(level, spread)| {
+        vec![
+            (Statistic::ScoreLevel, level),
+            (Statistic::ScoreSpread, spread),
+        ]
+    })
+}
+
+/// The mean and the standard deviation of numbers that each came so often; `None` where too few did.
+fn location_and_spread(
+    numbers: impl Iterator<Item = (f64, u64)> + Clone,
+) -> Option<(Measure, Measure)> {
+    let count: u64 = numbers.clone().map(|(_, count)| count).sum();
+    if count < VALUES_MIN {
+        return None;
+    }
+    let weight = count as f64;
+    let sum = |of: &dyn Fn(f64) -> f64| -> f64 {
+        let numbers = numbers.clone();
+        numbers
+            .map(|(number, count)| of(number) * count as f64)
+            .sum()
+    };
+    let mean = sum(&|number| number) / weight;
+    let spread = (sum(&|number| (number - mean).powi(2)) / weight).sqrt();
     let location = Measure {
         value: mean,
         weight,
         noise: spread / weight.sqrt() + 0.01,
     };
-    push(Statistic::Location, location);
     let spread = Measure {
         value: spread,
         weight,
         noise: spread / (2.0 * weight).sqrt() + 0.02,
     };
-    push(Statistic::Spread, spread);
+    Some((location, spread))
 }

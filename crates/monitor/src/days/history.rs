@@ -1,10 +1,11 @@
-//! The past days of one kind of event, as numbers: what was measured, and how far it was from what was expected then.
+//! The past days of one subject, as numbers: what was measured, and how far it was from what was expected then.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use tidemill_features::codec::{DecodeError, Reader, Writer};
 
-use super::sketch::{PropertyDay, VALUES_MAX};
+use super::NEWER;
+use super::property::{PropertyDay, VALUES_MAX};
 use super::statistic::{Direction, Family, Measure, Statistic, volume_noise};
 
 /// How many days are remembered of each question.
@@ -19,10 +20,10 @@ const WEEKDAYS_MAX: usize = 8;
 const WEEKDAYS_MIN: usize = 3;
 /// From so many on, what is expected has been compared with what came.
 const EXPECTING_MIN: usize = 5;
+/// From so many days of a new level on, a day is compared with those of its level.
+const LEVEL_MIN: usize = 2;
 /// What has differed on so many windows in a row has become usual.
 pub const BECOMES_USUAL: usize = 14;
-/// The most questions that are asked about one kind of event; those about properties that came after others are not.
-pub const TRACKS_MAX: usize = 600;
 /// The week that is compared with the four before it, and how many of its days must be known.
 const WEEK: i64 = 7;
 const WEEKS_BEFORE: i64 = 28;
@@ -34,6 +35,8 @@ const OF_WEEKS_BEFORE_MIN: usize = 14;
 const KNOWN_VALUES_MAX: usize = 2 * VALUES_MAX;
 /// How much of a value's usual share is that of the newest day.
 const NEWEST_SHARE: f64 = 1.0 / 14.0;
+/// The variance of the median of n normal numbers is about so many times that of one, divided by n (π/2).
+const MEDIAN_VARIANCE: f64 = std::f64::consts::FRAC_PI_2;
 /// A value of which fewer are expected on a day may be absent by chance.
 const EXPECTED_MIN: f64 = 5.0;
 
@@ -52,6 +55,8 @@ pub struct Window {
     pub deviation: Option<f64>,
     /// Whether something was said about it: it does not say what is usual.
     pub told: bool,
+    /// Whether another level begins with it: the days before say how far days vary, and not what is usual.
+    pub begins: bool,
 }
 
 /// The past of one question.
@@ -74,17 +79,31 @@ pub struct Judged {
 }
 
 impl Track {
-    /// Looks at a new measure beside the past.
-    pub fn judge(&self, statistic: Statistic, day: i64, measure: &Measure) -> Option<Judged> {
+    /// Looks at a new measure beside the past. Where a new level begins with it, or has just begun, it is compared with the days of the
+    /// levels before, as far as such first days were from theirs; after [`LEVEL_MIN`] days with those of its own level.
+    pub fn judge(
+        &self,
+        statistic: Statistic,
+        day: i64,
+        measure: &Measure,
+        begins: bool,
+    ) -> Option<Judged> {
+        let compared = self.compared(begins);
         let usual: Vec<&Window> = self.windows.iter().filter(|window| !window.told).collect();
-        if usual.len() < EXPECTING_MIN {
+        let Compared { level, alike, .. } = &compared;
+        let level_min = if compared.has_levels {
+            LEVEL_MIN
+        } else {
+            EXPECTING_MIN
+        };
+        if level.len() < level_min || usual.len() < EXPECTING_MIN {
             return None;
         }
         let expected = match statistic {
             Statistic::LocationShift | Statistic::MissingShift | Statistic::MixShift => 0.0,
-            Statistic::Volume => expected_volume(&usual, day),
+            Statistic::Volume => expected_volume(level, day),
             _ => median(
-                usual
+                level
                     .iter()
                     .rev()
                     .take(USUAL_WINDOWS)
@@ -105,17 +124,48 @@ impl Track {
             }
             _ => measure.noise,
         };
-        let past = past_deviations(&usual, statistic, day);
+        let past = past_deviations(alike, statistic, day);
         let enough = usual.len() >= WINDOWS_MIN && past.len() >= EXPECTING_MIN;
         let score = enough.then(|| match counted < statistic.effect_min() {
             true => 0.0,
-            false => counted / (mean_of_largest(past) + noise),
+            false => counted / (mean_of_largest(past) * compared.of_few() + noise),
         });
         Some(Judged {
             expected,
             deviation,
             score,
         })
+    }
+
+    /// The days that a new one is compared with.
+    fn compared(&self, begins: bool) -> Compared<'_> {
+        let mut compared = Compared {
+            has_levels: begins,
+            ..Compared::default()
+        };
+        // of each window that says what is usual: whether it was one of the first days of its level
+        let mut usual: Vec<(&Window, bool)> = Vec::with_capacity(self.windows.len());
+        let (mut of_level, mut levels) = (usize::MAX, 0);
+        for window in &self.windows {
+            if window.begins {
+                (of_level, levels) = (0, levels + 1);
+                compared.level.clear();
+            }
+            if !window.told {
+                usual.push((window, of_level < LEVEL_MIN));
+                compared.level.push(window);
+            }
+            of_level = of_level.saturating_add(1);
+        }
+        compared.has_levels |= levels > 0;
+        let is_first = begins || of_level < LEVEL_MIN;
+        if is_first {
+            compared.level = usual.iter().map(|(window, _)| *window).collect();
+        }
+        let alike = usual.iter().filter(|(_, first)| *first == is_first);
+        compared.alike = alike.map(|(window, _)| *window).collect();
+        compared.is_first = is_first;
+        compared
     }
 
     /// Remembers a day.
@@ -130,6 +180,7 @@ impl Track {
             self.windows.drain(..self.windows.len() - told);
             for window in &mut self.windows {
                 window.told = false;
+                window.begins = false;
                 window.deviation = None;
             }
         }
@@ -138,8 +189,10 @@ impl Track {
     /// The last week up to `day` less the four weeks before it, each weighed by how much came; days about which something was said are left
     /// out. `None` where too few days are known.
     pub fn shift(&self, day: i64) -> Option<Measure> {
+        let level = self.windows.iter().rposition(|window| window.begins);
+        let level = level.unwrap_or(0);
         let between = |from: i64, to: i64, min: usize| {
-            let windows = self.windows.iter();
+            let windows = self.windows.iter().skip(level);
             let of = windows.filter(|window| (from..=to).contains(&window.day) && !window.told);
             let (mut days, mut weight, mut sum) = (0, 0.0, 0.0);
             for window in of {
@@ -173,10 +226,38 @@ impl Track {
             && self.windows.iter().all(|window| window.deviation.is_none())
     }
 
+    /// Whether another level began on one of the last days up to `day`.
+    pub fn begun_within(&self, day: i64, days: i64) -> bool {
+        let mut newest = self.windows.iter().rev();
+        newest.any(|window| window.begins && window.day > day - days)
+    }
+
     /// Whether something was said about it on one of the last days up to `day`.
     pub fn told_within(&self, day: i64, days: i64) -> bool {
         let mut newest = self.windows.iter().rev();
         newest.any(|window| window.told && window.day > day - days)
+    }
+}
+
+/// The days that a new one is compared with.
+#[derive(Default)]
+struct Compared<'w> {
+    /// Those that say what is expected.
+    level: Vec<&'w Window>,
+    /// Those that say how far days vary.
+    alike: Vec<&'w Window>,
+    has_levels: bool,
+    /// Whether the day is one of the first of a level.
+    is_first: bool,
+}
+
+impl Compared<'_> {
+    /// How much farther a day may be from the median of a level that is known from few days.
+    fn of_few(&self) -> f64 {
+        match self.has_levels && !self.is_first {
+            true => (1.0 + MEDIAN_VARIANCE / self.level.len().max(1) as f64).sqrt(),
+            false => 1.0,
+        }
     }
 }
 
@@ -234,7 +315,7 @@ fn expected_volume(usual: &[&Window], day: i64) -> f64 {
 }
 
 /// The middle one, or the mean of the two in the middle; 0 of none.
-pub(super) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
+fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.into_iter().collect();
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
@@ -279,6 +360,30 @@ impl KnownValues {
         Some((Measure::share(new as f64, total), vanished))
     }
 
+    /// Half the sum of the differences between the day's shares and the usual ones (total variation); `None` where values are not known,
+    /// or too few came.
+    pub fn moved(&self, property: &PropertyDay) -> Option<Measure> {
+        let total = property.values.values().sum::<u64>() as f64;
+        if self.is_open_ended || self.shares.is_empty() || total < EXPECTED_MIN {
+            return None;
+        }
+        let share =
+            |value: &String| property.values.get(value).copied().unwrap_or(0) as f64 / total;
+        let usual = |value: &String| self.shares.get(value).copied().unwrap_or(0.0);
+        let new = property.values.keys();
+        let new = new.filter(|value| !self.shares.contains_key(*value));
+        let (mut moved, mut noise) = (0.0, 0.0);
+        for value in self.shares.keys().chain(new) {
+            moved += (share(value) - usual(value)).abs() / 2.0;
+            noise += (usual(value) * (1.0 - usual(value)).max(0.0) / total).sqrt() / 2.0;
+        }
+        Some(Measure {
+            value: moved,
+            weight: total,
+            noise: noise + 1.0 / total,
+        })
+    }
+
     /// Learns from a day.
     pub fn learn(&mut self, property: &PropertyDay) {
         let total = (property.values.values().sum::<u64>() + property.other_values) as f64;
@@ -310,10 +415,10 @@ impl KnownValues {
     }
 }
 
-/// Everything that is remembered of one kind of event beyond its sketches.
+/// Everything that is remembered of one subject beyond its sketches.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct History {
-    /// By property (the empty name for the event itself) and question.
+    /// By property (the empty name for the subject itself) and question.
     pub tracks: BTreeMap<(String, Statistic), Track>,
     /// By property.
     pub values: BTreeMap<String, KnownValues>,
@@ -337,6 +442,23 @@ impl History {
         }
     }
 
+    /// Forgets what has not been measured for as long as anything is remembered.
+    pub fn forget_silent(&mut self, day: i64) {
+        let longest = i64::try_from(WINDOWS_MAX).unwrap_or(i64::MAX);
+        let mut silent = Vec::new();
+        self.tracks.retain(|(property, _), track| {
+            let newest = track.windows.back();
+            let is_silent = newest.is_none_or(|window| day - window.day > longest);
+            if is_silent {
+                silent.push(property.clone());
+            }
+            !is_silent
+        });
+        let tracks = &self.tracks;
+        silent.retain(|property| !tracks.keys().any(|(known, _)| known == property));
+        self.values.retain(|property, _| !silent.contains(property));
+    }
+
     /// The bytes that are stored.
     pub fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::with_capacity(4_096);
@@ -353,7 +475,9 @@ impl History {
                 before = window.day;
                 writer.float(window.value);
                 writer.float(window.weight);
-                writer.byte(u8::from(window.told) | u8::from(window.deviation.is_some()) << 1);
+                let deviates = u8::from(window.deviation.is_some());
+                let flags = u8::from(window.told) | deviates << 1 | u8::from(window.begins) << 2;
+                writer.byte(flags);
                 if let Some(deviation) = window.deviation {
                     writer.float(deviation);
                 }
@@ -380,9 +504,7 @@ impl History {
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes);
         if reader.byte()? != FORMAT {
-            return Err(DecodeError(
-                "it was written by a newer version: upgrade tidemill",
-            ));
+            return Err(NEWER);
         }
         let mut history = Self::default();
         for _ in 0..reader.count()? {
@@ -424,6 +546,7 @@ fn read_window(day: i64, reader: &mut Reader<'_>) -> Result<Window, DecodeError>
         value,
         weight,
         told: flags & 1 != 0,
+        begins: flags & 4 != 0,
         deviation: (flags & 2 != 0).then(|| reader.float()).transpose()?,
     })
 }

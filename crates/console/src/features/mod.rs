@@ -1,11 +1,16 @@
 //! Features: what they mean, what their values are like, what they cost and what they are good for.
 
+pub(crate) mod feature;
+
 use axum::response::Response;
+use tidemill_core::notation::percent_encoded;
 use tidemill_cycle::feature_report::{FeatureReport, ReportedFeature};
 
 use crate::html::{Html, html};
 use crate::layout::{Page, Section};
-use crate::parts::{NOTHING, Table, figure, figures, maybe, number, percent, section, text, time};
+use crate::parts::{
+    NOTHING, Table, figure, figures, link, maybe, number, percent, section, text, time,
+};
 use crate::problem::Problem;
 use crate::visit::Visit;
 
@@ -36,14 +41,14 @@ pub(crate) async fn page(visit: Visit) -> Result<Response, Problem> {
         section(
             "All features",
             "The same code computes them for training and for serving.",
-            &table(&report)
+            &table(&visit, &report)
         ),
         section("Nothing uses these", "They could go.", &unused(&report)),
     );
     visit.page(&Page::new(Section::Features, "Features", body))
 }
 
-fn table(report: &FeatureReport) -> Html {
+fn table(visit: &Visit, report: &FeatureReport) -> Html {
     let mut table = Table::new(
         "features",
         &[
@@ -62,7 +67,13 @@ fn table(report: &FeatureReport) -> Html {
         let missing = values
             .map(|values| percent(values.statistics.missing as f64 / values.rows.max(1) as f64));
         table.row([
-            html!("<code>{}</code>", feature.column.name),
+            link(
+                &visit.path(&format!(
+                    "/features/{}",
+                    percent_encoded(&feature.column.name)
+                )),
+                &feature.column.name,
+            ),
             text(&feature.column.label),
             spread(feature),
             text(missing.as_deref().unwrap_or(NOTHING)),

@@ -30,12 +30,12 @@ pub(super) const TOLD_TIMES: f64 = 1.5;
 pub struct Surprises(BTreeMap<Family, VecDeque<f64>>);
 
 impl Surprises {
-    /// The surprise that is exceeded on a share `false_alarms` of the days over all families together, each of which has an equal part of it.
+    /// The surprise that is exceeded on a share of the days by this family.
     /// The largest surprise of a day over everything that was looked at is compared with the same of past days (Westfall and Young,
     /// *Resampling-based multiple testing*, 1993), so however much is looked at, the rate stays; beyond what past days say, the tail is
     /// taken to go on as a power (Weissman, *Estimation of parameters and large quantiles based on the k largest observations*, 1978),
     /// with Hill's index. `None` while too few days are known.
-    pub fn threshold(&self, family: Family, false_alarms: f64) -> Option<f64> {
+    pub fn threshold(&self, family: Family, share: f64) -> Option<f64> {
         let past = self.0.get(&family)?;
         if past.len() < DAYS_MIN {
             return None;
@@ -54,10 +54,12 @@ impl Surprises {
             .iter()
             .map(|surprise| (surprise / base).max(1.0).ln());
         let index = (logs.sum::<f64>() / tail as f64).clamp(TAIL_INDEX.0, TAIL_INDEX.1);
-        let mut share = false_alarms / Family::ALL.len() as f64;
-        if family == Family::Shift {
-            share *= SHIFT_RUN;
-        }
+        let run = if family == Family::Shift {
+            SHIFT_RUN
+        } else {
+            1.0
+        };
+        let share = share * run;
         let beyond = (tail as f64 / (days as f64 * share)).max(1.0);
         Some((base * beyond.powf(index)).max(THRESHOLD_MIN))
     }
@@ -90,7 +92,7 @@ mod tests {
     }
 
     /// How often a new day exceeds the threshold that `days` before it gave.
-    fn rate(days: usize, false_alarms: f64, surprise: impl Fn(f64) -> f64) -> f64 {
+    fn rate(days: usize, share: f64, surprise: impl Fn(f64) -> f64) -> f64 {
         let mut seed = 7;
         let mut alarms = 0;
         let rounds = 4_000;
@@ -99,7 +101,7 @@ mod tests {
             for _ in 0..days {
                 surprises.push(Family::Volume, surprise(random(&mut seed)));
             }
-            let threshold = surprises.threshold(Family::Volume, false_alarms).unwrap();
+            let threshold = surprises.threshold(Family::Volume, share).unwrap();
             alarms += u64::from(surprise(random(&mut seed)) > threshold);
         }
         alarms as f64 / f64::from(rounds)
@@ -110,7 +112,7 @@ mod tests {
         for days in [20, 60, 300] {
             // an exponential and a heavy tail
             for tail in [|u: f64| -u.ln(), |u: f64| u.powf(-0.3)] {
-                let rate = rate(days, 0.14, tail);
+                let rate = rate(days, 0.02, tail);
                 assert!(
                     (0.001..=0.03).contains(&rate),
                     "{days} days: {rate} instead of 0.02"
