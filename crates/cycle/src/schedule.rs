@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
-use tidemill_core::project::{Observe, PredictModel, Target};
+use tidemill_core::project::{Observe, PredictModel, Retrain, Target};
 use tidemill_core::{ModelName, Span, Timestamp};
 use tidemill_features::{FeatureSet, SeenEvents};
+use tidemill_monitor::alerts::{Alert, AlertKind};
 use tidemill_store::catalog::Run;
 
 use crate::project_loop::{CycleError, ProjectLoop};
@@ -14,7 +15,7 @@ use crate::side_by_side::Wanted;
 use crate::version::ModelState;
 
 /// How long a model rests between runs that no schedule asks for, however many targets come.
-const COOL_DOWN: Span = Span::from_seconds(3_600);
+pub(crate) const COOL_DOWN: Span = Span::from_seconds(3_600);
 
 impl ProjectLoop {
     /// Lets runs go on that were under way when the process ended, and trains every model that is due, side by side.
@@ -34,7 +35,8 @@ impl ProjectLoop {
         let now = self.clock.now();
         let engine = self.engine();
         let seen = engine.seen();
-        let recommenders = self.recommenders_due()?.into_iter();
+        let alerts = self.alerts.open()?;
+        let recommenders = self.recommenders_due(&alerts)?.into_iter();
         let mut wanted: Vec<Wanted> = recommenders
             .map(|(model, trigger)| Wanted {
                 model,
@@ -47,7 +49,17 @@ impl ProjectLoop {
                 self.put_model_state(name, &state)?;
             }
             let definition = definition_of(engine.set(), model);
-            let due = due(model, &state, now, seen.events.is_empty(), &definition);
+            let champion = self.slot(name)?.champion();
+            let columns = champion
+                .iter()
+                .flat_map(|champion| &champion.package.columns);
+            let read: Vec<&str> = columns.map(|column| &*column.name).collect();
+            let asks = Asks {
+                empty: seen.events.is_empty(),
+                definition: &definition,
+                alarm: alarm((name, &model.retrain), state.last_run, &read, &alerts),
+            };
+            let due = due(model, &state, now, &asks);
             if let Some(trigger) = due {
                 wanted.push(Wanted {
                     model: name.clone(),
@@ -89,21 +101,58 @@ impl ProjectLoop {
 
 /// Why a model is trained although nobody asked for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Trigger {
+pub(crate) enum Trigger {
     Schedule,
     NewDefinition,
     NewTargets,
+    Quality,
+    Drift,
 }
 
 impl Trigger {
     /// As it stands in a run's record.
-    fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Schedule => "schedule",
             Self::NewDefinition => "new_definition",
             Self::NewTargets => "new_targets",
+            Self::Quality => "quality",
+            Self::Drift => "drift",
         }
     }
+}
+
+/// What asks for a run, beside the model's own rules.
+struct Asks<'a> {
+    /// Whether nothing has been seen yet.
+    empty: bool,
+    /// What the model is asked now.
+    definition: &'a str,
+    /// What an alert asks for.
+    alarm: Option<Trigger>,
+}
+
+/// What an alert that was opened since the last run asks for: each asks once, since another run on the same data makes the same version.
+pub(crate) fn alarm(
+    (model, retrain): (&ModelName, &Retrain),
+    last_run: Option<Timestamp>,
+    read: &[&str],
+    alerts: &[Alert],
+) -> Option<Trigger> {
+    let since = alerts.iter();
+    let mut since = since.filter(|alert| last_run.is_some_and(|last| alert.since > last));
+    since.find_map(|alert| match alert.kind {
+        AlertKind::QualityFell if alert.subject == model.as_str() => {
+            retrain.on_quality.then_some(Trigger::Quality)
+        }
+        AlertKind::PredictionsDrifted if alert.subject == model.as_str() => {
+            retrain.on_drift.then_some(Trigger::Drift)
+        }
+        AlertKind::FeatureDrifted if read.contains(&alert.subject.as_str()) => {
+            retrain.on_drift.then_some(Trigger::Drift)
+        }
+        _ => None,
+    })
 }
 
 /// Which trigger is due, if any. With a schedule *and* a number of new targets, both must hold: train that
@@ -113,27 +162,30 @@ fn due(
     model: &PredictModel,
     state: &ModelState,
     now: Timestamp,
-    empty: bool,
-    definition: &str,
+    asks: &Asks<'_>,
 ) -> Option<Trigger> {
-    if empty {
+    if asks.empty {
         return None;
     }
     let Some(last) = state.last_run else {
         return Some(Trigger::Schedule);
     };
+    let rested = now >= last + COOL_DOWN;
     // features that are suggested may change at every run: without a rest, models would set off one another's runs
-    if now >= last + COOL_DOWN && is_redefined(state, definition) {
+    if rested && is_redefined(state, asks.definition) {
         return Some(Trigger::NewDefinition);
     }
     let new_targets = targets(model, state, now).saturating_sub(state.last_targets);
+    if rested && new_targets > 0 && asks.alarm.is_some() {
+        return asks.alarm;
+    }
     let enough = model
         .retrain
         .min_new_targets
         .is_none_or(|min| new_targets >= min);
     match model.retrain.every {
         Some(every) => (now >= last + every && enough).then_some(Trigger::Schedule),
-        None => (now >= last + COOL_DOWN && enough).then_some(Trigger::NewTargets),
+        None => (rested && enough).then_some(Trigger::NewTargets),
     }
 }
 
@@ -241,6 +293,14 @@ mod tests {
         Timestamp::EPOCH + Span::from_days(day)
     }
 
+    fn asked(definition: &str) -> Asks<'_> {
+        Asks {
+            empty: false,
+            definition,
+            alarm: None,
+        }
+    }
+
     fn seen(count: u64) -> SeenEvents {
         let mut seen = SeenEvents::default();
         seen.events.entry("A".to_owned()).or_default().count = count;
@@ -251,7 +311,13 @@ mod tests {
     fn a_schedule_waits_for_its_period() {
         let model = model("{ every = \"7d\" }");
         let mut state = ModelState::default();
-        let due = |state: &ModelState, now, empty| due(&model, state, now, empty, "asked");
+        let due = |state: &ModelState, now, empty| {
+            let asks = Asks {
+                empty,
+                ..asked("asked")
+            };
+            due(&model, state, now, &asks)
+        };
         assert_eq!(due(&state, at(100), true), None);
         assert_eq!(due(&state, at(100), false), Some(Trigger::Schedule));
         state.last_run = Some(at(100));
@@ -267,7 +333,7 @@ mod tests {
             ..ModelState::default()
         };
         note_observations(&model, &seen(60), at(101), &mut state);
-        let due = |now| due(&model, &state, now, false, "asked");
+        let due = |now| due(&model, &state, now, &asked("asked"));
         assert_eq!(due(at(102)), None);
         assert_eq!(due(at(131)), None);
         assert_eq!(due(at(132)), Some(Trigger::NewTargets));
@@ -281,13 +347,71 @@ mod tests {
             last_run: Some(at(100)),
             ..ModelState::default()
         };
-        let due = |state: &ModelState, now, asked| due(&model, state, now, false, asked);
+        let due = |state: &ModelState, now, text| due(&model, state, now, &asked(text));
         assert_eq!(due(&state, at(101), "asked"), None); // from before definitions were written down
         state.definition = Some("asked".to_owned());
         assert_eq!(due(&state, at(101), "asked"), None);
         let otherwise = |now| due(&state, now, "asked otherwise");
         assert_eq!(otherwise(at(100)), None);
         assert_eq!(otherwise(at(101)), Some(Trigger::NewDefinition));
+    }
+
+    #[test]
+    fn an_alert_asks_once_and_only_where_something_new_is_known() {
+        let model = model("{ every = \"90d\", on_drift = true }");
+        let name = &model.name;
+        let alert = |kind: AlertKind, subject: &str, since| Alert {
+            id: String::new(),
+            kind,
+            subject: subject.to_owned(),
+            cause: String::new(),
+            next_step: String::new(),
+            since,
+            found_at: since,
+            resolved_at: None,
+            silenced_until: None,
+        };
+        let fell = [alert(AlertKind::QualityFell, "m", at(101))];
+        let asks = |last: i64, alerts: &[Alert]| {
+            alarm((name, &model.retrain), Some(at(last)), &["user.a"], alerts)
+        };
+        assert_eq!(asks(100, &fell), Some(Trigger::Quality));
+        assert_eq!(asks(101, &fell), None, "a run has begun since");
+        let other = alert(AlertKind::QualityFell, "other", at(101));
+        assert_eq!(asks(100, &[other]), None);
+        let drifted = |feature: &str| [alert(AlertKind::FeatureDrifted, feature, at(101))];
+        assert_eq!(asks(100, &drifted("user.a")), Some(Trigger::Drift));
+        assert_eq!(asks(100, &drifted("user.b")), None, "nobody reads it");
+        let still = Retrain {
+            on_drift: false,
+            ..model.retrain.clone()
+        };
+        let read = ["user.a"];
+        assert_eq!(
+            alarm((name, &still), Some(at(100)), &read, &drifted("user.a")),
+            None
+        );
+
+        let mut state = ModelState {
+            last_run: Some(at(100)),
+            ..ModelState::default()
+        };
+        let due = |state: &ModelState, now| {
+            let asks = Asks {
+                alarm: Some(Trigger::Quality),
+                ..asked("asked")
+            };
+            due(&model, state, now, &asks)
+        };
+        assert_eq!(
+            due(&state, at(132)),
+            None,
+            "the same data make the same version"
+        );
+        note_observations(&model, &seen(60), at(101), &mut state);
+        assert_eq!(due(&state, at(132)), Some(Trigger::Quality));
+        state.last_run = Some(at(132));
+        assert_eq!(due(&state, at(132)), None, "it rests");
     }
 
     #[test]

@@ -364,6 +364,22 @@ pub struct Retrain {
     pub every: Option<Span>,
     /// When that many new targets have become certain since the last training.
     pub min_new_targets: Option<u64>,
+    /// When its quality fell below what was promised.
+    pub on_quality: bool,
+    /// When its answers or the features that it reads have drifted.
+    pub on_drift: bool,
+}
+
+impl Default for Retrain {
+    /// Every day, and when quality fell.
+    fn default() -> Self {
+        Self {
+            every: Some(Span::from_days(1)),
+            min_new_targets: None,
+            on_quality: true,
+            on_drift: false,
+        }
+    }
 }
 
 /// How a model is fitted.

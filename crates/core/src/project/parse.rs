@@ -525,10 +525,7 @@ pub(super) fn read_holdout(table: &mut Table<'_, '_>) -> f64 {
 pub(super) fn read_cycle(table: &mut Table<'_, '_>) -> (Retrain, GateRules, Training) {
     let retrain = match table.get("retrain").and_then(|entry| entry.table()) {
         Some(table) => read_retrain(table),
-        None => Retrain {
-            every: Some(Span::from_days(1)),
-            min_new_targets: None,
-        },
+        None => Retrain::default(),
     };
     let gate = table
         .get("gate")
@@ -553,10 +550,19 @@ fn read_retrain(mut table: Table<'_, '_>) -> Retrain {
             Some("{ every = \"1d\", min_new_targets = 200 }".to_owned()),
         );
     }
+    let default = Retrain::default();
+    let mut whether = |key: &'static str, default: bool| {
+        let entry = table.get(key);
+        entry.map_or(Some(default), |entry| entry.truth())
+    };
+    let on_quality = whether("on_quality", default.on_quality);
+    let on_drift = whether("on_drift", default.on_drift);
     table.finish();
     Retrain {
         every,
         min_new_targets,
+        on_quality: on_quality.unwrap_or(default.on_quality),
+        on_drift: on_drift.unwrap_or(default.on_drift),
     }
 }
 

@@ -16,10 +16,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tidemill_core::project::{ItemDeclaration, RecommendModel};
-use tidemill_core::{FeatureTable, ModelName, Span, Timestamp};
+use tidemill_core::{FeatureTable, ModelName, Timestamp};
 use tidemill_features::ModelFeatures;
 use tidemill_features::dataset::{InteractionLog, interactions};
 use tidemill_learn::recommend::{Background, Holdout, Recommender, Record, Segment};
+use tidemill_monitor::alerts::Alert;
 use tidemill_serve::PackageError;
 use tidemill_serve::recommend::{
     RecommendChampion, RecommendPackage, RecommendSlot, Rulebook, SignalOf,
@@ -31,6 +32,7 @@ use crate::examine::Compared;
 use crate::lanes::Lane;
 use crate::project_loop::{CycleError, ProjectLoop};
 use crate::register::Progress;
+use crate::schedule::{COOL_DOWN, alarm};
 use background::{Catalogues, Persons, texts};
 use divide::{Divided, divide};
 pub(crate) use examine::METRIC_NAME;
@@ -112,7 +114,10 @@ impl ProjectLoop {
     }
 
     /// The models that recommend and are due, with why.
-    pub(crate) fn recommenders_due(&self) -> Result<Vec<(ModelName, &'static str)>, CycleError> {
+    pub(crate) fn recommenders_due(
+        &self,
+        alerts: &[Alert],
+    ) -> Result<Vec<(ModelName, &'static str)>, CycleError> {
         let now = self.clock.now();
         let seen = self.engine().seen();
         let mut due = Vec::new();
@@ -131,9 +136,14 @@ impl ProjectLoop {
             };
             let new = taken.saturating_sub(state.last_targets);
             let enough = model.retrain.min_new_targets.is_none_or(|min| new >= min);
-            let rested = model.retrain.every.unwrap_or(Span::from_seconds(3_600));
+            let rested = model.retrain.every.unwrap_or(COOL_DOWN);
             if state.definition.as_ref().is_some_and(is_redefined) {
                 due.push((model.name.clone(), "new_definition"));
+            } else if let (true, Some(alarm)) = (
+                new > 0 && now >= last + COOL_DOWN,
+                alarm((&model.name, &model.retrain), Some(last), &[], alerts),
+            ) {
+                due.push((model.name.clone(), alarm.as_str()));
             } else if now >= last + rested && enough {
                 let why = if model.retrain.every.is_some() {
                     "schedule"
