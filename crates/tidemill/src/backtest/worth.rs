@@ -190,17 +190,35 @@ mod tests {
         assert_eq!((worth.answers, worth.acted_on), (100, 10));
         assert_eq!((worth.found, worth.without), (1.0, 0.2));
         assert!((worth.value - 0.8 * 10.0 * 0.5 * 10.0).abs() < 1e-9);
-        let guesses = |people: u32| {
-            let rows =
-                (0..100).map(|row| answered(row % people, row * 37 % 100, bought(row % 2 == 1)));
-            of_answers(rows.collect(), assumed, 10.0, "GBP").interval
+        let guesses = (0..100).map(|row| answered(row, row * 37 % 100, bought(row % 2 == 1)));
+        let worth = of_answers(guesses.collect(), assumed, 10.0, "GBP");
+        assert!(
+            worth.interval.0 < 0.0 && worth.interval.1 > 0.0,
+            "{worth:?}"
+        );
+    }
+
+    #[test]
+    fn what_one_person_does_again_and_again_counts_once() {
+        let people: Vec<String> = (0..100).map(|person| format!("u{person}")).collect();
+        let moves = |people_in_all: usize| {
+            let by = |row: usize| {
+                if row % people_in_all % 2 == 0 {
+                    0.01
+                } else {
+                    -0.01
+                }
+            };
+            let moves = (0..100).map(|row| (people[row % people_in_all].as_str(), by(row)));
+            error_by_person(moves)
         };
-        let (low, high) = guesses(100);
-        assert!(low < 0.0 && high > 0.0, "{low} to {high}");
-        // ten people who each do the same again and again say less than a hundred
-        let (low_of_ten, high_of_ten) = guesses(10);
-        assert!(high_of_ten - low_of_ten > 1.5 * (high - low));
-        assert_eq!(guesses(1), (f64::NEG_INFINITY, f64::INFINITY));
+        let (of_a_hundred, of_ten) = (moves(100), moves(10));
+        assert!((of_a_hundred - 0.1).abs() < 0.001, "{of_a_hundred}");
+        assert!(
+            (of_ten / of_a_hundred - 10_f64.sqrt()).abs() < 0.2,
+            "{of_ten}"
+        );
+        assert_eq!(moves(1), f64::INFINITY);
     }
 
     #[test]
