@@ -216,7 +216,7 @@ fn texts(days: &[DayOfFeature]) -> Html {
 fn training(feature: &ReportedFeature, beside: &[Beside]) -> Html {
     let columns = [
         "Version",
-        "",
+        "State",
         "#Lies elsewhere",
         "#By chance up to",
         "#Missing in training",
