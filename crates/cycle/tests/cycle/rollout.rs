@@ -221,13 +221,16 @@ async fn no_planted_version_answers_for_long_and_nobody_gets_a_failed_answer() {
     );
 
     // it is told, until another version takes over
-    shop.project.check_alerts().await.unwrap();
-    let alerts = shop.project.alerts.open().unwrap();
-    assert_eq!(alerts[0].kind, AlertKind::VersionRolledBack, "{alerts:?}");
+    let is_told = async || {
+        shop.project.check_alerts().await.unwrap();
+        let open = shop.project.alerts.open().unwrap();
+        open.iter()
+            .any(|alert| alert.kind == AlertKind::VersionRolledBack)
+    };
+    assert!(is_told().await);
     let good = register(&shop, serde_json::to_vec(&good).unwrap()).await;
     takes_over(&shop, good).await;
-    shop.project.check_alerts().await.unwrap();
-    assert!(shop.project.alerts.open().unwrap().is_empty());
+    assert!(!is_told().await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
