@@ -203,7 +203,7 @@ mod tests {
         let people: Vec<String> = (0..100).map(|person| format!("u{person}")).collect();
         let moves = |people_in_all: usize| {
             let by = |row: usize| {
-                if row % people_in_all % 2 == 0 {
+                if (row % people_in_all).is_multiple_of(2) {
                     0.01
                 } else {
                     -0.01
