@@ -11,7 +11,6 @@ use tidemill_features::dataset::{Dataset, DatasetRecord};
 use tidemill_serve::Package;
 
 use crate::project_loop::{CycleError, ProjectLoop};
-use crate::run::RunDetail;
 
 /// How many earlier datasets say how many rows one has.
 const DATASETS_MAX: usize = 40;
@@ -72,9 +71,7 @@ impl ProjectLoop {
         model: &PredictModel,
         number: u32,
     ) -> Result<Option<Timestamp>, CycleError> {
-        let detail = self.version(&model.name, number).await?.detail;
-        // a version that was registered without a run has no dataset
-        let detail: Option<RunDetail> = serde_json::from_value(detail).ok();
+        let detail = self.run_detail(&model.name, number).await?;
         let record = detail.and_then(|detail| detail.dataset);
         Ok(record.map(|record| record.known_until - model.target.within()))
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use tidemill_core::ModelName;
-use tidemill_monitor::answers::{AnswerDay, AnswerFinding, FALLBACKS};
+use tidemill_monitor::answers::{AnswerDay, AnswerFinding, FALLBACKS, reason};
 use tidemill_monitor::data::{Known, PropertyDay};
 
 use crate::answers::SkewReport;
@@ -241,10 +241,7 @@ fn day_of_answers(day: i64, of_versions: &BTreeMap<Option<u32>, AnswerDay>) -> D
     of_versions.values().for_each(|of| whole.merge(of));
     let fallbacks = FALLBACKS.iter().zip(whole.fallbacks);
     let fallbacks = fallbacks.filter(|(_, count)| *count > 0);
-    let named = fallbacks.map(|(reason, count)| {
-        let name = serde_json::to_value(reason).unwrap_or_default();
-        (name.as_str().unwrap_or_default().to_owned(), count)
-    });
+    let named = fallbacks.map(|(fallback, count)| (reason(*fallback).to_owned(), count));
     let versions = of_versions
         .iter()
         .filter_map(|(version, of)| Some(((*version)?, of.count)));

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use tidemill_core::{Decision, ModelName};
-use tidemill_features::dataset::DatasetRecord;
 use tidemill_monitor::alerts::{AlertKind, Finding};
 use tidemill_monitor::answers::{
     AnswerDay, AnswerFinding, ReadFeatures, Reads, Skew, SkewedFeature, skew,
@@ -14,9 +13,8 @@ use tidemill_monitor::data::DataFinding;
 use tidemill_serve::registry::Slot;
 use tidemill_store::lake::Sequenced;
 
-use crate::data::date;
+use crate::data::{date, with_it};
 use crate::project_loop::{CycleError, ProjectLoop};
-use crate::run::RunDetail;
 
 /// How many decisions are counted at a time.
 const DECISIONS: usize = 5_000;
@@ -240,7 +238,8 @@ impl ProjectLoop {
         model: &ModelName,
         number: u32,
     ) -> Result<Option<SkewReport>, CycleError> {
-        let Some(trained) = self.trained_on(model, number).await? else {
+        let detail = self.run_detail(model, number).await?;
+        let Some(trained) = detail.and_then(|detail| detail.dataset) else {
             return Ok(None);
         };
         let (this, of) = (self.clone(), model.clone());
@@ -261,25 +260,11 @@ impl ProjectLoop {
             skew: skew(&served, &trained),
         }))
     }
-
-    /// The record of the dataset that a version was trained on.
-    pub(crate) async fn trained_on(
-        &self,
-        model: &ModelName,
-        number: u32,
-    ) -> Result<Option<DatasetRecord>, CycleError> {
-        let detail = self.version(model, number).await?.detail;
-        let detail: RunDetail = serde_json::from_value(detail).unwrap_or_default();
-        Ok(detail.dataset)
-    }
 }
 
 /// What differs of the answers, as an alert.
 pub(crate) fn told(finding: &AnswerFinding) -> Finding {
-    let also = match finding.also.is_empty() {
-        true => String::new(),
-        false => format!("; with it: {}", finding.also.join("; ")),
-    };
+    let also = with_it(&finding.also);
     let models: Vec<&str> = finding.models.iter().map(ModelName::as_str).collect();
     let what = match finding.kind {
         AlertKind::FeatureDrifted => format!("as {} was served", models.join(", ")),

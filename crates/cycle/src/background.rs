@@ -10,7 +10,11 @@ use crate::project_loop::{CycleError, ProjectLoop};
 
 /// Threads of lower priority. Dropping this lets them end on their own.
 #[derive(Debug)]
-pub struct Background(Option<Runtime>);
+pub struct Background {
+    handle: Handle,
+    /// There until it is dropped.
+    runtime: Option<Runtime>,
+}
 
 impl Background {
     /// Starts `threads` threads.
@@ -34,19 +38,22 @@ impl Background {
             .on_thread_start(on_start)
             .enable_all()
             .build()?;
-        Ok(Self(Some(runtime)))
+        Ok(Self {
+            handle: runtime.handle().clone(),
+            runtime: Some(runtime),
+        })
     }
 
     /// How others give work to the threads.
-    pub fn handle(&self) -> Option<Handle> {
-        self.0.as_ref().map(|runtime| runtime.handle().clone())
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
     }
 }
 
 impl Drop for Background {
     fn drop(&mut self) {
         // an ordinary drop waits for the threads, which a task of another runtime must not
-        if let Some(runtime) = self.0.take() {
+        if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
     }

@@ -156,7 +156,7 @@ impl ProjectLoop {
             };
             match found.iter_mut().find(has_stopped) {
                 // it was found before; what follows from it is the same
-                Some(stopped) => stopped.cause.push_str(&also(&finding)),
+                Some(stopped) => stopped.cause.push_str(&with_it(&finding.also)),
                 None => found.push(told(&finding)),
             }
         }
@@ -306,11 +306,11 @@ pub(crate) fn span(numbers: &Numbers) -> [f64; 5] {
     [0.0, 0.25, 0.5, 0.75, 1.0].map(|q| numbers.quantile(q))
 }
 
-/// What follows from the same cause.
-fn also(finding: &DataFinding) -> String {
-    match finding.also.is_empty() {
+/// What follows from the same cause, as it is said after the cause.
+pub(crate) fn with_it(also: &[String]) -> String {
+    match also.is_empty() {
         true => String::new(),
-        false => format!("; with it: {}", finding.also.join("; ")),
+        false => format!("; with it: {}", also.join("; ")),
     }
 }
 
@@ -325,7 +325,7 @@ fn told(finding: &DataFinding) -> Finding {
         true => String::new(),
         false => format!(" — {}", finding.likely),
     };
-    let also = also(finding);
+    let also = with_it(&finding.also);
     Finding {
         kind: finding.kind,
         subject: finding.subject(),

@@ -17,7 +17,7 @@ use tidemill_store::{ArtifactHash, EventTable, StoreError};
 
 use crate::lanes::Lane;
 use crate::project_loop::{CycleError, ProjectLoop};
-use crate::run::{RunDetail, describe};
+use crate::run::describe;
 
 /// What is noted down in the lake with a dataset's rows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -369,8 +369,7 @@ impl ProjectLoop {
         let newest = lake.datasets(name, model, None, self.options.datasets_keep);
         let mut keep: Vec<TableVersion> = newest.await?.iter().map(|kept| kept.version).collect();
         if let Some(champion) = self.stores.catalog.champion(name, model).await? {
-            let detail = self.version(model, champion).await?.detail;
-            let detail: Option<RunDetail> = serde_json::from_value(detail).ok();
+            let detail = self.run_detail(model, champion).await?;
             keep.extend(detail.and_then(|detail| detail.dataset_version));
         }
         lake.remove_datasets(name, model, &keep).await?;

@@ -11,7 +11,6 @@ use tidemill_features::dataset::{ColumnStatistics, DatasetRecord};
 use tidemill_features::{ColumnSources, Engine, SeenEvents};
 
 use crate::project_loop::{CycleError, ProjectLoop};
-use crate::run::RunDetail;
 
 /// The stored entities of each kind that are looked at.
 const SAMPLE_MAX: usize = 200;
@@ -130,8 +129,7 @@ impl ProjectLoop {
         let champion = catalog.champion(&self.project.name, model).await?;
         let mut gains = HashMap::new();
         if let Some(number) = champion {
-            let detail = self.version(model, number).await?.detail;
-            let detail: RunDetail = serde_json::from_value(detail).unwrap_or_default();
+            let detail = self.run_detail(model, number).await?.unwrap_or_default();
             gains.extend(detail.gains.into_iter().map(|gain| (gain.name, gain.gain)));
         }
         Ok(OfModel {

@@ -20,23 +20,16 @@ const LANES_MAX: usize = 2;
 /// executor of its own: the replay is most of a run's work, and none of it may stand between a question and its answer.
 pub(crate) struct TrainingThreads {
     pool: Arc<ThreadPool>,
-    /// Ends with the loop.
-    _reading: Background,
-    reads: Handle,
+    reading: Background,
 }
 
 impl TrainingThreads {
     /// # Errors
     /// When the operating system gives no threads.
     pub(crate) fn start(threads: usize) -> Result<Self, CycleError> {
-        let reading = Background::start_idle(threads).map_err(no_threads)?;
-        let reads = reading
-            .handle()
-            .ok_or(CycleError::Ended("starting the training threads"))?;
         Ok(Self {
             pool: pool(threads)?,
-            _reading: reading,
-            reads,
+            reading: Background::start_idle(threads).map_err(no_threads)?,
         })
     }
 
@@ -47,7 +40,7 @@ impl TrainingThreads {
             .clamp(1, self.pool.current_num_threads());
         Lanes {
             pool: self.pool.clone(),
-            reads: self.reads.clone(),
+            reads: self.reading.handle(),
             count,
             permits: Arc::new(Semaphore::new(count)),
         }

@@ -91,10 +91,7 @@ impl ProjectLoop {
     /// # Errors
     /// When there is none with that name.
     pub(crate) fn check_model(&self, model: &ModelName) -> Result<(), CycleError> {
-        if self.is_recommender(model) {
-            return Ok(());
-        }
-        self.slot(model).map(drop)
+        self.place(model).map(drop)
     }
 
     pub(crate) async fn change_champion(

@@ -25,7 +25,6 @@ use crate::examine::{metric_of, task_kind};
 use crate::fit::entity_hash;
 use crate::project_loop::{CycleError, ProjectLoop};
 use crate::recommend::METRIC_NAME;
-use crate::run::RunDetail;
 
 /// The period over which a model's status shows its live quality.
 const RECENT: Span = Span::from_days(30);
@@ -473,8 +472,7 @@ impl ProjectLoop {
         model: &ModelName,
         number: u32,
     ) -> Result<Option<MetricValue>, CycleError> {
-        let version = self.version(model, number).await?;
-        let detail: Option<RunDetail> = serde_json::from_value(version.detail).ok();
+        let detail = self.run_detail(model, number).await?;
         let examination = detail.and_then(|detail| detail.examination);
         Ok(examination.map(|examination| MetricValue {
             metric: examination.metric,

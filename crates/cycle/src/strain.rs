@@ -68,15 +68,9 @@ fn lately<T: Clone>(steps: &[Step<T>], now: Timestamp) -> Vec<Step<T>> {
     whole.cloned().collect()
 }
 
-fn together(lately: &[Step<Asked>]) -> Asked {
-    let mut all = Asked::default();
-    lately.iter().for_each(|step| all.merge(&step.of));
-    all
-}
-
 /// Answers that a version failed to give; a fallback gave them.
 fn failing(model: &str, lately: &[Step<Asked>], limits: &AlertTargets) -> Option<Finding> {
-    let all = together(lately);
+    let all = Asked::together(lately);
     let limit = limits.errors.unwrap_or(ERRORS_DEFAULT);
     is_rate_above(all.failed, all.count, limit, ALPHA).then(|| Finding {
         kind: AlertKind::AnswersFail,
@@ -96,14 +90,14 @@ fn failing(model: &str, lately: &[Step<Asked>], limits: &AlertTargets) -> Option
 /// Answers that take longer than they may, and not for a moment only.
 fn slow(model: &str, lately: &[Step<Asked>], limits: &AlertTargets) -> Option<Finding> {
     let limit = limits.latency_p99_ms.unwrap_or(LATENCY_MS_DEFAULT);
-    let p99_ms = |asked: &Asked| asked.latencies.quantile(0.99).map(|us| us / 1e3);
     let is_slow = |step: &&Step<Asked>| {
         let asked = &step.of;
-        asked.count >= ANSWERS_MIN && p99_ms(asked).is_some_and(|found| found > limit)
+        asked.count >= ANSWERS_MIN && asked.quantile_ms(0.99).is_some_and(|found| found > limit)
     };
     let minutes = lately.iter().filter(is_slow).count();
-    let all = together(lately);
-    let found = p99_ms(&all).filter(|found| minutes >= MINUTES_MIN && *found > limit)?;
+    let all = Asked::together(lately);
+    let found = all.quantile_ms(0.99);
+    let found = found.filter(|found| minutes >= MINUTES_MIN && *found > limit)?;
     Some(Finding {
         kind: AlertKind::AnswersSlow,
         subject: model.to_owned(),

@@ -12,6 +12,7 @@ use tidemill_store::ArtifactHash;
 use tidemill_store::catalog::Version;
 
 use crate::project_loop::{CycleError, ProjectLoop};
+use crate::run::RunDetail;
 
 /// What the loop remembers about each model, by its name.
 const MODEL_STATE: &str = "model_state";
@@ -107,6 +108,16 @@ impl ProjectLoop {
             .version(&self.project.name, model, number)
             .await?;
         version.ok_or_else(|| CycleError::UnknownVersion(format!("{model}@{number}")))
+    }
+
+    /// What is known of the run that made a version of a model that predicts; `None` where it was registered without one.
+    pub(crate) async fn run_detail(
+        &self,
+        model: &ModelName,
+        number: u32,
+    ) -> Result<Option<RunDetail>, CycleError> {
+        let detail = self.version(model, number).await?.detail;
+        Ok(serde_json::from_value(detail).ok())
     }
 
     /// The packaged model of a version, proved to answer as its trainer did.

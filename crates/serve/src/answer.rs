@@ -17,8 +17,8 @@ use tidemill_store::StoreError;
 
 use crate::decision_log::DecisionLog;
 use crate::recommend::{Catalogue, ShownLately};
-use crate::registry::{Champion, Failure, Registry, Slot};
-use crate::rollout::{Challenger, ScoreQuestion, ShadowQueue};
+use crate::registry::{Champion, Registry, Slot};
+use crate::rollout::{Challenger, ScoreQuestion, ShadowQueue, Trial};
 
 /// How many reasons an answer carries when it is asked for them without a number.
 pub const REASONS_DEFAULT: usize = 3;
@@ -318,15 +318,7 @@ struct Answered {
     /// The version that answers for most, whoever answered.
     champion: Option<Arc<Champion>>,
     /// What is to be noted for a version that takes over.
-    trial: Option<Trial>,
-}
-
-/// How a question went for a version that takes over.
-struct Trial {
-    challenger: Arc<Challenger>,
-    /// What is compared: the time for reading and scoring, in microseconds.
-    latency_us: u64,
-    failure: Option<Failure>,
+    trial: Option<Trial<Champion>>,
 }
 
 impl Answered {
@@ -354,11 +346,7 @@ impl Answered {
             }
             canonical.as_str().clone_into(&mut self.decision.entity);
         }
-        self.trial = Some(Trial {
-            challenger,
-            latency_us: 0,
-            failure: None,
-        });
+        self.trial = Some(Trial::new(challenger));
         Ok(())
     }
 
@@ -445,26 +433,15 @@ impl Answered {
 
     /// Logs that the version that takes over failed; a drill plants one that does, and that is no news.
     fn report_failure(&self) {
-        if let Some(trial) = &self.trial
-            && let Some(failure) = &trial.failure
-        {
-            let (model, version) = (&self.decision.model, trial.challenger.version.number);
-            tracing::error!(%model, version, error = %failure, "the version that takes over failed: the champion answers");
+        if let Some(trial) = &self.trial {
+            trial.report_failure(&self.decision);
         }
     }
 
     /// Notes how it went for the version that takes over.
     fn note(&self) {
-        let (Some(trial), Some(arm)) = (&self.trial, self.decision.arm) else {
-            return;
-        };
-        let (tally, person) = (&trial.challenger.tally, self.decision.entity.as_str());
-        match (&trial.failure, arm) {
-            (Some(failure), _) => tally.failed(Some(person), trial.latency_us, failure),
-            (None, RolloutArm::Challenger) => {
-                tally.answered(arm, person, trial.latency_us, &self.decision.features);
-            }
-            (None, RolloutArm::Control) => tally.answered(arm, person, trial.latency_us, &[]),
+        if let Some(trial) = &self.trial {
+            trial.note(&self.decision);
         }
     }
 

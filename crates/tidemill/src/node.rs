@@ -83,7 +83,7 @@ impl Node {
         let mut options = loop_options(config)?;
         let background =
             Background::start(options.training_threads).context("start the background threads")?;
-        options.background = background.handle();
+        options.background = Some(background.handle());
         let mut loops = BTreeMap::new();
         for project in projects {
             let name = project.name.clone();

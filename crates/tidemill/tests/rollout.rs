@@ -9,11 +9,12 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tidemill_core::clock::SystemClock;
 use tidemill_core::{Clock, ModelName, ProjectName, RunId, Span};
-use tidemill_store::catalog::{AuditEntry, Rollout, RolloutStage, Version};
+use tidemill_store::catalog::{Rollout, RolloutStage, Version};
 use tidemill_store::local::LocalArtifacts;
 use tidemill_store::sqlite::SqliteCatalog;
 use tidemill_store::{Artifacts, Catalog, DataFolder};
 
+use support::rollouts::put;
 use support::{Scope, Server};
 
 const PROJECT: &str = r#"
@@ -114,7 +115,7 @@ fn plant(server: &Server, stage: RolloutStage, share: f64, spoil: impl Fn(&mut V
             .await
             .expect("the catalog");
         let rollout = Rollout {
-            project: project.clone(),
+            project,
             model,
             position: before.first().map_or(1, |before| before.position + 1),
             version: number,
@@ -127,18 +128,7 @@ fn plant(server: &Server, stage: RolloutStage, share: f64, spoil: impl Fn(&mut V
             reason: "it passed".to_owned(),
             detail: json!({ "stages": [] }),
         };
-        let audit = AuditEntry {
-            at: now,
-            project: Some(project),
-            actor: "test".to_owned(),
-            action: "plant".to_owned(),
-            subject: String::new(),
-            reason: String::new(),
-        };
-        catalog
-            .put_rollout(&rollout, audit)
-            .await
-            .expect("the catalog");
+        put(&catalog, &rollout).await;
         catalog.close().await;
         number
     })

@@ -4,7 +4,7 @@ use tidemill_core::Timestamp;
 use tidemill_core::notation::thousands;
 use tidemill_monitor::traffic::{Asked, Step};
 
-use super::{Look, quantile, total};
+use super::Look;
 use crate::chart::{self, Line};
 use crate::html::{Html, html};
 use crate::parts::{Table, figure, figures, milliseconds, part_about, percent, text, time};
@@ -18,8 +18,8 @@ pub(super) fn shown(look: &Look, name: &str, found: &[Step<Asked>]) -> Html {
         );
         return part_about(name, "", &empty);
     }
-    let all = total(found);
-    let ms = |share| text(milliseconds(quantile(&all, share)));
+    let all = Asked::together(found);
+    let ms = |share| text(milliseconds(all.quantile_ms(share)));
     let none = Html::default();
     let share = |count: u64| percent(count as f64 / all.count.max(1) as f64);
     let summary = figures(&html!(
@@ -61,7 +61,7 @@ fn charts(look: &Look, places: &[Option<Asked>]) -> Html {
         let places = places.iter();
         places.map(|asked| asked.as_ref().and_then(value)).collect()
     };
-    let [p50, p95, p99] = [0.5, 0.95, 0.99].map(|share| of(&|asked| quantile(asked, share)));
+    let [p50, p95, p99] = [0.5, 0.95, 0.99].map(|share| of(&|asked| asked.quantile_ms(share)));
     // where nothing was asked nothing went wrong
     let count = |value: fn(&Asked) -> u64| -> Vec<Option<f64>> {
         let counts = places.iter().map(|asked| asked.as_ref().map_or(0, value));
@@ -116,7 +116,7 @@ fn numbers(look: &Look, name: &str, places: &[Option<Asked>]) -> Html {
         let Some(asked) = asked else {
             continue;
         };
-        let ms = |share| text(milliseconds(quantile(asked, share)));
+        let ms = |share| text(milliseconds(asked.quantile_ms(share)));
         table.row([
             time(look.at(place)),
             text(thousands(asked.count)),

@@ -214,19 +214,6 @@ fn only(all: &[Series], name: &str) -> Vec<Step<Asked>> {
     found.map_or_else(Vec::new, |one| one.steps.clone())
 }
 
-/// All steps together.
-fn total(steps: &[Step<Asked>]) -> Asked {
-    let mut all = Asked::default();
-    for step in steps {
-        all.merge(&step.of);
-    }
-    all
-}
-
-fn quantile(asked: &Asked, share: f64) -> Option<f64> {
-    asked.latencies.quantile(share).map(|us| us / 1_000.0)
-}
-
 fn by_name(
     visit: &Visit,
     look: &Look,
@@ -238,7 +225,7 @@ fn by_name(
     let mut table = Table::new(format!("by {name}"), columns);
     let mut totals: Vec<(&str, Asked)> = all
         .iter()
-        .map(|one| (one.name.as_str(), total(&one.steps)))
+        .map(|one| (one.name.as_str(), Asked::together(&one.steps)))
         .collect();
     totals.sort_by_key(|(_, asked)| std::cmp::Reverse(asked.count));
     for (name, asked) in totals {
@@ -258,7 +245,7 @@ fn by_name(
             0 => text("0"),
             count => state(Tone::Bad, &thousands(count)),
         };
-        let ms = |share| text(milliseconds(quantile(&asked, share)));
+        let ms = |share| text(milliseconds(asked.quantile_ms(share)));
         table.row([
             shown,
             text(thousands(asked.count)),

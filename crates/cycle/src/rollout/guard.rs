@@ -250,8 +250,6 @@ fn percent(share: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use tidemill_core::{DecisionId, Timestamp};
-
     use super::*;
 
     fn numbers(answers: u64, failed: u64, slow: u64) -> ArmNumbers {
@@ -329,10 +327,8 @@ mod tests {
 
     #[test]
     fn lists_must_be_of_the_same_model() {
-        let decision = DecisionId::new(Timestamp::EPOCH, [1; 10]);
         let check = |shared: fn(u64) -> f64, lists: u64| {
             let pair = |question: u64| ListPair {
-                decision,
                 shared: shared(question),
                 champion: question,
                 challenger: question % lists,

@@ -24,7 +24,7 @@ use tokio::sync::Notify;
 
 use self::guard::Breach;
 use self::outcomes::{TurnedOut, worse};
-use self::place::{Place, TakesOver};
+use self::place::{Found, Place, TakesOver};
 use crate::project_loop::{CycleError, ProjectLoop};
 use crate::promote::SYSTEM;
 use crate::run::describe;
@@ -182,7 +182,9 @@ impl ProjectLoop {
             let ended = RolloutStage::RolledBack;
             return self.conclude(place, rollout, ended, SYSTEM, reason).await;
         };
-        let breach = self.breach(place, &challenger, &rollout, rules).await?;
+        let found = challenger.found();
+        let noted = (&challenger, &found);
+        let breach = self.breach(place, noted, &rollout, rules).await?;
         if let Some(breach) = breach {
             let Breach { guardrail, reason } = breach;
             let model = &rollout.model;
@@ -192,10 +194,9 @@ impl ProjectLoop {
             return self.conclude(place, rollout, ended, SYSTEM, &reason).await;
         }
         let now = self.clock.now();
-        let numbers = challenger.numbers();
-        let waits = waits(&rollout, rules, &numbers, challenger.shares(), now);
+        let waits = waits(&rollout, rules, &found.counts(), challenger.shares(), now);
         if waits.is_empty() {
-            let next = (rules, &challenger, numbers);
+            let next = (rules, &challenger, found.numbers());
             return self.move_on(place, rollout, next, now).await;
         }
         if now.since(rollout.since) > PATIENCE {
@@ -210,11 +211,11 @@ impl ProjectLoop {
     async fn breach(
         self: &Arc<Self>,
         place: Place<'_>,
-        challenger: &TakesOver,
+        (challenger, found): (&TakesOver, &Found),
         rollout: &Rollout,
         rules: &RolloutRules,
     ) -> Result<Option<Breach>, CycleError> {
-        if let Some(breach) = challenger.breach(place, &rules.guardrails) {
+        if let Some(breach) = challenger.breach(found, place, &rules.guardrails) {
             return Ok(Some(breach));
         }
         let now = self.clock.now();
@@ -280,7 +281,7 @@ impl ProjectLoop {
         place.clear();
         let now = self.clock.now();
         let detail = match &challenger {
-            Some(challenger) => with_stage(&rollout, now, &challenger.numbers()),
+            Some(challenger) => with_stage(&rollout, now, &challenger.found().numbers()),
             None => rollout.detail.clone(),
         };
         let ended = Rollout {

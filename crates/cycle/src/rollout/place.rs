@@ -7,7 +7,7 @@ use tidemill_core::{ModelName, Span};
 use tidemill_evaluate::Agreement;
 use tidemill_serve::recommend::{RecommendChampion, RecommendSlot};
 use tidemill_serve::registry::Slot;
-use tidemill_serve::rollout::{Snapshot, Version, Wake};
+use tidemill_serve::rollout::{ListPair, Snapshot, Version, Wake};
 use tidemill_serve::{Challenger, Champion};
 
 use super::guard::{Breach, ListAgreement, breach_of_lists, breach_of_scores};
@@ -30,6 +30,14 @@ pub(crate) enum TakesOver {
     Scores(Arc<Challenger<Champion>>),
     /// It recommends.
     Lists(Arc<Challenger<RecommendChampion>>),
+}
+
+/// What was noted of a version that takes over, at one moment.
+pub(crate) enum Found {
+    /// It predicts.
+    Scores(Snapshot),
+    /// It recommends.
+    Lists(Snapshot<ListPair>),
 }
 
 impl<'s> Place<'s> {
@@ -102,22 +110,10 @@ impl TakesOver {
     }
 
     /// What was noted of it at this stage.
-    pub(crate) fn numbers(&self) -> StageNumbers {
+    pub(crate) fn found(&self) -> Found {
         match self {
-            Self::Scores(version) => {
-                let found = version.tally.snapshot();
-                StageNumbers {
-                    agreement: Agreement::of(&found.compared),
-                    ..StageNumbers::of(&found)
-                }
-            }
-            Self::Lists(version) => {
-                let found = version.tally.snapshot();
-                StageNumbers {
-                    lists: ListAgreement::of(&found.compared),
-                    ..StageNumbers::of(&found)
-                }
-            }
+            Self::Scores(version) => Found::Scores(version.tally.snapshot()),
+            Self::Lists(version) => Found::Lists(version.tally.snapshot()),
         }
     }
 
@@ -136,24 +132,52 @@ impl TakesOver {
     }
 
     /// The first guardrail that it does not keep to, by what was noted of its answers.
-    pub(super) fn breach(&self, place: Place<'_>, guardrails: &Guardrails) -> Option<Breach> {
-        match (self, place) {
-            (Self::Scores(version), Place::Predict(slot)) => {
+    pub(super) fn breach(
+        &self,
+        found: &Found,
+        place: Place<'_>,
+        guardrails: &Guardrails,
+    ) -> Option<Breach> {
+        match (self, found, place) {
+            (Self::Scores(version), Found::Scores(found), Place::Predict(slot)) => {
                 let champion = slot.champion();
                 let of_champion = champion.iter().flat_map(|of| &of.package.columns);
                 let of_champion: Vec<&str> = of_champion.map(|column| &*column.name).collect();
-                let found = version.tally.snapshot();
-                breach_of_scores(version, &found, guardrails, &of_champion)
+                breach_of_scores(version, found, guardrails, &of_champion)
             }
-            (Self::Lists(version), Place::Recommend(slot)) => {
+            (Self::Lists(version), Found::Lists(found), Place::Recommend(slot)) => {
                 let champion = slot.champion();
                 let of_champion = champion.map(|of| of.package.person_features());
                 let of_champion = of_champion.iter().flatten();
                 let of_champion: Vec<&str> = of_champion.map(|column| &*column.name).collect();
-                let found = version.tally.snapshot();
-                breach_of_lists(version, &found, guardrails, &of_champion)
+                breach_of_lists(version, found, guardrails, &of_champion)
             }
             _ => None,
+        }
+    }
+}
+
+impl Found {
+    /// What was counted; how answers agree is left out.
+    pub(crate) fn counts(&self) -> StageNumbers {
+        match self {
+            Self::Scores(found) => StageNumbers::of(found),
+            Self::Lists(found) => StageNumbers::of(found),
+        }
+    }
+
+    /// Everything, as it is shown and written down.
+    pub(crate) fn numbers(&self) -> StageNumbers {
+        let counts = self.counts();
+        match self {
+            Self::Scores(found) => StageNumbers {
+                agreement: Agreement::of(&found.compared),
+                ..counts
+            },
+            Self::Lists(found) => StageNumbers {
+                lists: ListAgreement::of(&found.compared),
+                ..counts
+            },
         }
     }
 }

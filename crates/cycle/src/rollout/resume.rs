@@ -7,7 +7,7 @@ use tidemill_core::feature::FeatureValue;
 use tidemill_serve::registry::Slot;
 use tidemill_serve::rollout::Wake;
 use tidemill_serve::{Challenger, Champion, Package};
-use tidemill_store::catalog::{Rollout, RolloutStage, Version};
+use tidemill_store::catalog::{Rollout, RolloutStage};
 
 use super::place::{Place, TakesOver};
 use crate::project_loop::{CycleError, ProjectLoop};
@@ -80,10 +80,10 @@ impl ProjectLoop {
         let wake = self.alarm();
         match place {
             Place::Predict(slot) => {
-                let registered = self.version(model, number).await?;
+                let detail = self.run_detail(model, number).await?;
                 let version = self.load(model, number).await?;
                 check_schema(slot, &version)?;
-                let missing = missing_in_training(&version.package, &registered);
+                let missing = missing_in_training(&version.package, detail);
                 let challenger = Challenger::new(model, version, missing, share, &rules, wake);
                 Ok(TakesOver::Scores(Arc::new(challenger)))
             }
@@ -120,8 +120,7 @@ fn check_schema(slot: &Slot, version: &Champion) -> Result<(), CycleError> {
 }
 
 /// The share of the training rows in which each column was missing; from the golden rows where the dataset was not recorded.
-fn missing_in_training(package: &Package, version: &Version) -> Vec<f64> {
-    let detail: Option<RunDetail> = serde_json::from_value(version.detail.clone()).ok();
+fn missing_in_training(package: &Package, detail: Option<RunDetail>) -> Vec<f64> {
     let record = detail.and_then(|detail| detail.dataset);
     let recorded: HashMap<String, f64> = record
         .map(|record| {

@@ -87,7 +87,7 @@ impl ProjectLoop {
         let place = self.place(model)?;
         let rollout = self.rollouts.newest(model).map(|mut rollout| {
             let challenger = place.challenger().filter(|_| rollout.is_under_way());
-            let found = challenger.map(|challenger| (challenger.numbers(), challenger.shares()));
+            let found = challenger.map(|of| (of.found().numbers(), of.shares()));
             let waits_for = match (&found, place.rules()) {
                 (Some((found, shares)), Some(rules)) => {
                     waits(&rollout, rules, found, *shares, self.clock.now())
@@ -124,7 +124,7 @@ impl ProjectLoop {
         let of = |model: &ModelName| {
             let rollout = self.rollouts.newest(model)?;
             let challenger = self.place(model).ok().and_then(Place::challenger);
-            let found = challenger.map(|challenger| challenger.numbers());
+            let found = challenger.map(|challenger| challenger.found().counts());
             let answered = found.as_ref().map(|found| found.challenger);
             let answered = answered.unwrap_or_default();
             Some(RolloutProgress {

@@ -76,7 +76,7 @@ impl AnswerFinding {
 }
 
 /// As a reason of fallbacks is written.
-pub(super) fn reason(fallback: Fallback) -> &'static str {
+pub fn reason(fallback: Fallback) -> &'static str {
     match fallback {
         Fallback::NoVersion => "no_version",
         Fallback::UnknownEntity => "unknown_entity",

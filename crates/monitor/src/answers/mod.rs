@@ -17,7 +17,7 @@ mod skew;
 mod watch;
 
 pub use examine::AnswersExamined;
-pub use finding::AnswerFinding;
+pub use finding::{AnswerFinding, reason};
 pub use sketch::{AnswerDay, AnswerKind, FALLBACKS, FEATURES_MAX, ReadFeatures};
 pub use skew::{SKEWED_FROM, Skew, SkewedFeature, skew};
 pub use watch::{AnswerWatch, Reads, VERSIONS_MAX};

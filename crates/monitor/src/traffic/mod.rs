@@ -88,6 +88,18 @@ impl Asked {
         self.latencies.add(latency_us);
     }
 
+    /// All steps together.
+    pub fn together(steps: &[Step<Self>]) -> Self {
+        let mut all = Self::default();
+        steps.iter().for_each(|step| all.merge(&step.of));
+        all
+    }
+
+    /// The time within which a share of them ended, in milliseconds. `None` where there are none.
+    pub fn quantile_ms(&self, share: f64) -> Option<f64> {
+        self.latencies.quantile(share).map(|us| us / 1_000.0)
+    }
+
     /// Adds what was asked elsewhere or at another time.
     pub fn merge(&mut self, other: &Self) {
         self.count += other.count;

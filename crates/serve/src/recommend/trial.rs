@@ -12,7 +12,7 @@ use super::ask::{Ask, OwnAsk};
 use super::slot::{RecommendChampion, RecommendSlot};
 use crate::answer::{Answerer, ServeError};
 use crate::registry::Failure;
-use crate::rollout::{Challenger, ListQuestion};
+use crate::rollout::{Challenger, ListQuestion, Trial};
 
 /// What a version made of a question.
 pub(crate) struct Listed {
@@ -36,16 +36,7 @@ pub(super) struct Made {
     /// The version that answers for most, whoever made it.
     champion: Option<Arc<RecommendChampion>>,
     /// What is to be noted for a version that takes over.
-    trial: Option<Trial>,
-}
-
-/// How a question went for a version that takes over.
-struct Trial {
-    challenger: Arc<Challenger<RecommendChampion>>,
-    arm: Option<RolloutArm>,
-    /// How long the list took, in microseconds.
-    latency_us: u64,
-    failure: Option<Failure>,
+    trial: Option<Trial<RecommendChampion>>,
 }
 
 impl Answerer {
@@ -54,23 +45,19 @@ impl Answerer {
         let moment = self.clock.now();
         let at = (DecisionId::new(moment, self.random()), moment);
         let champion = slot.champion();
-        let mut trial = match (slot.challenger(), &champion) {
-            (Some(challenger), Some(_)) => Some(self.stand(slot, challenger, ask)?),
-            _ => None,
+        let challenger = slot.challenger().filter(|_| champion.is_some());
+        let mut trial = challenger.map(Trial::new);
+        let arm = match &trial {
+            Some(trial) => self.stand(slot, &trial.challenger, ask)?,
+            None => None,
         };
         let mut by_challenger = None;
-        if let Some(trial) = &mut trial
-            && trial.arm == Some(RolloutArm::Challenger)
-        {
+        if let (Some(trial), Some(RolloutArm::Challenger)) = (&mut trial, arm) {
             let (made, took) = self.attempt(slot, ask, &trial.challenger.version, at);
             trial.latency_us = took;
             match made? {
                 Ok(made) => by_challenger = Some(made),
-                Err(failure) => {
-                    let (model, version) = (&slot.model.name, trial.challenger.version.number);
-                    tracing::error!(%model, version, error = %failure, "the version that takes over failed: the champion answers");
-                    trial.failure = Some(failure);
-                }
+                Err(failure) => trial.failure = Some(failure),
             }
         }
         let Listed {
@@ -81,15 +68,16 @@ impl Answerer {
             None => {
                 let stopwatch = Stopwatch::start();
                 let made = self.make_by(slot, ask, champion.as_deref(), at)?;
-                if let Some(trial) = &mut trial
-                    && trial.arm == Some(RolloutArm::Control)
-                {
+                if let (Some(trial), Some(RolloutArm::Control)) = (&mut trial, arm) {
                     trial.latency_us = stopwatch.micros();
                 }
                 made
             }
         };
-        decision.arm = trial.as_ref().and_then(|trial| trial.arm);
+        decision.arm = arm;
+        if let Some(trial) = &trial {
+            trial.report_failure(&decision);
+        }
         Ok(Made {
             decision,
             reasons,
@@ -102,23 +90,16 @@ impl Answerer {
     fn stand(
         &self,
         slot: &RecommendSlot,
-        challenger: Arc<Challenger<RecommendChampion>>,
+        challenger: &Challenger<RecommendChampion>,
         ask: &Ask<'_>,
-    ) -> Result<Trial, ServeError> {
-        let mut arm = None;
-        if let (Some(person), true) = (&ask.person, challenger.share > 0.0) {
-            let engine = self.engine.load();
-            let person = engine.canonical(person).map_err(ServeError::Features)?;
-            if !is_held_out(&slot.model.name, slot.model.holdout, &person) {
-                arm = challenger.arm(&person);
-            }
-        }
-        Ok(Trial {
-            challenger,
-            arm,
-            latency_us: 0,
-            failure: None,
-        })
+    ) -> Result<Option<RolloutArm>, ServeError> {
+        let Some(person) = ask.person.as_ref().filter(|_| challenger.share > 0.0) else {
+            return Ok(None);
+        };
+        let engine = self.engine.load();
+        let person = engine.canonical(person).map_err(ServeError::Features)?;
+        let held_out = is_held_out(&slot.model.name, slot.model.holdout, &person);
+        Ok(challenger.arm(&person).filter(|_| !held_out))
     }
 
     /// Lets a version make a list, and says how long it took in microseconds. A version that panics has failed, and nothing else; what is
@@ -164,20 +145,8 @@ impl Answerer {
 impl Made {
     /// Notes how it went for the version that takes over.
     pub(super) fn note(&self) {
-        let Some(trial) = &self.trial else {
-            return;
-        };
-        let Some(arm) = trial.arm else {
-            return;
-        };
-        let (tally, person) = (&trial.challenger.tally, self.decision.entity.as_str());
-        let read = match arm {
-            RolloutArm::Challenger => &self.decision.features[..],
-            RolloutArm::Control => &[],
-        };
-        match &trial.failure {
-            Some(failure) => tally.failed(Some(person), trial.latency_us, failure),
-            None => tally.answered(arm, person, trial.latency_us, read),
+        if let Some(trial) = &self.trial {
+            trial.note(&self.decision);
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tidemill_core::decision::ShownItem;
 use tidemill_core::{Decision, DecisionId, ModelName, Timestamp};
 
-use super::shadow::is_first;
+use super::shadow::in_turn;
 use super::{Challenger, Pair, Question, Version};
 use crate::answer::Answerer;
 use crate::recommend::{OwnAsk, RecommendChampion};
@@ -28,8 +28,6 @@ impl Version for RecommendChampion {
 /// How the lists of both versions for one question compare.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ListPair {
-    /// The decision that was given.
-    pub decision: DecisionId,
     /// The share of the champion's items that the challenger has as well.
     pub shared: f64,
     /// A hash of the champion's list.
@@ -40,14 +38,13 @@ pub struct ListPair {
 
 impl ListPair {
     /// Compares two lists; nothing can be said where the champion's is empty.
-    fn of(decision: DecisionId, champion: &[ShownItem], challenger: &[ShownItem]) -> Option<Self> {
+    fn of(champion: &[ShownItem], challenger: &[ShownItem]) -> Option<Self> {
         let ours: HashSet<&str> = challenger.iter().map(|one| one.item.as_str()).collect();
         let shared = champion
             .iter()
             .filter(|one| ours.contains(one.item.as_str()));
         let shared = shared.count() as f64;
         (!champion.is_empty()).then(|| Self {
-            decision,
             shared: shared / champion.len() as f64,
             champion: hash(champion),
             challenger: hash(challenger),
@@ -63,10 +60,6 @@ fn hash(list: &[ShownItem]) -> u64 {
 
 impl Pair for ListPair {
     type Compared = Self;
-
-    fn decision(&self) -> DecisionId {
-        self.decision
-    }
 
     fn compared(&self) -> Self {
         *self
@@ -110,13 +103,9 @@ impl Question for ListQuestion {
             champion,
             ..
         } = self;
-        let (ours, theirs) = if is_first(self.decision) {
-            let ours = self.ask(answerer, &challenger.version);
-            (ours, self.ask(answerer, champion))
-        } else {
-            let theirs = self.ask(answerer, champion);
-            (self.ask(answerer, &challenger.version), theirs)
-        };
+        let versions = (&challenger.version, champion);
+        let ask = |version: &Arc<_>| self.ask(answerer, version);
+        let (ours, theirs) = in_turn(self.decision, versions, ask);
         let (Some((ours, our_us)), Some((theirs, their_us))) = (ours, theirs) else {
             return;
         };
@@ -128,7 +117,7 @@ impl Question for ListQuestion {
                 tally.failed(None, our_us, &Failure::Short);
             }
             (Ok(ours), Ok(theirs)) => {
-                let pair = ListPair::of(self.decision, &theirs.items, &ours.items);
+                let pair = ListPair::of(&theirs.items, &ours.items);
                 match (pair, is_heard) {
                     (Some(pair), true) => tally.paired(pair),
                     (Some(pair), false) => {
@@ -161,9 +150,8 @@ mod tests {
             };
             items.iter().map(shown).collect()
         };
-        let id = DecisionId::new(Timestamp::EPOCH, [1; 10]);
         let of = |champion: &[&str], challenger: &[&str]| {
-            ListPair::of(id, &list(champion), &list(challenger))
+            ListPair::of(&list(champion), &list(challenger))
         };
         let same = of(&["a", "b"], &["a", "b"]).unwrap();
         assert_eq!((same.shared, same.champion), (1.0, same.challenger));

@@ -8,6 +8,7 @@ mod lists;
 mod scores;
 mod shadow;
 mod tally;
+mod trial;
 
 use std::sync::Arc;
 
@@ -24,6 +25,7 @@ pub(crate) use scores::ScoreQuestion;
 pub(crate) use shadow::Question;
 pub use shadow::{ShadowQueue, WAITING_MAX};
 pub use tally::{ArmNumbers, Snapshot, Tally};
+pub(crate) use trial::Trial;
 
 use crate::registry::Champion;
 
@@ -46,9 +48,6 @@ pub trait Version: Send + Sync {
 pub trait Pair: Send + Sync {
     /// What is compared of it.
     type Compared: Clone + Send;
-
-    /// The decision that was given.
-    fn decision(&self) -> DecisionId;
 
     /// What is compared.
     fn compared(&self) -> Self::Compared;

@@ -6,7 +6,7 @@ use tidemill_core::clock::Stopwatch;
 use tidemill_core::event::PersonKey;
 use tidemill_core::{DecisionId, Timestamp};
 
-use super::shadow::is_first;
+use super::shadow::in_turn;
 use super::{Challenger, Pair, Question, Version};
 use crate::answer::Answerer;
 use crate::registry::{Champion, Failure, Scored};
@@ -37,10 +37,6 @@ pub struct ScorePair {
 impl Pair for ScorePair {
     /// A number of each: the score, or the probability of the champion's most likely class.
     type Compared = (f64, f64);
-
-    fn decision(&self) -> DecisionId {
-        self.decision
-    }
 
     fn compared(&self) -> (f64, f64) {
         let mut best = 0;
@@ -83,13 +79,8 @@ impl Question for ScoreQuestion {
             champion,
             ..
         } = self;
-        let (ours, theirs) = if is_first(self.decision) {
-            let ours = self.ask(&challenger.version);
-            (ours, self.ask(champion))
-        } else {
-            let theirs = self.ask(champion);
-            (self.ask(&challenger.version), theirs)
-        };
+        let versions = (&challenger.version, champion);
+        let (ours, theirs) = in_turn(self.decision, versions, |version| self.ask(version));
         let is_heard = challenger.share > 0.0;
         match (ours, theirs) {
             // what it does for its own people is noted where they are answered

@@ -59,8 +59,19 @@ impl ShadowQueue {
     }
 }
 
-/// Whether the challenger is asked first: it is as often as the champion, since whoever comes second finds the features warm.
-pub(super) fn is_first(decision: DecisionId) -> bool {
+/// Asks both versions, the challenger first as often as the champion, since whoever comes second finds the features warm: what the challenger
+/// says, and what the champion does.
+pub(super) fn in_turn<V, T>(
+    decision: DecisionId,
+    (challenger, champion): (&V, &V),
+    ask: impl Fn(&V) -> T,
+) -> (T, T) {
     let last = decision.as_bytes().last();
-    last.is_none_or(|byte| byte % 2 == 0)
+    if last.is_none_or(|byte| byte % 2 == 0) {
+        let ours = ask(challenger);
+        (ours, ask(champion))
+    } else {
+        let theirs = ask(champion);
+        (ask(challenger), theirs)
+    }
 }

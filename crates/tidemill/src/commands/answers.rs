@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 use serde_json::Value;
 use tidemill_core::notation::percent_encoded;
 
-use super::data::{list, percent, property, text};
+use super::data::{differences, list, percent, property, text};
 use crate::cli::AnswersArgs;
 use crate::client::Client;
 use crate::output::{Output, thousands};
@@ -46,7 +46,7 @@ fn of_feature(report: &Value) -> String {
 }
 
 fn of_model(report: &Value) -> String {
-    let mut lines = differences(report);
+    let mut lines = differences(report, "answers are as they were", difference);
     lines.extend(list(report, "versions").iter().map(|version| {
         format!(
             "{} answered from {} to {}",
@@ -77,29 +77,13 @@ fn of_model(report: &Value) -> String {
     lines.join("\n")
 }
 
-fn differences(report: &Value) -> Vec<String> {
-    let Some(examined) = report["examined"].as_str() else {
-        return vec!["no whole day has been compared with others yet".to_owned()];
-    };
-    let differs = list(report, "differs");
-    if differs.is_empty() {
-        return vec![format!(
-            "up to {examined} answers are as they were, as far as enough days are known"
-        )];
-    }
-    let mut lines = vec![format!("compared up to {examined}; this is not as before:")];
-    for finding in differs {
-        lines.push(format!(
-            "  {} {}: {}; {}",
-            text(finding, "kind"),
-            text(finding, "property"),
-            text(finding, "noticed"),
-            text(finding, "likely"),
-        ));
-        let also = list(finding, "also").iter().filter_map(Value::as_str);
-        lines.extend(also.map(|also| format!("    with it: {also}")));
-    }
-    lines
+fn difference(finding: &Value) -> String {
+    format!(
+        "{}: {}; {}",
+        text(finding, "property"),
+        text(finding, "noticed"),
+        text(finding, "likely"),
+    )
 }
 
 fn day(day: &Value) -> String {

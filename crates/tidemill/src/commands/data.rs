@@ -21,7 +21,7 @@ pub async fn run(client: &Client, args: &EventArgs, output: Output) -> Result<()
         bail!("no '{event}' has arrived; `tidemill data` lists what has");
     }
     output.result(&report, |report| {
-        let mut lines = differences(report);
+        let mut lines = differences(report, "everything is as it was", difference);
         for event in list(report, "events") {
             lines.push(line(event));
             lines.extend(list(event, "days").iter().map(day));
@@ -42,33 +42,41 @@ pub(super) fn text<'v>(value: &'v Value, name: &str) -> &'v str {
     value[name].as_str().unwrap_or("")
 }
 
-fn differences(report: &Value) -> Vec<String> {
+/// What of a report is not as before: `well` are those that are as they were, `line` writes a finding.
+pub(super) fn differences(
+    report: &Value,
+    well: &str,
+    line: impl Fn(&Value) -> String,
+) -> Vec<String> {
     let Some(examined) = report["examined"].as_str() else {
         return vec!["no whole day has been compared with others yet".to_owned()];
     };
     let differs = list(report, "differs");
     if differs.is_empty() {
         return vec![format!(
-            "up to {examined} everything is as it was, as far as enough days are known"
+            "up to {examined} {well}, as far as enough days are known"
         )];
     }
     let mut lines = vec![format!("compared up to {examined}; this is not as before:")];
     for finding in differs {
-        let property = match text(finding, "property") {
-            "" => String::new(),
-            property => format!(".{property}"),
-        };
-        lines.push(format!(
-            "  {} {}{property}: {} {}",
-            text(finding, "kind"),
-            text(finding, "event"),
-            text(finding, "noticed"),
-            text(finding, "likely"),
-        ));
+        lines.push(format!("  {} {}", text(finding, "kind"), line(finding)));
         let also = list(finding, "also").iter().filter_map(Value::as_str);
         lines.extend(also.map(|also| format!("    with it: {also}")));
     }
     lines
+}
+
+fn difference(finding: &Value) -> String {
+    let property = match text(finding, "property") {
+        "" => String::new(),
+        property => format!(".{property}"),
+    };
+    format!(
+        "{}{property}: {} {}",
+        text(finding, "event"),
+        text(finding, "noticed"),
+        text(finding, "likely"),
+    )
 }
 
 fn line(event: &Value) -> String {

@@ -52,22 +52,25 @@ pub(crate) fn plant(server: &Server, project: &str, model: &str, reason: &str) -
                 reason: reason.to_owned(),
                 detail: json!({ "stages": [shadow, canary] }),
             };
-            let audit = AuditEntry {
-                at: now,
-                project: Some(project.clone()),
-                actor: "test".to_owned(),
-                action: "plant".to_owned(),
-                subject: String::new(),
-                reason: String::new(),
-            };
-            catalog
-                .put_rollout(&rollout, audit)
-                .await
-                .expect("the catalog");
+            put(&catalog, &rollout).await;
         }
         catalog.close().await;
         newest
     })
+}
+
+/// Writes a rollout down.
+pub(crate) async fn put(catalog: &SqliteCatalog, rollout: &Rollout) {
+    let audit = AuditEntry {
+        at: rollout.since,
+        project: Some(rollout.project.clone()),
+        actor: "test".to_owned(),
+        action: "plant".to_owned(),
+        subject: String::new(),
+        reason: String::new(),
+    };
+    let written = catalog.put_rollout(rollout, audit).await;
+    written.expect("the catalog");
 }
 
 fn passed(
