@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use tidemill_collect::Intake;
 use tidemill_core::clock::Stopwatch;
+use tidemill_core::sync::Mutex;
 use tidemill_core::{Clock, ProjectName};
 use tidemill_cycle::ProjectLoop;
 use tidemill_monitor::Metrics;

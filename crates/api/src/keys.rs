@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use parking_lot::Mutex;
 use subtle::ConstantTimeEq;
 use tidemill_core::clock::Stopwatch;
+use tidemill_core::sync::Mutex;
 use tidemill_store::catalog::AccessKey;
 use tidemill_store::keys::{ID_CHARS, SECRET_CHARS, hash};
 use tidemill_store::{Catalog, StoreError};

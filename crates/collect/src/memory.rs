@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use async_trait::async_trait;
-use parking_lot::Mutex;
+use tidemill_core::sync::Mutex;
 use tidemill_core::{Event, Offset, ProjectName, Timestamp};
 use tidemill_store::event_log::LogCounts;
 use tidemill_store::{Appended, EventLog, LoggedEvent, Quarantined, StoreError};

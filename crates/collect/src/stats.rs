@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::{Mutex, RwLock};
+use tidemill_core::sync::{Mutex, RwLock};
 use tidemill_core::{Event, ProjectName};
 use tidemill_store::{Appended, QuarantineReason, Quarantined};
 

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use tidemill_collect::Intake;
+use tidemill_core::sync::Mutex;
 use tidemill_core::{Clock, ProjectName, Span};
 use tidemill_cycle::ProjectLoop;
 use tidemill_store::catalog::AuditEntry;

@@ -21,6 +21,7 @@ pub mod id;
 pub mod item;
 pub mod notation;
 pub mod project;
+pub mod sync;
 pub mod time;
 
 pub use clock::Clock;

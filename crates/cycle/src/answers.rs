@@ -17,7 +17,7 @@ use crate::data::{date, with_it};
 use crate::project_loop::{CycleError, ProjectLoop};
 
 /// How many decisions are counted at a time.
-const DECISIONS: usize = 5_000;
+const DECISIONS: usize = 16;
 /// Over how many days what is served is compared with training.
 const SERVED_DAYS: i64 = 14;
 /// With fewer answers nothing is said about that.
@@ -57,13 +57,18 @@ impl ProjectLoop {
     /// # Errors
     /// When a store fails; what was counted stays counted.
     pub async fn count_answers(self: &Arc<Self>) -> Result<(), CycleError> {
+        let limit = if self.clock.is_virtual() {
+            5_000
+        } else {
+            DECISIONS
+        };
         loop {
             let after = self.answers.place();
             if after >= self.decisions.last() {
                 return Ok(());
             }
             let this = self.clone();
-            let read = move || this.decisions.read(after, DECISIONS);
+            let read = move || this.decisions.read(after, limit);
             let decisions = tokio::task::spawn_blocking(read)
                 .await
                 .map_err(|_| CycleError::Ended("reading decisions"))??;

@@ -28,7 +28,7 @@ impl Background {
 
     /// Starts `threads` threads that only take what nobody else wants: for work that holds nothing that others wait for.
     pub(crate) fn start_idle(threads: usize) -> std::io::Result<Self> {
-        Self::start_as("training-reads", threads, take_what_is_left)
+        Self::start_as("idle", threads, take_what_is_left)
     }
 
     fn start_as(name: &str, threads: usize, on_start: fn()) -> std::io::Result<Self> {
@@ -59,6 +59,18 @@ impl Drop for Background {
     }
 }
 
+/// Does work on threads. It goes on when the caller has gone.
+///
+/// # Errors
+/// As the work, and when it panics.
+pub(crate) async fn work_on<T: Send + 'static>(
+    threads: &Handle,
+    work: impl Future<Output = Result<T, CycleError>> + Send + 'static,
+) -> Result<T, CycleError> {
+    let done = threads.spawn(work).await;
+    done.map_err(|_| CycleError::Ended("work on other threads"))?
+}
+
 impl ProjectLoop {
     /// The threads for what nobody waits for; the caller's, where there are none of their own.
     pub(crate) fn background(&self) -> Handle {
@@ -71,8 +83,15 @@ impl ProjectLoop {
         &self,
         work: impl Future<Output = Result<T, CycleError>> + Send + 'static,
     ) -> Result<T, CycleError> {
-        let done = self.background().spawn(work).await;
-        done.map_err(|_| CycleError::Ended("a step in the background"))?
+        work_on(&self.background(), work).await
+    }
+
+    /// Does work in what is left of the processors. It may take long, so it must not hold what others wait for.
+    pub(crate) async fn in_spare_time<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, CycleError>> + Send + 'static,
+    ) -> Result<T, CycleError> {
+        work_on(&self.training.idle(), work).await
     }
 }
 

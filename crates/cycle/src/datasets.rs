@@ -88,8 +88,9 @@ impl ProjectLoop {
             let models = std::slice::from_ref(&model);
             let snapshot = this.stores.lake.events_snapshot(&this.project.name).await?;
             let datasets = this.rows(models, (snapshot, now), &lane).await?;
-            let built = datasets.first().ok_or(CycleError::Ended("building"))?;
-            this.keep_dataset(&model, None, built).await
+            let built = datasets.into_iter().next();
+            let built = built.ok_or(CycleError::Ended("building"))?;
+            Ok(this.keep_dataset(&model, None, built).await?.0)
         };
         self.beside(build).await
     }
@@ -108,7 +109,7 @@ impl ProjectLoop {
         let build = async move {
             let _one_at_a_time = this.running.lock().await;
             let built = this.rebuild_dataset(&before.note.record).await?;
-            this.keep_dataset(&model, None, &built).await
+            Ok(this.keep_dataset(&model, None, built).await?.0)
         };
         self.beside(build).await
     }
@@ -333,11 +334,11 @@ impl ProjectLoop {
 
     /// Writes a dataset to the lake, and removes the rows of those that are too many.
     pub(crate) async fn keep_dataset(
-        &self,
+        self: &Arc<Self>,
         model: &ModelName,
         run: Option<RunId>,
-        BuiltDataset { dataset, plan, .. }: &BuiltDataset,
-    ) -> Result<KeptDataset, CycleError> {
+        BuiltDataset { dataset, plan, .. }: BuiltDataset,
+    ) -> Result<(KeptDataset, Dataset), CycleError> {
         let note = DatasetNote {
             created_at: self.clock.now(),
             run,
@@ -348,19 +349,24 @@ impl ProjectLoop {
             action: "encode the record of a dataset",
             source: source.into(),
         })?;
-        let (lake, name) = (&self.stores.lake, &self.project.name);
-        let batches = dataset.to_batches()?;
-        let version = lake.write_dataset(name, model, batches, &text).await?;
-        // what takes up room is no reason to lose what was made; the next dataset tries again
-        if let Err(error) = self.remove_old_rows(model).await {
-            let error = describe(&error);
-            tracing::error!(%model, error, "the rows of old datasets cannot be removed");
-        }
-        Ok(KeptDataset {
-            version,
-            has_rows: true,
-            note,
-        })
+        let (this, model) = (self.clone(), model.clone());
+        let keep = async move {
+            let (lake, name) = (&this.stores.lake, &this.project.name);
+            let batches = dataset.to_batches()?;
+            let version = lake.write_dataset(name, &model, batches, &text).await?;
+            // what takes up room is no reason to lose what was made; the next dataset tries again
+            if let Err(error) = this.remove_old_rows(&model).await {
+                let error = describe(&error);
+                tracing::error!(%model, error, "the rows of old datasets cannot be removed");
+            }
+            let kept = KeptDataset {
+                version,
+                has_rows: true,
+                note,
+            };
+            Ok((kept, dataset))
+        };
+        self.in_spare_time(keep).await
     }
 
     /// Leaves the rows of the newest datasets, and of the one from which the champion was made.

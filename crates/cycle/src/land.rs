@@ -4,11 +4,15 @@ use std::sync::Arc;
 
 use tidemill_core::Offset;
 use tidemill_store::StoreError;
+use tokio::runtime::Handle;
 
+use crate::background::work_on;
 use crate::project_loop::{CycleError, ProjectLoop};
 
 /// How many decisions or outcomes land in one commit.
 const LAND_DECISIONS: usize = 20_000;
+/// How many batches of events may wait before landing gets a share of the processors of its own.
+const BEHIND_BATCHES: u64 = 2;
 /// How many decisions are forgotten at a time.
 const FORGET: usize = 10_000;
 
@@ -20,8 +24,31 @@ impl ProjectLoop {
     pub async fn land(self: &Arc<Self>, everything: bool) -> Result<Offset, CycleError> {
         let _one_at_a_time = self.landing.lock().await;
         let name = &self.project.name;
-        let mut landed = self.stores.lake.events_snapshot(name).await?.last;
+        let landed = self.stores.lake.events_snapshot(name).await?.last;
         let last = self.stores.log.last(name)?;
+        let this = self.clone();
+        let landing = async move { this.land_between(landed, last, everything).await };
+        work_on(&self.where_to_land(last.0 - landed.0), landing).await
+    }
+
+    /// Writing tables takes a processor for tenths of a second, which nobody waits for: it takes what is left, unless that has not
+    /// been enough. The log must not grow without end.
+    fn where_to_land(&self, waiting: u64) -> Handle {
+        let keeps_up = waiting <= BEHIND_BATCHES * self.options.landing_events as u64;
+        if keeps_up && !self.clock.is_virtual() {
+            self.training.idle()
+        } else {
+            self.background()
+        }
+    }
+
+    async fn land_between(
+        self: &Arc<Self>,
+        mut landed: Offset,
+        last: Offset,
+        everything: bool,
+    ) -> Result<Offset, CycleError> {
+        let name = &self.project.name;
         if last > landed && (everything || self.is_due(landed, last)?) {
             while landed < last {
                 let events = self.read_log(landed).await?;

@@ -8,7 +8,7 @@ use tidemill_store::StoreError;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::background::{Background, take_what_is_left};
+use crate::background::{Background, take_what_is_left, work_on};
 use crate::project_loop::CycleError;
 
 /// At most so many runs compute at the same time: each holds its rows in memory, and growing trees has stretches that only
@@ -29,8 +29,14 @@ impl TrainingThreads {
     pub(crate) fn start(threads: usize) -> Result<Self, CycleError> {
         Ok(Self {
             pool: pool(threads)?,
-            reading: Background::start_idle(threads).map_err(no_threads)?,
+            // and one for what lands
+            reading: Background::start_idle(threads + 1).map_err(no_threads)?,
         })
+    }
+
+    /// Where work goes that may take what training leaves and nothing else.
+    pub(crate) fn idle(&self) -> Handle {
+        self.reading.handle()
     }
 
     /// Lanes for a number of jobs: one for a single job, and where the budget is one thread.
@@ -115,8 +121,7 @@ impl Lane {
         &self,
         work: impl Future<Output = Result<T, CycleError>> + Send + 'static,
     ) -> Result<T, CycleError> {
-        let reading = self.0.reads.spawn(work).await;
-        reading.map_err(|_| CycleError::Ended("reading events"))?
+        work_on(&self.0.reads, work).await
     }
 }
 

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use serde::Serialize;
 use tidemill_core::decision::Answer;
+use tidemill_core::sync::Mutex;
 use tidemill_core::{Decision, ModelName, Span, Timestamp};
 use tidemill_evaluate::Bootstrap;
 use tidemill_evaluate::metric::Direction;

@@ -208,10 +208,10 @@ impl ProjectLoop {
         if (built.dataset.rows() as u64) < wanted {
             return Err(Stopped::TooLittle(too_little(&built.dataset, wanted)));
         }
-        let kept = self.keep_dataset(&run.model, Some(run.id), &built).await?;
+        let (kept, dataset) = self.keep_dataset(&run.model, Some(run.id), built).await?;
         detail.dataset_version = Some(kept.version);
         self.reach(run, detail, Stage::Fit).await?;
-        Ok(built.dataset)
+        Ok(dataset)
     }
 
     /// The rows that a run kept before the process ended.

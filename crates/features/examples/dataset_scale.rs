@@ -27,8 +27,9 @@ use tidemill_store::delta::{DeltaLake, DeltaOptions};
 use tidemill_store::{DataFolder, Lake, LoggedEvent};
 
 /// As in the binary.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 type Failure = Box<dyn std::error::Error>;
 

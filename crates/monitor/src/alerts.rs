@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use tidemill_core::sync::Mutex;
 use tidemill_core::{ProjectName, Timestamp};
 use tidemill_store::{StateBatch, StateStore, StoreError};
 

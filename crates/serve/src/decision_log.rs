@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use tidemill_core::sync::Mutex;
 use tidemill_core::{Decision, DecisionId, ProjectName};
 use tidemill_store::lake::Sequenced;
 use tidemill_store::{StateBatch, StateStore, StoreError};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use datafusion::arrow::record_batch::RecordBatch;
-use parking_lot::Mutex;
+use tidemill_core::sync::Mutex;
 use tidemill_core::{EventKind, ProjectName};
 
 use crate::delta::encode_events;

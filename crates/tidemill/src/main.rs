@@ -26,7 +26,13 @@ use tracing_subscriber::util::SubscriberInitExt;
 use cli::{Cli, Command};
 use config::Config;
 
-/// Many small pieces are taken and given back, on many threads (docs/adr/0010-allocator.md).
+/// Many small pieces are taken and given back, on many threads, and threads of its own give memory back to the system
+/// (docs/adr/0010-allocator.md).
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -13,9 +13,9 @@ mod status;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tidemill_core::project::RolloutRules;
+use tidemill_core::sync::Mutex;
 use tidemill_core::{ModelName, Span, Timestamp};
 use tidemill_evaluate::experiment::SampleRatio;
 use tidemill_serve::rollout::ShadowQueue;

@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use async_trait::async_trait;
-use parking_lot::Mutex;
 use serde_json::Value;
+use tidemill_core::sync::Mutex;
 use tidemill_core::{Clock, Span};
 use tidemill_cycle::Courier;
 use tidemill_monitor::alerts::{AlertKind, Finding};

@@ -14,7 +14,7 @@ use datafusion::parquet::arrow::ArrowWriter;
 use datafusion::parquet::basic::{Compression, ZstdLevel};
 use datafusion::parquet::errors::ParquetError;
 use datafusion::parquet::file::properties::WriterProperties;
-use parking_lot::Mutex;
+use tidemill_core::sync::Mutex;
 
 use super::DatasetRecord;
 use super::table::TARGET;

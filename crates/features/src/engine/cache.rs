@@ -8,9 +8,9 @@ use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use parking_lot::RwLock;
 use tidemill_core::ProjectName;
 use tidemill_core::event::PersonKey;
+use tidemill_core::sync::RwLock;
 use tidemill_store::{StateBatch, StateStore};
 
 use crate::accumulate::EntityState;

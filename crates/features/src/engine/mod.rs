@@ -18,9 +18,9 @@ mod users;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::{Mutex, RwLock};
 use serde::Serialize;
 use tidemill_core::event::PersonKey;
+use tidemill_core::sync::{Mutex, RwLock};
 use tidemill_core::{Event, FeatureValue, Item, Offset, Project, ProjectName, Timestamp};
 use tidemill_store::{LoggedEvent, StateBatch, StateStore};
 

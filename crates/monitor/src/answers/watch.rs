@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use tidemill_core::sync::Mutex;
 use tidemill_core::{Decision, ModelName, ProjectName, Timestamp};
 use tidemill_store::lake::Sequenced;
 use tidemill_store::{StateStore, StoreError};

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use tidemill_core::sync::Mutex;
 use tidemill_core::{Event, EventKind, Offset, ProjectName, Timestamp};
 use tidemill_store::{LoggedEvent, StateStore, StoreError};
 

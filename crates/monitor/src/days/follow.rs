@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use tidemill_core::sync::Mutex;
 use tidemill_core::{ProjectName, Span, Timestamp};
 use tidemill_features::codec::DecodeError;
 use tidemill_store::{StateBatch, StateStore, StoreError};

@@ -11,10 +11,10 @@ mod reading;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tidemill_core::event::{EventKind, PersonKey};
 use tidemill_core::project::Project;
+use tidemill_core::sync::Mutex;
 use tidemill_core::{Decision, Event, ModelName, Offset, ProjectName, Timestamp};
 use tidemill_features::target::Resolved;
 use tidemill_features::{Engine, FeatureError};

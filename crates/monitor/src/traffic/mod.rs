@@ -9,7 +9,7 @@ mod ring;
 
 use std::collections::BTreeMap;
 
-use parking_lot::Mutex;
+use tidemill_core::sync::Mutex;
 use tidemill_core::{Span, Timestamp};
 
 pub use latencies::Latencies;

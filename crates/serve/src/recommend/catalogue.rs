@@ -3,9 +3,9 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use parking_lot::RwLock;
 use serde_json::Value;
 use tidemill_core::event::EventKind;
+use tidemill_core::sync::RwLock;
 use tidemill_core::{Event, Item, Timestamp};
 
 /// The most new items that are looked at for one answer, the newest ones.

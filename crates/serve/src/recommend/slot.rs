@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use parking_lot::{Mutex, RwLock};
 use tidemill_core::event::PersonKey;
 use tidemill_core::project::{Project, ProjectError, RecommendModel};
+use tidemill_core::sync::{Mutex, RwLock};
 use tidemill_core::{Offset, Timestamp};
 use tidemill_features::engine::History;
 use tidemill_features::expression::{ItemExpression, ItemResult};

@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use parking_lot::Mutex;
 use tidemill_core::DecisionId;
+use tidemill_core::sync::Mutex;
 
 use super::Wake;
 use crate::answer::Answerer;

@@ -4,10 +4,10 @@ use std::collections::{HashSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tidemill_core::decision::RolloutArm;
 use tidemill_core::feature::FeatureValue;
+use tidemill_core::sync::Mutex;
 
 use super::{Pair, Wake};
 use crate::registry::Failure;

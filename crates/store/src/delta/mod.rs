@@ -35,9 +35,9 @@ use datafusion::arrow::record_batch::RecordBatch;
 use deltalake_core::DeltaTable;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
-use parking_lot::Mutex;
 use tidemill_core::clock::Stopwatch;
 use tidemill_core::event::PersonKey;
+use tidemill_core::sync::Mutex;
 use tidemill_core::{Decision, DecisionId, EventKind, ModelName, Offset, Outcome, ProjectName};
 use tokio::sync::{Semaphore, mpsc};
 

@@ -1,11 +1,13 @@
 //! A fjall database that can be closed and opened again.
 
 use std::fs;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
+use std::sync::RwLockReadGuard;
 use std::thread;
 
 use fjall::{Database, KeyspaceCreateOptions, PersistMode};
-use parking_lot::{MappedRwLockReadGuard, RwLock, RwLockReadGuard};
+use tidemill_core::sync::RwLock;
 
 use super::journal::{self, Synced};
 use crate::StoreError;
@@ -24,6 +26,23 @@ pub(super) struct Reopenable<T> {
     open: Box<Open<T>>,
 }
 
+/// The open database. It stays open while this lives.
+pub(super) struct Opened<'r, T>(RwLockReadGuard<'r, Option<T>>);
+
+impl<'r, T> Opened<'r, T> {
+    fn of(current: RwLockReadGuard<'r, Option<T>>) -> Option<Self> {
+        current.is_some().then_some(Self(current))
+    }
+}
+
+impl<T> Deref for Opened<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.0.as_ref().expect("it is only made of what is open")
+    }
+}
+
 impl<T> Reopenable<T> {
     pub(super) fn open(
         path: PathBuf,
@@ -38,14 +57,13 @@ impl<T> Reopenable<T> {
     }
 
     /// The open database; it stays open while the guard lives.
-    pub(super) fn get(&self) -> Result<MappedRwLockReadGuard<'_, T>, StoreError> {
-        if let Ok(current) = RwLockReadGuard::try_map(self.current.read(), Option::as_ref) {
-            return Ok(current);
+    pub(super) fn get(&self) -> Result<Opened<'_, T>, StoreError> {
+        if let Some(opened) = Opened::of(self.current.read()) {
+            return Ok(opened);
         }
         // Opening it again had failed.
         self.reopen()?;
-        RwLockReadGuard::try_map(self.current.read(), Option::as_ref)
-            .map_err(|_| StoreError::Closed)
+        Opened::of(self.current.read()).ok_or(StoreError::Closed)
     }
 
     /// Closes the database, waiting for its readers, and opens it with what is on disk. While the disk is full it stays

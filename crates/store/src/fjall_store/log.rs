@@ -19,9 +19,9 @@ use std::thread::JoinHandle;
 
 use async_trait::async_trait;
 use fjall::PersistMode;
-use parking_lot::{Mutex, RwLock};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tidemill_core::sync::{Mutex, RwLock};
 use tidemill_core::{Event, Offset, ProjectName, Timestamp};
 use tokio::sync::{mpsc, oneshot, watch};
 

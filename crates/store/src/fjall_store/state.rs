@@ -5,8 +5,8 @@ use std::fmt;
 use std::ops::Bound;
 
 use fjall::{Database, Keyspace, PersistMode, Readable};
-use parking_lot::RwLock;
 use tidemill_core::ProjectName;
+use tidemill_core::sync::RwLock;
 
 use super::FjallOptions;
 use super::database::{self, Reopenable, failed};

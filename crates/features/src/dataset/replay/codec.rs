@@ -7,8 +7,8 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::TaskContext;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion_proto::physical_plan::{PhysicalExtensionCodec, PhysicalProtoConverterExtension};
-use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use tidemill_core::sync::Mutex;
 use tidemill_store::{EventTable, StoreError};
 
 use super::exec::ReplayExec;

@@ -18,7 +18,7 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties,
 };
 use futures::stream;
-use parking_lot::Mutex;
+use tidemill_core::sync::Mutex;
 use tidemill_store::EventTable;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
