@@ -8,6 +8,7 @@
 mod alerts;
 mod answers;
 mod consistency;
+mod consume;
 mod data;
 mod datasets;
 mod gate;

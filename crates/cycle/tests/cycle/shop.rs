@@ -120,7 +120,7 @@ impl Shop {
 pub(crate) async fn open(
     folder: &TempDir,
     project: &str,
-    clock: Arc<VirtualClock>,
+    clock: Arc<dyn Clock>,
     datasets_keep: usize,
 ) -> Arc<ProjectLoop> {
     open_with(folder, project, clock, datasets_keep, 1).await
@@ -130,7 +130,7 @@ pub(crate) async fn open(
 pub(crate) async fn open_with(
     folder: &TempDir,
     project: &str,
-    clock: Arc<VirtualClock>,
+    clock: Arc<dyn Clock>,
     datasets_keep: usize,
     training_threads: usize,
 ) -> Arc<ProjectLoop> {
