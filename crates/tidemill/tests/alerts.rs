@@ -54,9 +54,16 @@ fn webhook() -> (String, Receiver<(String, Value)>) {
 
 /// The next message of a webhook.
 fn next(messages: &Receiver<(String, Value)>) -> (String, Value) {
-    messages
-        .recv_timeout(Duration::from_secs(60))
-        .expect("a message")
+    let next = || messages.recv_timeout(Duration::from_secs(60));
+    std::iter::repeat_with(|| next().expect("a message"))
+        .find(|(_, message)| !is_of_the_machine(message))
+        .expect("they do not end")
+}
+
+/// Whether it tells that the disk of whoever runs the tests is nearly full.
+fn is_of_the_machine(message: &Value) -> bool {
+    let message = message.to_string();
+    message.contains("disk_full") || message.contains("disk full")
 }
 
 fn ping(server: &Server, key: &str, name: &str, at: Timestamp, number: i64) {
@@ -232,8 +239,12 @@ fn an_event_that_stops_is_told_by_email() {
         let write = server.key(Scope::Write);
         stop_paying(&server, &write);
         let next = || {
-            let letter = mail.letters.recv_timeout(Duration::from_secs(60));
-            letter.unwrap_or_else(|_| panic!("{how}: no e-mail\n{}", server.log()))
+            let letter = || mail.letters.recv_timeout(Duration::from_secs(60));
+            let letter =
+                || letter().unwrap_or_else(|_| panic!("{how}: no e-mail\n{}", server.log()));
+            let mut letters = std::iter::repeat_with(letter);
+            let found = letters.find(|letter| !is_of_the_machine(letter));
+            found.expect("they do not end")
         };
         let letter = next();
         let is_secret = how != "plain";
