@@ -14,7 +14,7 @@ use tidemill_store::catalog::{Rollout, RolloutStage, Version};
 
 use crate::shop::open;
 
-const PEOPLE: u64 = 300;
+pub(crate) const PEOPLE: u64 = 300;
 /// Kinds of drinks, each with as many drinks.
 const KINDS: u64 = 6;
 const DRINKS_OF_A_KIND: u64 = 30;
@@ -27,7 +27,7 @@ const LOOK_EVERY: u64 = 20;
 const LIMIT: usize = 10;
 
 /// A version beside itself shares all items, so that much may be asked of one.
-const KIOSK: &str = r#"
+pub(crate) const KIOSK: &str = r#"
 [project]
 name = "kiosk"
 
@@ -45,20 +45,25 @@ training = { budget = 0.1 }
 rollout = { shadow = "1h", canary = [0.1, 0.5, 1.0], step = "1h", min_answers = 15, guardrails = { agreement = 0.5, latency_p99_ms = 10000 } }
 "#;
 
-struct Kiosk {
-    project: Arc<ProjectLoop>,
-    clock: Arc<VirtualClock>,
-    model: ModelName,
+pub(crate) struct Kiosk {
+    pub(crate) project: Arc<ProjectLoop>,
+    pub(crate) clock: Arc<VirtualClock>,
+    pub(crate) model: ModelName,
     folder: TempDir,
 }
 
 impl Kiosk {
     /// A kiosk whose regulars drink what they always do, with a version that answers.
     async fn open() -> Self {
+        Self::open_as(KIOSK).await
+    }
+
+    /// The same with another project file.
+    pub(crate) async fn open_as(text: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(VirtualClock::at("2026-01-01T00:00:00Z".parse().unwrap()));
         let kiosk = Self {
-            project: open(&folder, KIOSK, clock.clone(), 1).await,
+            project: open(&folder, text, clock.clone(), 1).await,
             clock,
             model: "for_you".parse().unwrap(),
             folder,
@@ -101,7 +106,7 @@ impl Kiosk {
         }
     }
 
-    async fn append(&self, events: Vec<Event>) {
+    pub(crate) async fn append(&self, events: Vec<Event>) {
         let log = &self.project.stores.log;
         let name = &self.project.project.name;
         log.append(name, events, Vec::new()).await.unwrap();
@@ -194,12 +199,12 @@ impl Kiosk {
 }
 
 /// What somebody drinks: any of one kind.
-fn drink(person: u64, day: u64) -> String {
+pub(crate) fn drink(person: u64, day: u64) -> String {
     let drawn = (person << 32 | day).wrapping_mul(0xd134_2543_de82_ef95) >> 40;
     format!("kind{}-{}", person % KINDS, drawn % DRINKS_OF_A_KIND)
 }
 
-fn drunk(person: u64, drink: String, at: Timestamp) -> Event {
+pub(crate) fn drunk(person: u64, drink: String, at: Timestamp) -> Event {
     serde_json::from_value(json!({
         "message_id": format!("{person} {at}"), "kind": "track", "name": "Drunk", "user_id": format!("u{person}"),
         "timestamp": at, "received_at": at, "properties": { "drink": drink }
