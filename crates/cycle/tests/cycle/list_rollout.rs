@@ -387,3 +387,63 @@ async fn lists_that_nothing_is_taken_of_send_a_version_back() {
         ended.reason
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drill_proves_that_a_version_that_gives_bad_lists_is_sent_back() {
+    // what is worth more is applied to numbers that are none, too
+    let text = KIOSK
+        .replace("shadow = \"1h\"", "drill = \"7d\", shadow = \"1h\"")
+        .replace(
+            "holdout = 0.1",
+            "boost = \"CASE WHEN item.id = 'kind0-1' THEN 1.5 ELSE 1.0 END\"",
+        );
+    let kiosk = Kiosk::open_as(&text).await;
+    let answering = kiosk.answering();
+    let early = kiosk.project.drill_rollback(&kiosk.model, "anna").await;
+    let early = early.unwrap_err().to_string();
+    assert!(
+        early.contains("ask for_you about somebody first"),
+        "{early}"
+    );
+    for person in 0..20 {
+        kiosk.ask(person);
+    }
+    let logged = kiosk.project.decisions.last();
+    let drill = kiosk.project.drill_rollback(&kiosk.model, "anna").await;
+    let drill = drill.unwrap();
+    assert!(drill.passed, "{drill:?}");
+    assert_eq!((drill.champion, drill.failed_answers), (answering, 0));
+    assert!(drill.questions < 10 && drill.micros > 0, "{drill:?}");
+    let reason = drill.reason.clone().unwrap();
+    assert!(reason.contains("gave no number"), "{reason}");
+    assert_eq!(
+        kiosk.project.decisions.last(),
+        logged,
+        "nobody was answered"
+    );
+    assert_eq!(
+        kiosk.ask(1).version,
+        Some(format!("for_you@{answering}")),
+        "the champion answers on"
+    );
+    let audit = kiosk
+        .project
+        .stores
+        .catalog
+        .audit_log(&kiosk.project.project.name, 1);
+    let entry = audit.await.unwrap().remove(0);
+    assert_eq!(
+        (entry.action.as_str(), entry.actor.as_str()),
+        ("drill rollback passed", "anna")
+    );
+    let scorecard = kiosk.project.scorecard(&kiosk.model).await.unwrap();
+    let scorecard = serde_json::to_value(&scorecard).unwrap().to_string();
+    assert!(scorecard.contains(&drill.sentence()), "{scorecard}");
+    // by its schedule again, after a week
+    kiosk
+        .clock
+        .advance_to(kiosk.clock.now() + Span::from_days(8));
+    kiosk.project.tick().await.unwrap();
+    let status = kiosk.project.rollout_status(&kiosk.model).unwrap();
+    assert!(status.drill.unwrap().at > drill.at);
+}
