@@ -10,7 +10,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use tidemill_core::clock::Stopwatch;
 use tidemill_core::{Decision, FeatureValue, ModelName, ProjectName, Timestamp};
-use tidemill_monitor::answers::{AnswerFinding, AnswerWatch, ReadFeatures, Reads};
+use tidemill_monitor::answers::{AnswerFinding, AnswerWatch, ReadFeatures, Reads, Watched};
 use tidemill_monitor::data::FALSE_ALARMS;
 use tidemill_serve::{DecisionLog, Package};
 use tidemill_store::fjall_store::{FjallOptions, FjallStore};
@@ -104,7 +104,10 @@ fn replay(
         let stopwatch = Stopwatch::start();
         watch.apply(
             &decisions,
-            &|model| answers.models.contains(model),
+            &|model| {
+                let is_watched = answers.models.contains(model);
+                is_watched.then_some(Watched::Predictions)
+            },
             &answers.reads,
         )?;
         applying += stopwatch.micros();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use tidemill_core::ModelName;
-use tidemill_monitor::answers::{AnswerDay, AnswerFinding, FALLBACKS, reason};
+use tidemill_monitor::answers::{AnswerDay, AnswerFinding, AnswerKind, FALLBACKS, reason};
 use tidemill_monitor::data::{Known, PropertyDay};
 
 use crate::answers::SkewReport;
@@ -16,6 +16,8 @@ use crate::project_loop::{CycleError, ProjectLoop};
 const DAYS_SHOWN: i64 = 28;
 /// Over how many of them features are added up.
 const DAYS_ADDED: i64 = 7;
+/// How many of the most shown items are named.
+const ITEMS_SHOWN: usize = 3;
 /// How many days of one feature are shown: as long as its sketches are kept.
 const FEATURE_DAYS: i64 = 60;
 
@@ -73,7 +75,7 @@ pub struct DayOfAnswers {
     /// How many each version gave.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub versions: BTreeMap<u32, u64>,
-    /// The mean of the versions' scores.
+    /// The mean of the versions' scores; of lists, of the log-odds of the best item that each was chosen from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mean: Option<f64>,
     /// The smallest score, the quartiles and the largest.
@@ -82,6 +84,22 @@ pub struct DayOfAnswers {
     /// The classes with their shares, the most frequent first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub classes: Vec<(String, f64)>,
+    /// Of a model that recommends: its lists, but for orders of given items and lists that go on with another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lists: Option<DayOfLists>,
+}
+
+/// What lists were like on a day.
+#[derive(Debug, Serialize)]
+pub struct DayOfLists {
+    /// How many.
+    pub lists: u64,
+    /// How many items they had, on average.
+    pub length: f64,
+    /// The share of all places in them that the ten most shown items had.
+    pub concentration: f64,
+    /// The most shown items with their shares.
+    pub most: Vec<(String, f64)>,
 }
 
 /// What a feature was like on a day, as it was served.
@@ -100,13 +118,16 @@ impl ProjectLoop {
     /// What a model answers; with the days of one of its features where one is named.
     ///
     /// # Errors
-    /// When there is no such model that predicts, or a store fails.
+    /// When there is no such model, or a store fails.
     pub async fn answers_report(
         self: &Arc<Self>,
         model: &ModelName,
         feature: Option<String>,
     ) -> Result<AnswersReport, CycleError> {
-        let champion = self.slot(model)?.champion();
+        let champion = match self.is_recommender(model) {
+            true => None, // it is trained on lists, and not on rows
+            false => self.slot(model)?.champion(),
+        };
         self.count_answers().await?;
         let trained = match champion.map(|champion| champion.number) {
             Some(number) => self.skew_report(model, number).await?,
@@ -254,5 +275,17 @@ fn day_of_answers(day: i64, of_versions: &BTreeMap<Option<u32>, AnswerDay>) -> D
         mean: numbers.map(|numbers| numbers.sum / whole.scores.present().max(1) as f64),
         scores: numbers.map(span),
         classes: property_report("", &whole.labels, whole.labels.count()).values,
+        lists: day_of_lists(&whole),
     }
+}
+
+fn day_of_lists(day: &AnswerDay) -> Option<DayOfLists> {
+    let (lengths, shown) = (&day.lists.lengths, &day.lists.shown);
+    let sum = lengths.numbers.as_ref()?.sum;
+    (day.kind == AnswerKind::List).then(|| DayOfLists {
+        lists: lengths.present(),
+        length: sum / lengths.present().max(1) as f64,
+        concentration: shown.concentration().map_or(0.0, |share| share.value),
+        most: shown.most(ITEMS_SHOWN),
+    })
 }

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::Serialize;
-use tidemill_core::{Decision, ModelName};
+use tidemill_core::{Decision, FeatureColumn, ModelName};
 use tidemill_monitor::alerts::{AlertKind, Finding};
 use tidemill_monitor::answers::{
-    AnswerDay, AnswerFinding, ReadFeatures, Reads, Skew, SkewedFeature, skew,
+    AnswerDay, AnswerFinding, ReadFeatures, Reads, Skew, SkewedFeature, Watched, skew,
 };
 use tidemill_monitor::data::DataFinding;
+use tidemill_serve::recommend::RecommendSlot;
 use tidemill_serve::registry::Slot;
 use tidemill_store::lake::Sequenced;
 
@@ -78,12 +79,22 @@ impl ProjectLoop {
             let reads = self.reads(&decisions).await;
             let this = self.clone();
             let count = move || {
-                let is_watched = |model: &ModelName| this.project.models.contains_key(model);
-                this.answers.apply(&decisions, &is_watched, &reads)
+                let watched = |model: &ModelName| this.watched(model);
+                this.answers.apply(&decisions, &watched, &reads)
             };
             tokio::task::spawn_blocking(count)
                 .await
                 .map_err(|_| CycleError::Ended("counting answers"))??;
+        }
+    }
+
+    /// What a model of the project is asked for; `None` of one that is not declared any more.
+    fn watched(&self, model: &ModelName) -> Option<Watched> {
+        let predicts = self.project.models.contains_key(model);
+        let recommends = || self.project.recommenders.contains_key(model);
+        match predicts {
+            true => Some(Watched::Predictions),
+            false => recommends().then_some(Watched::Lists),
         }
     }
 
@@ -92,7 +103,7 @@ impl ProjectLoop {
         let versions = decisions.iter().map(|decision| &decision.value);
         let versions: BTreeSet<(&ModelName, u32)> = versions
             .filter_map(|decision| Some((&decision.model, decision.version?)))
-            .filter(|(model, _)| self.project.models.contains_key(*model))
+            .filter(|(model, _)| self.project.has_model(model))
             .collect();
         let mut reads = Reads::new();
         for (model, number) in versions {
@@ -109,11 +120,20 @@ impl ProjectLoop {
     }
 
     async fn read_by(&self, model: &ModelName, number: u32) -> Result<ReadFeatures, CycleError> {
-        let of = |columns: &[tidemill_core::FeatureColumn], hash: &str| ReadFeatures {
+        let of = |columns: &[FeatureColumn], hash: &str| ReadFeatures {
             names: columns.iter().map(|column| column.name.clone()).collect(),
             definition_hash: hash.to_owned(),
         };
         // nearly always the one that answers
+        if self.is_recommender(model) {
+            let champion = self.recommender(model)?.champion();
+            if let Some(champion) = champion.filter(|champion| champion.number == number) {
+                let package = &champion.package;
+                return Ok(of(&package.person_features(), &package.definition_hash));
+            }
+            let package = self.recommend_package(model, number).await?;
+            return Ok(of(&package.person_features(), &package.definition_hash));
+        }
         let champion = self.slot(model)?.champion();
         if let Some(champion) = champion.filter(|champion| champion.number == number) {
             let package = &champion.package;
@@ -162,15 +182,13 @@ impl ProjectLoop {
             })
         };
         for finding in of_answers {
-            let mut features = finding.features.clone();
+            let (mut features, mut signals) = (finding.features.clone(), Vec::new());
             if features.is_empty() && finding.is_of_answers() {
-                let champion = self.slot(&finding.model).ok().and_then(Slot::champion);
-                let columns = champion.map(|champion| champion.package.columns.clone());
-                let columns = columns.into_iter().flatten();
-                features.extend(columns.map(|column| column.name));
+                (features, signals) = self.read_by_champion(&finding.model);
             }
             let explains = |fault: &&mut DataFinding| {
-                let reads = features.iter().any(|name| reads(name, &fault.event));
+                let reads = signals.contains(&fault.event)
+                    || features.iter().any(|name| reads(name, &fault.event));
                 reads && (0..=EXPLAINS_DAYS).contains(&(finding.day - fault.day).abs())
             };
             match of_data.iter_mut().find(explains) {
@@ -184,6 +202,26 @@ impl ProjectLoop {
             }
         }
         rest
+    }
+
+    /// The features that a model's champion reads, and the events that it knows people's tastes by, where it recommends.
+    fn read_by_champion(&self, model: &ModelName) -> (Vec<String>, Vec<String>) {
+        let names = |columns: Vec<FeatureColumn>| {
+            let columns = columns.into_iter();
+            columns.map(|column| column.name).collect()
+        };
+        if let Some(champion) = self.slot(model).ok().and_then(Slot::champion) {
+            return (names(champion.package.columns.clone()), Vec::new());
+        }
+        let recommender = self.registry.recommender(model);
+        match recommender.and_then(RecommendSlot::champion) {
+            Some(champion) => {
+                let signals = champion.package.signals.iter();
+                let events = signals.map(|signal| signal.event.clone()).collect();
+                (names(champion.package.person_features()), events)
+            }
+            None => (Vec::new(), Vec::new()),
+        }
     }
 
     /// The versions that are served otherwise than they were trained on, but for features that are told to have changed.

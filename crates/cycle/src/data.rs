@@ -119,9 +119,9 @@ impl ProjectLoop {
     pub(crate) fn false_alarms(&self) -> FalseAlarms {
         let all = self.project.alerts.false_alarms.unwrap_or(FALSE_ALARMS);
         let (of_data, of_answers) = (Family::OF_DATA.len(), Family::OF_ANSWERS.len());
-        let of_answers = match self.project.models.is_empty() {
-            true => 0.0,
-            false => all * of_answers as f64 / (of_data + of_answers) as f64,
+        let of_answers = match self.project.model_names().next() {
+            None => 0.0,
+            Some(_) => all * of_answers as f64 / (of_data + of_answers) as f64,
         };
         FalseAlarms {
             all,

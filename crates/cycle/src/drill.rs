@@ -6,15 +6,16 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tidemill_core::clock::Stopwatch;
 use tidemill_core::event::PersonKey;
+use tidemill_core::project::{Guardrails, RolloutRules};
 use tidemill_core::{Decision, ModelName, Span, Timestamp};
 use tidemill_learn::calibration::Calibrator;
-use tidemill_serve::registry::Slot;
-use tidemill_serve::{Challenger, Champion};
+use tidemill_serve::rollout::Version;
+use tidemill_serve::{Challenger, Champion, ServeError};
 use tidemill_store::lake::Sequenced;
 
 use crate::project_loop::{CycleError, ProjectLoop};
 use crate::promote::SYSTEM;
-use crate::rollout::guard::breach_of_scores;
+use crate::rollout::place::{Place, TakesOver};
 
 /// The newest drill, by model.
 const DRILLS: &str = "rollout_drills";
@@ -40,7 +41,7 @@ pub struct Drill {
     pub questions: usize,
     /// From the first of its failures until the champion answered again, in microseconds of real time.
     pub micros: u64,
-    /// Answers that failed for the caller; the champion should have given all of them.
+    /// Answers that failed for the caller; the champion should have given all of them, and lists as long as its own.
     pub failed_answers: usize,
     /// Why it was sent back; nothing where it was not.
     pub reason: Option<String>,
@@ -80,35 +81,33 @@ impl ProjectLoop {
         model: &ModelName,
         actor: &str,
     ) -> Result<Drill, CycleError> {
-        if self.is_recommender(model) {
-            let why = "models that recommend have no rollout: their versions answer at once";
-            return Err(CycleError::NotAllowed(why.to_owned()));
-        }
-        let slot = self.slot(model)?.apart();
-        let Some(champion) = slot.champion() else {
-            let why = format!("no version of {model} answers that a bad one could be sent back to");
-            return Err(CycleError::NotAllowed(why));
-        };
+        let place = self.place(model)?;
         let people = asked(&self.newest_decisions()?, model);
-        self.drill_with(&slot, &champion, &people, actor).await
+        self.drill_at(place, &people, actor).await
     }
 
     /// Drills with the people whom a model was asked about.
-    async fn drill_with(
+    async fn drill_at(
         &self,
-        slot: &Slot,
-        champion: &Arc<Champion>,
+        place: Place<'_>,
         people: &[PersonKey],
         actor: &str,
     ) -> Result<Drill, CycleError> {
-        let model = &slot.model.name;
+        let model = place.model();
+        let Some(champion) = place.champion() else {
+            let why = format!("no version of {model} answers that a bad one could be sent back to");
+            return Err(CycleError::NotAllowed(why));
+        };
         if people.is_empty() {
             let why = format!(
                 "ask {model} about somebody first: a drill is played with people whom it was asked about"
             );
             return Err(CycleError::NotAllowed(why));
         }
-        let drill = self.play(slot, champion, people)?;
+        let drill = match place {
+            Place::Predict(slot) => self.play(Place::Predict(&slot.apart()), champion, people),
+            Place::Recommend(slot) => self.play(Place::Recommend(&slot.apart()), champion, people),
+        };
         self.keep((DRILLS, model.as_str()), &drill, "encode a drill")?;
         let result = if drill.passed { "passed" } else { "failed" };
         let what = (
@@ -125,26 +124,23 @@ impl ProjectLoop {
     /// When a store fails.
     pub(crate) async fn drill_due(&self) -> Result<(), CycleError> {
         let mut due = Vec::new();
-        for slot in self.registry.slots() {
-            let every = slot.model.rollout.as_ref().and_then(|rules| rules.drill);
+        for place in self.places() {
+            let every = place.rules().and_then(|rules| rules.drill);
             let every = every.unwrap_or(DRILL_EVERY);
-            let Some(champion) = slot.champion() else {
-                continue;
-            };
-            let last = self.last_drill(&slot.model.name)?;
-            if last.is_none_or(|last| self.clock.now().since(last.at) >= every) {
-                due.push((slot, champion));
+            let last = self.last_drill(place.model())?;
+            let is_due = last.is_none_or(|last| self.clock.now().since(last.at) >= every);
+            if place.champion().is_some() && is_due {
+                due.push(place);
             }
         }
         if due.is_empty() {
             return Ok(());
         }
         let newest = self.newest_decisions()?;
-        for (slot, champion) in due {
-            let people = asked(&newest, &slot.model.name);
+        for place in due {
+            let people = asked(&newest, place.model());
             if !people.is_empty() {
-                self.drill_with(&slot.apart(), &champion, &people, SYSTEM)
-                    .await?;
+                self.drill_at(place, &people, SYSTEM).await?;
             }
         }
         Ok(())
@@ -168,56 +164,63 @@ impl ProjectLoop {
         Ok(self.decisions.newest(None, DECISIONS_LOOKED_AT)?)
     }
 
-    fn play(
-        &self,
-        slot: &Slot,
-        champion: &Arc<Champion>,
-        people: &[PersonKey],
-    ) -> Result<Drill, CycleError> {
-        let rules = slot.model.rollout.clone().unwrap_or_default();
-        let columns = &champion.package.columns;
-        let read: Vec<&str> = columns.iter().map(|column| &*column.name).collect();
-        let planted = Challenger::new(
-            &slot.model.name,
-            Arc::new(planted(champion)),
-            vec![1.0; columns.len()],
-            1.0,
-            &rules,
-            Arc::new(|| {}),
-        );
-        let planted = Arc::new(planted);
-        slot.set_challenger(Some(planted.clone()));
+    /// Plays a drill on a place that nobody hears.
+    fn play(&self, place: Place<'_>, champion: u32, people: &[PersonKey]) -> Drill {
+        let rules = place.rules().cloned().unwrap_or_else(|| RolloutRules {
+            guardrails: match place {
+                Place::Predict(_) => Guardrails::default(),
+                Place::Recommend(_) => Guardrails::of_lists(),
+            },
+            ..RolloutRules::default()
+        });
         let mut drill = Drill {
-            model: slot.model.name.clone(),
+            model: place.model().clone(),
             at: self.clock.now(),
-            champion: champion.number,
+            champion,
             passed: false,
             questions: 0,
             micros: 0,
             failed_answers: 0,
             reason: None,
         };
+        let Some(planted) = planted(place, &rules) else {
+            return drill;
+        };
+        place.set_challenger(planted.clone());
+        let mut lists: Vec<(&PersonKey, usize)> = Vec::new();
         let stopwatch = Stopwatch::start();
         for person in people.iter().cycle().take(QUESTIONS_MAX) {
-            let answer = self.answerer.rehearse(slot, person);
-            let is_right = answer.is_ok_and(|answer| answer.version == Some(champion.number));
-            drill.failed_answers += usize::from(!is_right);
+            let answer = self.rehearsed(place, person);
+            let answer = answer.ok().filter(|one| one.version == Some(champion));
+            drill.failed_answers += usize::from(answer.is_none());
             drill.questions += 1;
-            let found = planted.tally.snapshot();
-            let breach = breach_of_scores(&planted, &found, &rules.guardrails, &read);
-            if let Some(breach) = breach {
-                slot.set_challenger(None);
+            lists.extend(answer.map(|answer| (person, answer.items.len())));
+            if let Some(breach) = planted.breach(&planted.found(), place, &rules.guardrails) {
+                place.clear();
                 drill.reason = Some(breach.reason);
                 break;
             }
         }
-        let again = people
-            .first()
-            .map(|person| self.answerer.rehearse(slot, person));
+        let again = people.first().map(|person| self.rehearsed(place, person));
         drill.micros = stopwatch.micros();
-        let is_again = matches!(again, Some(Ok(answer)) if answer.version == Some(champion.number) && answer.arm.is_none());
+        let is_again = matches!(again, Some(Ok(answer)) if answer.version == Some(champion) && answer.arm.is_none());
+        // everybody got as many items as the champion gives them with nobody beside it
+        place.clear();
+        let is_short = |(person, items): &&(&PersonKey, usize)| {
+            let whole = self.rehearsed(place, person);
+            whole.is_ok_and(|whole| *items < whole.items.len())
+        };
+        drill.failed_answers += lists.iter().filter(is_short).count();
         drill.passed = drill.reason.is_some() && drill.failed_answers == 0 && is_again;
-        Ok(drill)
+        drill
+    }
+
+    /// An answer about a person on a place that nobody hears.
+    fn rehearsed(&self, place: Place<'_>, person: &PersonKey) -> Result<Decision, ServeError> {
+        match place {
+            Place::Predict(slot) => self.answerer.rehearse(slot, person),
+            Place::Recommend(slot) => self.answerer.rehearse_list(slot, person),
+        }
     }
 }
 
@@ -229,8 +232,30 @@ fn asked(newest: &[Sequenced<Decision>], model: &ModelName) -> Vec<PersonKey> {
         .collect()
 }
 
-/// The champion with a number of its own, as a version that gives no numbers.
-fn planted(champion: &Champion) -> Champion {
+/// The champion with a number of its own, as a version that gives no numbers and takes over from everybody; nothing without a champion.
+fn planted(place: Place<'_>, rules: &RolloutRules) -> Option<TakesOver> {
+    Some(match place {
+        Place::Predict(slot) => {
+            let version = scores_without_numbers(&*slot.champion()?);
+            TakesOver::Scores(for_all(place.model(), version, rules))
+        }
+        Place::Recommend(slot) => {
+            let champion = slot.champion()?;
+            let version = champion.without_numbers(champion.number.saturating_add(1));
+            TakesOver::Lists(for_all(place.model(), version, rules))
+        }
+    })
+}
+
+/// A version that takes over from everybody, and of which nothing is missing too often.
+fn for_all<V: Version>(model: &ModelName, version: V, rules: &RolloutRules) -> Arc<Challenger<V>> {
+    let missing = vec![1.0; version.columns()];
+    let wake = Arc::new(|| {});
+    let challenger = Challenger::new(model, Arc::new(version), missing, 1.0, rules, wake);
+    Arc::new(challenger)
+}
+
+fn scores_without_numbers(champion: &Champion) -> Champion {
     let mut package = champion.package.clone();
     package.calibrator = match package.task.width() {
         1 => Calibrator::Platt {

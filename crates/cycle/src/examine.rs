@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use serde::{Deserialize, Serialize};
+use tidemill_core::FeatureTable;
 use tidemill_core::project::{GateRules, PredictModel, Problem, ProjectError};
 use tidemill_evaluate::gate::{DataQuality, Gate, Strictness};
 use tidemill_evaluate::slices::{Slice, SliceQuality, SliceSearch, slices};
@@ -136,6 +137,10 @@ pub(crate) struct Candidates<'a> {
     pub(crate) model: &'a PredictModel,
     pub(crate) challenger: &'a Package,
     pub(crate) champion: Option<(String, &'a Package)>,
+    /// What the champion reads of the same rows, where it reads features that the challenger does not.
+    pub(crate) champion_features: Option<&'a FeatureTable>,
+    /// Why the champion that there is cannot be asked, in a sentence.
+    pub(crate) not_compared: Option<&'a str>,
     /// The rows of the newest period with the challenger's columns.
     pub(crate) rows: &'a TrainingSet,
     /// The dataset that they are from.
@@ -143,6 +148,19 @@ pub(crate) struct Candidates<'a> {
     /// What was found about that dataset.
     pub(crate) data: &'a (Vec<Check>, DataQuality),
     pub(crate) resamples: usize,
+}
+
+impl Candidates<'_> {
+    /// The table in which the champion finds its features.
+    fn features_of_champion(&self) -> &FeatureTable {
+        self.champion_features.unwrap_or(&self.rows.features)
+    }
+}
+
+/// Whether a version reads features that a table does not have.
+pub(crate) fn reads_more(package: &Package, features: &FeatureTable) -> bool {
+    let mut columns = package.columns.iter();
+    columns.any(|column| features.index_of(&column.name).is_none())
 }
 
 /// Examines a challenger.
@@ -177,7 +195,7 @@ pub(crate) fn examine(candidates: &Candidates<'_>) -> Result<Examination, CycleE
     let reigning = candidates
         .champion
         .as_ref()
-        .map(|(_, package)| champion_scores(package, rows));
+        .map(|(_, package)| champion_scores(package, candidates.features_of_champion()));
     let reigning = match (&candidates.champion, &reigning) {
         (Some((name, package)), Some(scores)) => Some(Reigning {
             name,
@@ -188,7 +206,7 @@ pub(crate) fn examine(candidates: &Candidates<'_>) -> Result<Examination, CycleE
     };
     let (further, difference) = further(candidates, &joined, &ours, reigning.as_ref())?;
     let baselines = challenger.baselines.iter().zip(&theirs);
-    let verdict = Gate {
+    let mut verdict = Gate {
         rows: joined,
         metric,
         challenger: ours,
@@ -207,6 +225,13 @@ pub(crate) fn examine(candidates: &Candidates<'_>) -> Result<Examination, CycleE
         },
     }
     .decide()?;
+    if let Some(why) = candidates.not_compared {
+        let mut checks = verdict.checks.iter_mut();
+        let of_champion = checks.find(|check| check.name == "champion");
+        of_champion
+            .into_iter()
+            .for_each(|check| check.sentence = why.to_owned());
+    }
 
     let compare = |name: &str, scores: &ScoresView<'_>| -> Result<Compared, EvaluateError> {
         let Estimate {
@@ -263,7 +288,7 @@ fn further(
         difference = without_unsound(AnswerDifference::of(joined, &one.scores, ours).map(Some))?;
         checks.extend(difference.map(|difference| {
             let mut said = difference.sentence(one.name);
-            said.push_str(&unread(one.package, rows));
+            said.push_str(&unread(one.package, candidates.features_of_champion()));
             changed(difference.changed(), said, rules)
         }));
     }
@@ -279,10 +304,10 @@ fn further(
 }
 
 /// Which features the champion reads that the rows do not have: it answers them as if these were missing, and may be better than it looks.
-fn unread(champion: &Package, rows: &TrainingSet) -> String {
+fn unread(champion: &Package, features: &FeatureTable) -> String {
     let columns = champion.columns.iter().map(|column| column.name.as_str());
     let absent: Vec<&str> = columns
-        .filter(|name| rows.features.index_of(name).is_none())
+        .filter(|name| features.index_of(name).is_none())
         .collect();
     match absent.first() {
         None => String::new(),
@@ -379,16 +404,16 @@ fn package_scores(package: &Package, rows: &TrainingSet) -> Vec<f64> {
 }
 
 /// The champion may know fewer or other columns; by name, what it does not find is missing.
-fn champion_scores(package: &Package, rows: &TrainingSet) -> Vec<f64> {
+fn champion_scores(package: &Package, rows: &FeatureTable) -> Vec<f64> {
     let places: Vec<Option<usize>> = package
         .columns
         .iter()
-        .map(|column| rows.features.index_of(&column.name))
+        .map(|column| rows.index_of(&column.name))
         .collect();
     let mut scores = Vec::with_capacity(rows.rows() * package.task.width());
     for row in 0..rows.rows() {
         let value = |place: &Option<usize>| {
-            place.map_or_else(Default::default, |place| rows.features.value(row, place))
+            place.map_or_else(Default::default, |place| rows.value(row, place))
         };
         let features: Vec<_> = places.iter().map(value).collect();
         scores.extend(package.scores(&features));

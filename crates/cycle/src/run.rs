@@ -6,17 +6,19 @@ use futures::TryStreamExt;
 use serde::{Deserialize, Serialize};
 use tidemill_core::clock::Stopwatch;
 use tidemill_core::project::{Formula, Operation, PredictModel, Target};
-use tidemill_core::{ModelName, Timestamp};
+use tidemill_core::{FeatureTable, ModelName, Timestamp};
 use tidemill_evaluate::split::SplitByTime;
-use tidemill_features::dataset::{Dataset, DatasetRecord, Drop};
+use tidemill_features::dataset::{Dataset, DatasetRecord, Drop, Served};
 use tidemill_learn::TrainingSet;
-use tidemill_serve::Package;
+use tidemill_serve::{Champion, Package};
 use tidemill_store::catalog::Run;
 use tidemill_store::lake::{EventsSnapshot, TableVersion};
 
 use crate::accepted::{Before, judge};
 use crate::datasets::BuiltDataset;
-use crate::examine::{Candidates, Examination, examine, metric_of, minimums_of, task_kind};
+use crate::examine::{
+    Candidates, Examination, examine, metric_of, minimums_of, reads_more, task_kind,
+};
 use crate::fit::{Order, fit, simpler, training_set};
 use crate::gain::{FeatureGain, gains};
 use crate::lanes::Lane;
@@ -96,7 +98,18 @@ struct Rows {
     /// For fitting and calibrating.
     known: TrainingSet,
     examined: TrainingSet,
+    /// Where those stand in the dataset.
+    examined_places: Vec<usize>,
     parts: Parts,
+}
+
+/// The version that answers, as a challenger is compared with it.
+struct Against<'a> {
+    champion: Option<(String, &'a Package)>,
+    /// What it reads of the examined rows, where it reads features that the challenger does not.
+    features: Option<&'a FeatureTable>,
+    /// Why the one that there is cannot be asked.
+    not_compared: Option<&'a str>,
 }
 
 /// What the examination of a package brings.
@@ -259,6 +272,7 @@ impl ProjectLoop {
             Ok(Arc::new(Rows {
                 known: training_set(&dataset, &known),
                 examined: training_set(&dataset, &examined),
+                examined_places: examined,
                 parts,
                 dataset,
             }))
@@ -300,15 +314,68 @@ impl ProjectLoop {
         let slot = self.slot(model)?;
         let before = self.before(&slot.model, &rows.dataset.record).await?;
         let champion = slot.champion();
+        let own = match &champion {
+            Some(champion) => self.read_for_champion(champion, &rows, lane).await?,
+            None => None,
+        };
+        let not_compared = match &champion {
+            Some(_) => None,
+            None => self.not_compared(model).await?,
+        };
         let model = model.clone();
         self.on_lane(lane, move |this, _| {
             let champion = champion.as_ref().map(|champion| {
                 let called = format!("{model}@{}", champion.number);
                 (called, &champion.package)
             });
+            let champion = Against {
+                champion,
+                features: own.as_ref(),
+                not_compared: not_compared.as_deref(),
+            };
             this.examine_package(&rows, package, (champion, &before))
         })
         .await
+    }
+
+    /// Why the champion that the catalog names answers nobody, and cannot be asked about the examined rows either; nothing where there is none.
+    async fn not_compared(&self, model: &ModelName) -> Result<Option<String>, CycleError> {
+        let number = self.stores.catalog.champion(&self.project.name, model);
+        let Some(number) = number.await? else {
+            return Ok(None);
+        };
+        let why = match self.load(model, number).await {
+            Ok(_) => "it was not loaded when this run began".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        Ok(Some(format!(
+            "{model}@{number} answers nobody now and could not be compared: {why}"
+        )))
+    }
+
+    /// What the champion reads of the examined rows, where it reads features that the model does not have any more: without them it would
+    /// look worse than it is. From another pass over the same events.
+    async fn read_for_champion(
+        &self,
+        champion: &Champion,
+        rows: &Rows,
+        lane: &Lane,
+    ) -> Result<Option<FeatureTable>, CycleError> {
+        let dataset = &rows.dataset;
+        let snapshot = dataset.record.events;
+        let snapshot = snapshot.filter(|_| reads_more(&champion.package, &dataset.features));
+        let Some(snapshot) = snapshot else {
+            return Ok(None);
+        };
+        let served = rows.examined_places.iter().map(|&place| Served {
+            person: dataset.entities[place].clone(),
+            moment: dataset.moments[place],
+            offset: dataset.offsets[place],
+        });
+        let lake = &self.stores.lake;
+        let events = lake.event_table(&self.project.name, snapshot).await?;
+        let read = self.read_again(&champion.features, served.collect(), events, lane);
+        Ok(Some(read.await?))
     }
 
     /// Examines what was fitted, and where it is refused the simpler model in it.
@@ -316,7 +383,7 @@ impl ProjectLoop {
         &self,
         rows: &Rows,
         mut package: Package,
-        (champion, before): (Option<(String, &Package)>, &Before),
+        (against, before): (Against<'_>, &Before),
     ) -> Result<Examined, Stopped> {
         let stopwatch = Stopwatch::start();
         let slot = self.slot(&package.model)?;
@@ -325,7 +392,9 @@ impl ProjectLoop {
             examine(&Candidates {
                 model: &slot.model,
                 challenger,
-                champion: champion.clone(),
+                champion: against.champion.clone(),
+                champion_features: against.features,
+                not_compared: against.not_compared,
                 rows: &rows.examined,
                 record: &rows.dataset.record,
                 data: &data,

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tidemill_core::{Decision, DecisionId, ModelName, Span, Timestamp};
-use tidemill_monitor::answers::{AnswerFinding, AnswerWatch, ReadFeatures, Reads};
-use tidemill_monitor::data::FALSE_ALARMS;
+use tidemill_monitor::answers::{AnswerFinding, AnswerWatch, ReadFeatures, Reads, Watched};
+use tidemill_monitor::data::{FALSE_ALARMS, Statistic};
 use tidemill_store::lake::Sequenced;
 use tidemill_store::memory::MemoryState;
 
@@ -29,10 +29,13 @@ struct Said {
     label: Option<&'static str>,
     features: [Value; 4],
     fallback: Option<&'static str>,
+    /// The items of a list.
+    items: Vec<u64>,
 }
 
 struct Product {
     watch: AnswerWatch,
+    watched: Watched,
     state: Arc<MemoryState>,
     models: Vec<ModelName>,
     sequence: u64,
@@ -45,10 +48,31 @@ impl Product {
         Self {
             watch: AnswerWatch::open("app".parse().unwrap(), state.clone()).unwrap(),
             state,
+            watched: Watched::Predictions,
             models: models.iter().map(|name| name.parse().unwrap()).collect(),
             sequence: 0,
             seed,
         }
+    }
+
+    /// The same with models that recommend.
+    fn of_lists(models: &[&str], seed: u64) -> Self {
+        Self {
+            watched: Watched::Lists,
+            ..Self::new(models, seed)
+        }
+    }
+
+    /// Items of a list: some of them are shown much more often than others.
+    fn items(&mut self) -> Vec<u64> {
+        let mut items = Vec::new();
+        while items.len() < 10 {
+            let item = (self.random().powi(2) * 90.0) as u64;
+            if !items.contains(&item) {
+                items.push(item);
+            }
+        }
+        items
     }
 
     /// A number that looks random, from 0 to 1.
@@ -99,6 +123,10 @@ impl Product {
                     json!((self.random() * 4e6).round()),
                 ],
                 fallback: (self.random() < 0.05).then_some("unknown_entity"),
+                items: match self.watched {
+                    Watched::Predictions => Vec::new(),
+                    Watched::Lists => self.items(),
+                },
             };
             for model in self.models.clone() {
                 let mut said = said.clone();
@@ -107,7 +135,9 @@ impl Product {
             }
         }
         let reads = self.reads();
-        self.watch.apply(&decisions, &|_| true, &reads).unwrap();
+        self.watch
+            .apply(&decisions, &|_| Some(self.watched), &reads)
+            .unwrap();
     }
 
     fn decision(
@@ -129,10 +159,21 @@ impl Product {
         if let Some(label) = label {
             answer["probabilities"] = json!([{ "class": label, "probability": said.score }]);
             answer["label"] = label;
-        } else {
+        } else if self.watched == Watched::Predictions {
             answer["label"] = json!(if said.score >= 0.5 { "yes" } else { "no" });
         }
+        let log_odds = (said.score / (1.0 - said.score)).ln();
+        let items = said.items.iter().map(
+            |item| json!({ "item": format!("i{item}"), "score": log_odds, "propensity": 1.0 }),
+        );
+        let items: Vec<Value> = items.collect();
+        let candidates: Vec<Value> = items
+            .iter()
+            .take(1)
+            .map(|item| json!({ "item": item["item"], "score": log_odds }))
+            .collect();
         let decision = json!({
+            "items": items, "candidates": candidates,
             "id": DecisionId::new(moment, random), "model": model, "version": is_answer.then_some(said.version), "fallback": said.fallback,
             "entity": format!("user:u{number}"), "moment": moment, "offset": 1,
             "features": if is_answer { json!(said.features) } else { json!([]) }, "answer": answer, "latency_us": 1,
@@ -382,8 +423,11 @@ fn a_restart_counts_each_answer_once() {
 #[test]
 fn untouched_days_are_told_as_rarely_as_was_asked_for() {
     let (mut days, mut alarms) = (0, 0);
-    for seed in 0..6 {
-        let mut product = Product::new(&["a", "b"], 100 + seed);
+    for seed in 0..9 {
+        let mut product = match seed % 3 {
+            0 | 1 => Product::new(&["a", "b"], 100 + seed),
+            _ => Product::of_lists(&["for_you", "goes_with"], 100 + seed),
+        };
         let mut open: Vec<String> = Vec::new();
         let version_of = |day: i64| 1 + u32::try_from((day - 100) / 30).unwrap();
         for (_, findings) in product.pass(100..300, &version_of, &|_, _| {}) {
@@ -395,4 +439,154 @@ fn untouched_days_are_told_as_rarely_as_was_asked_for() {
     }
     let rate = f64::from(u32::try_from(alarms).unwrap()) / f64::from(days);
     assert!(rate <= 2.0 * FALSE_ALARMS, "{alarms} of {days} days");
+}
+
+/// Lets a product live untouched until a day, and then spoilt until something is told under a name; returns on which day of the fault that
+/// was, with what was told then. What chance tells of something else is counted by `untouched_days_are_told_as_rarely_as_was_asked_for`.
+#[track_caller]
+fn until_told(
+    product: &mut Product,
+    planted: i64,
+    expected: &str,
+    spoil: &dyn Fn(i64, &mut Said),
+) -> (i64, AnswerFinding) {
+    for (day, findings) in product.pass(100..planted, ALWAYS_ONE, &|_, _| {}) {
+        let is_told = findings.iter().any(|finding| id(finding) == expected);
+        assert!(!is_told, "{day}: {findings:#?}");
+    }
+    for day in planted..planted + 35 {
+        let mut told = product.pass(day..day + 1, ALWAYS_ONE, spoil).remove(0).1;
+        told.retain(|finding| id(finding) == expected);
+        if let Some(finding) = told.pop() {
+            return (day - planted, finding);
+        }
+    }
+    panic!("nothing was told of {expected}");
+}
+
+/// Multiplies the odds of a score.
+fn times_odds(said: &mut Said, factor: f64) {
+    let odds = said.score / (1.0 - said.score) * factor;
+    said.score = odds / (1.0 + odds);
+}
+
+#[test]
+fn a_shift_of_scores_that_single_days_do_not_show_is_told_by_the_week() {
+    let mut product = Product::new(&["m"], 13);
+    let shifted = |_: i64, said: &mut Said| times_odds(said, 1.4);
+    let (days, found) = until_told(&mut product, 210, "predictions_drifted:m", &shifted);
+    assert!((3..=9).contains(&days), "on day {days}: {found:#?}");
+    assert_eq!(found.statistic, Statistic::ScoreShift);
+    assert_eq!(found.unit, "times the odds in the last week");
+    assert!(
+        found.noticed.contains("larger in the last week"),
+        "{found:#?}"
+    );
+}
+
+#[test]
+fn scores_that_move_a_little_every_day_are_told_by_the_week() {
+    let mut product = Product::new(&["m"], 14);
+    let drifting =
+        |day: i64, said: &mut Said| times_odds(said, f64::exp(-0.03 * (day - 209) as f64));
+    let (days, found) = until_told(&mut product, 210, "predictions_drifted:m", &drifting);
+    assert!(days <= 20, "on day {days}: {found:#?}");
+    assert_eq!(found.statistic, Statistic::ScoreShift, "{found:#?}");
+    assert!(found.now < 1.0, "{found:#?}");
+}
+
+#[test]
+fn another_version_is_no_shift_of_scores() {
+    let mut product = Product::new(&["m"], 15);
+    let version_of = |day: i64| 1 + u32::from(day >= 210);
+    let told = product.pass(100..245, &version_of, &|_, said| {
+        times_odds(said, if said.version == 2 { 1.4 } else { 1.0 });
+    });
+    for (day, findings) in told {
+        assert!(findings.is_empty(), "{day}: {findings:#?}");
+    }
+}
+
+#[test]
+fn a_fallback_that_had_vanished_is_told_when_it_comes_back() {
+    let mut product = Product::new(&["m"], 16);
+    let told = product.pass(100..186, ALWAYS_ONE, &|day, said| {
+        // by a digit that says nothing of anything else
+        let fails = said.features[3].as_f64().unwrap() % 10.0 < 3.0;
+        if fails && !(150..185).contains(&day) {
+            said.fallback = Some("version_failed");
+        }
+    });
+    let (today, before) = told.split_last().unwrap();
+    for (day, findings) in before {
+        assert!(findings.is_empty(), "{day}: {findings:#?}");
+    }
+    let ids: Vec<String> = today.1.iter().map(id).collect();
+    assert_eq!(ids, ["predictions_drifted:m"], "{:#?}", today.1);
+    assert_eq!(today.1[0].property, "version_failed");
+}
+
+/// Plants a fault in the lists of a model on a day after two months.
+#[track_caller]
+fn check_lists(spoil: &dyn Fn(&mut Said), expected: &str, statistic: Statistic, words: &str) {
+    let mut product = Product::of_lists(&["for_you"], 17);
+    let (days, finding) = until_told(&mut product, 160, expected, &|_, said| spoil(said));
+    assert_eq!(days, 0, "{finding:#?}");
+    assert_eq!(finding.statistic, statistic, "{finding:#?}");
+    let is_said = finding.noticed.contains(words) || finding.likely.contains(words);
+    assert!(is_said && !finding.unit.is_empty(), "{finding:#?}");
+}
+
+#[test]
+fn lists_that_are_shorter_are_told() {
+    check_lists(
+        &|said| said.items.truncate(7),
+        "predictions_drifted:for_you",
+        Statistic::ListLength,
+        "7.0 items on average, where 10.0 is usual",
+    );
+}
+
+#[test]
+fn lists_that_show_the_same_few_items_are_told() {
+    check_lists(
+        &|said| said.items = (0..10).collect(),
+        "predictions_drifted:for_you",
+        Statistic::Concentration,
+        "the ten items that it shows most are 100.0 %",
+    );
+}
+
+#[test]
+fn scores_of_lists_that_shift_are_told() {
+    check_lists(
+        &|said| times_odds(said, 8.0),
+        "predictions_drifted:for_you",
+        Statistic::ScoreLevel,
+        "typical probability",
+    );
+}
+
+#[test]
+fn a_feature_that_a_ranker_is_served_as_null_is_told() {
+    check_lists(
+        &|said| said.features[1] = Value::Null,
+        "feature_drifted:user.spent_30d",
+        Statistic::Missing,
+        "absent or null in 100.0 % of the answers",
+    );
+}
+
+#[test]
+fn lists_of_the_fallback_are_told() {
+    check_lists(
+        &|said| {
+            if said.features[3].as_f64().unwrap() < 2e6 {
+                said.fallback = Some("no_version");
+            }
+        },
+        "predictions_drifted:for_you",
+        Statistic::Fallbacks,
+        "was its version withdrawn?",
+    );
 }

@@ -71,7 +71,7 @@ impl Default for Guardrails {
 
 impl Guardrails {
     /// The defaults for lists: those of two good versions may have little in common.
-    fn of_lists() -> Self {
+    pub fn of_lists() -> Self {
         Self {
             agreement: 0.05,
             ..Self::default()
@@ -124,10 +124,6 @@ pub(super) fn read_rollout(table: &mut Table<'_, '_>, answers: Answers) -> Optio
         None => Some(default.guardrails),
     };
     let drill = match table.get("drill") {
-        Some(entry) if answers == Answers::Lists => {
-            entry.problem("drills are played with models that predict only", None);
-            None
-        }
         Some(entry) => Some(entry.span()?),
         None => None,
     };
@@ -253,11 +249,9 @@ mod tests {
         assert_eq!(read("").unwrap(), None);
         let rules = read("rollout = {}").unwrap().unwrap();
         assert_eq!(rules.guardrails, Guardrails::of_lists());
+        let rules = read("rollout = { drill = \"7d\" }").unwrap().unwrap();
+        assert_eq!(rules.drill, Some(Span::from_days(7)));
         for (wrong, expected) in [
-            (
-                "rollout = { drill = \"7d\" }",
-                "line 8, models.m.rollout.drill: drills are played with models that predict only",
-            ),
             (
                 "rollout = { guardrails = { drift = 0.1 } }",
                 "lists have no scores that could be compared (agreement compares what is in them)",

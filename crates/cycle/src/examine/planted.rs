@@ -188,6 +188,8 @@ impl Stand {
             model,
             challenger,
             champion: Some(("m@1".to_owned(), &self.champion)),
+            champion_features: None,
+            not_compared: None,
             rows: &self.examined,
             record: &self.dataset.record,
             data: &data,

@@ -81,7 +81,7 @@ impl<'s> Place<'s> {
     }
 
     /// Lets a version take over that was made for this place.
-    pub(super) fn set_challenger(self, challenger: TakesOver) {
+    pub(crate) fn set_challenger(self, challenger: TakesOver) {
         match (self, challenger) {
             (Self::Predict(slot), TakesOver::Scores(version)) => slot.set_challenger(Some(version)),
             (Self::Recommend(slot), TakesOver::Lists(version)) => {
@@ -92,7 +92,7 @@ impl<'s> Place<'s> {
     }
 
     /// From now on no version takes over.
-    pub(super) fn clear(self) {
+    pub(crate) fn clear(self) {
         match self {
             Self::Predict(slot) => slot.set_challenger(None),
             Self::Recommend(slot) => slot.set_challenger(None),
@@ -132,7 +132,7 @@ impl TakesOver {
     }
 
     /// The first guardrail that it does not keep to, by what was noted of its answers.
-    pub(super) fn breach(
+    pub(crate) fn breach(
         &self,
         found: &Found,
         place: Place<'_>,
@@ -220,7 +220,7 @@ impl ProjectLoop {
     }
 
     /// The places of all models.
-    pub(super) fn places(&self) -> impl Iterator<Item = Place<'_>> {
+    pub(crate) fn places(&self) -> impl Iterator<Item = Place<'_>> {
         let predict = self.registry.slots().map(Place::Predict);
         predict.chain(self.registry.recommenders().map(Place::Recommend))
     }

@@ -11,7 +11,9 @@ use tidemill_core::event::PersonKey;
 use tidemill_core::{Clock, Decision, Event, FeatureValue, ModelName, Span, Timestamp};
 use tidemill_cycle::ProjectLoop;
 use tidemill_monitor::alerts::AlertKind;
+use tidemill_serve::recommend::RecommendRequest;
 
+use crate::list_rollout::{KIOSK, Kiosk, PEOPLE, drink, drunk};
 use crate::shop::open;
 
 const PROJECT: &str = r#"
@@ -313,4 +315,70 @@ async fn what_an_alert_of_the_data_explains_is_named_there() {
     let cause = &alerts[0].cause;
     assert!(cause.contains("feature drifted user.spent_7d"), "{cause}");
     assert!(shop.clock.now().since(noon) < DAY);
+}
+
+/// Lets a day of a kiosk pass: a fifth of its people drink at noon, and each of them is shown a list before; `ask` says whom the product
+/// names, and how many items it asks for.
+async fn kiosk_day(kiosk: &Kiosk, ask: impl Fn(u64) -> (String, usize)) {
+    let noon = kiosk.clock.now() + Span::from_seconds(43_200);
+    kiosk.clock.advance_to(noon);
+    let thirsty = (0..PEOPLE).filter(|person| (*person as i64 + noon.day()) % 5 == 0);
+    let thirsty: Vec<u64> = thirsty.collect();
+    for person in &thirsty {
+        let (user, limit) = ask(*person);
+        let request = RecommendRequest {
+            user: Some(user),
+            limit: Some(limit),
+            ..RecommendRequest::default()
+        };
+        let answerer = &kiosk.project.answerer;
+        answerer.recommend(&kiosk.model, &request).unwrap();
+    }
+    let drunk = thirsty
+        .iter()
+        .map(|person| drunk(*person, drink(*person, noon.day().unsigned_abs()), noon));
+    kiosk.append(drunk.collect()).await;
+    kiosk.clock.advance_to(noon + Span::from_seconds(43_200));
+    kiosk.project.catch_up().await.unwrap();
+    kiosk.project.check_alerts().await.unwrap();
+}
+
+/// The alerts about what a kiosk answers, by their id and cause.
+fn of_answers(kiosk: &Kiosk) -> Vec<(String, String)> {
+    let open = kiosk.project.alerts.open().unwrap().into_iter();
+    let of_answers = open.filter(|alert| AlertKind::OF_ANSWERS.contains(&alert.kind));
+    of_answers.map(|alert| (alert.id, alert.cause)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_that_are_not_as_before_are_told_the_next_morning() {
+    // what is drunk may be shown again, so that lists stay as they are
+    let kiosk = Kiosk::open_as(&KIOSK.replace("repeat = false", "repeat = true")).await;
+    let known = |person: u64| (format!("u{person}"), 10);
+    for day in 0..40 {
+        kiosk_day(&kiosk, known).await;
+        assert_eq!(of_answers(&kiosk), [], "day {day}");
+    }
+    // the product names people by ids that no event has: everybody is shown the same
+    kiosk_day(&kiosk, |person| (format!("customer-{person}"), 10)).await;
+    let told = of_answers(&kiosk);
+    assert_eq!(told.len(), 1, "{told:#?}");
+    assert_eq!(told[0].0, "predictions_drifted:for_you");
+    let ten = "the ten items that it shows most are 100.0 % of all that it shows";
+    assert!(told[0].1.contains(ten), "{told:#?}");
+    for day in 0..3 {
+        kiosk_day(&kiosk, known).await;
+        assert_eq!(of_answers(&kiosk), [], "{day} days after");
+    }
+    // it asks for four items where it has always asked for ten
+    kiosk_day(&kiosk, |person| (format!("u{person}"), 4)).await;
+    let told = of_answers(&kiosk);
+    assert_eq!(told.len(), 1, "{told:#?}");
+    let four = "its lists have 4.0 items on average, where 10.0 is usual";
+    assert!(told[0].1.contains(four), "{told:#?}");
+    let report = kiosk.project.answers_report(&kiosk.model, None).await;
+    let report = report.unwrap();
+    let lists = report.days[1].lists.as_ref().unwrap();
+    assert_eq!((lists.length, lists.most.len()), (4.0, 3), "{lists:?}");
+    assert!(report.trained.is_none() && report.days[1].fallbacks.len() <= 1);
 }

@@ -14,7 +14,7 @@ use tidemill_store::catalog::{Rollout, RolloutStage, Version};
 
 use crate::shop::open;
 
-const PEOPLE: u64 = 300;
+pub(crate) const PEOPLE: u64 = 300;
 /// Kinds of drinks, each with as many drinks.
 const KINDS: u64 = 6;
 const DRINKS_OF_A_KIND: u64 = 30;
@@ -27,7 +27,7 @@ const LOOK_EVERY: u64 = 20;
 const LIMIT: usize = 10;
 
 /// A version beside itself shares all items, so that much may be asked of one.
-const KIOSK: &str = r#"
+pub(crate) const KIOSK: &str = r#"
 [project]
 name = "kiosk"
 
@@ -45,20 +45,25 @@ training = { budget = 0.1 }
 rollout = { shadow = "1h", canary = [0.1, 0.5, 1.0], step = "1h", min_answers = 15, guardrails = { agreement = 0.5, latency_p99_ms = 10000 } }
 "#;
 
-struct Kiosk {
-    project: Arc<ProjectLoop>,
-    clock: Arc<VirtualClock>,
-    model: ModelName,
+pub(crate) struct Kiosk {
+    pub(crate) project: Arc<ProjectLoop>,
+    pub(crate) clock: Arc<VirtualClock>,
+    pub(crate) model: ModelName,
     folder: TempDir,
 }
 
 impl Kiosk {
     /// A kiosk whose regulars drink what they always do, with a version that answers.
     async fn open() -> Self {
+        Self::open_as(KIOSK).await
+    }
+
+    /// The same with another project file.
+    pub(crate) async fn open_as(text: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(VirtualClock::at("2026-01-01T00:00:00Z".parse().unwrap()));
         let kiosk = Self {
-            project: open(&folder, KIOSK, clock.clone(), 1).await,
+            project: open(&folder, text, clock.clone(), 1).await,
             clock,
             model: "for_you".parse().unwrap(),
             folder,
@@ -101,7 +106,7 @@ impl Kiosk {
         }
     }
 
-    async fn append(&self, events: Vec<Event>) {
+    pub(crate) async fn append(&self, events: Vec<Event>) {
         let log = &self.project.stores.log;
         let name = &self.project.project.name;
         log.append(name, events, Vec::new()).await.unwrap();
@@ -194,12 +199,12 @@ impl Kiosk {
 }
 
 /// What somebody drinks: any of one kind.
-fn drink(person: u64, day: u64) -> String {
+pub(crate) fn drink(person: u64, day: u64) -> String {
     let drawn = (person << 32 | day).wrapping_mul(0xd134_2543_de82_ef95) >> 40;
     format!("kind{}-{}", person % KINDS, drawn % DRINKS_OF_A_KIND)
 }
 
-fn drunk(person: u64, drink: String, at: Timestamp) -> Event {
+pub(crate) fn drunk(person: u64, drink: String, at: Timestamp) -> Event {
     serde_json::from_value(json!({
         "message_id": format!("{person} {at}"), "kind": "track", "name": "Drunk", "user_id": format!("u{person}"),
         "timestamp": at, "received_at": at, "properties": { "drink": drink }
@@ -381,4 +386,64 @@ async fn lists_that_nothing_is_taken_of_send_a_version_back() {
         "{}",
         ended.reason
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drill_proves_that_a_version_that_gives_bad_lists_is_sent_back() {
+    // what is worth more is applied to numbers that are none, too
+    let text = KIOSK
+        .replace("shadow = \"1h\"", "drill = \"7d\", shadow = \"1h\"")
+        .replace(
+            "holdout = 0.1",
+            "boost = \"CASE WHEN item.id = 'kind0-1' THEN 1.5 ELSE 1.0 END\"",
+        );
+    let kiosk = Kiosk::open_as(&text).await;
+    let answering = kiosk.answering();
+    let early = kiosk.project.drill_rollback(&kiosk.model, "anna").await;
+    let early = early.unwrap_err().to_string();
+    assert!(
+        early.contains("ask for_you about somebody first"),
+        "{early}"
+    );
+    for person in 0..20 {
+        kiosk.ask(person);
+    }
+    let logged = kiosk.project.decisions.last();
+    let drill = kiosk.project.drill_rollback(&kiosk.model, "anna").await;
+    let drill = drill.unwrap();
+    assert!(drill.passed, "{drill:?}");
+    assert_eq!((drill.champion, drill.failed_answers), (answering, 0));
+    assert!(drill.questions < 10 && drill.micros > 0, "{drill:?}");
+    let reason = drill.reason.clone().unwrap();
+    assert!(reason.contains("gave no number"), "{reason}");
+    assert_eq!(
+        kiosk.project.decisions.last(),
+        logged,
+        "nobody was answered"
+    );
+    assert_eq!(
+        kiosk.ask(1).version,
+        Some(format!("for_you@{answering}")),
+        "the champion answers on"
+    );
+    let audit = kiosk
+        .project
+        .stores
+        .catalog
+        .audit_log(&kiosk.project.project.name, 1);
+    let entry = audit.await.unwrap().remove(0);
+    assert_eq!(
+        (entry.action.as_str(), entry.actor.as_str()),
+        ("drill rollback passed", "anna")
+    );
+    let scorecard = kiosk.project.scorecard(&kiosk.model).await.unwrap();
+    let scorecard = serde_json::to_value(&scorecard).unwrap().to_string();
+    assert!(scorecard.contains(&drill.sentence()), "{scorecard}");
+    // by its schedule again, after a week
+    kiosk
+        .clock
+        .advance_to(kiosk.clock.now() + Span::from_days(8));
+    kiosk.project.tick().await.unwrap();
+    let status = kiosk.project.rollout_status(&kiosk.model).unwrap();
+    assert!(status.drill.unwrap().at > drill.at);
 }

@@ -499,6 +499,13 @@ impl BlendWeights {
         odds.into_iter().map(|odd| odd as f32).collect()
     }
 
+    /// The same with weights that are no numbers.
+    pub(super) fn without_numbers(mut self) -> Self {
+        let classes = self.by_length.iter_mut().flatten();
+        classes.for_each(|weight| *weight = f64::NAN);
+        self
+    }
+
     /// What the weights make of the columns of some of the sources, of rows of all.
     pub(super) fn sums_of(
         &self,

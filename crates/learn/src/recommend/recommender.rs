@@ -401,6 +401,15 @@ impl Recommendations {
         rankings.any(|ranking| ranking.iter().any(|(popular, _)| *popular == item))
     }
 
+    /// The same model, spoilt: none of its log-odds is a number.
+    #[must_use]
+    pub fn without_numbers(self) -> Self {
+        Self {
+            weights: self.weights.without_numbers(),
+            ..self
+        }
+    }
+
     /// Whether what somebody has taken is left out.
     pub fn excludes_seen(&self) -> bool {
         self.exclude_seen

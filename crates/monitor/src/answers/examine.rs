@@ -7,7 +7,7 @@ use tidemill_core::ModelName;
 use tidemill_core::decision::Fallback;
 use tidemill_store::StoreError;
 
-use super::finding::{AnswerFinding, LABEL, SCORE, reason, tell};
+use super::finding::{AnswerFinding, LABEL, LIST, SCORE, reason, tell};
 use super::sketch::{AnswerDay, AnswerKind, FALLBACKS};
 use super::watch::{AnswerWatch, models, versions};
 use crate::days::{
@@ -191,8 +191,8 @@ impl AnswerWatch {
         }
         let lead = of_versions
             .iter()
-            .max_by_key(|(_, sketch)| sketch.scores.present());
-        let lead = lead.filter(|(_, sketch)| sketch.scores.present() >= VALUES_MIN);
+            .max_by_key(|(_, sketch)| sketch.answered());
+        let lead = lead.filter(|(_, sketch)| sketch.answered() >= VALUES_MIN);
         let Some((number, lead)) = lead.cloned() else {
             return Ok(of_model);
         };
@@ -297,7 +297,7 @@ fn judge_model(
         known.learn(&lead.labels);
     }
     for question in shifts(day, history, &told, features_on)? {
-        if question.property != LABEL && question.property != SCORE {
+        if question.property != LABEL {
             of_day.judge(model.as_str(), question, history, rate, false);
         }
     }
@@ -341,6 +341,12 @@ fn of_answers<'d>(lead: &'d AnswerDay, history: &History, begins: bool) -> Vec<Q
         AnswerKind::YesNo | AnswerKind::Class => {
             for (statistic, measure) in of_probabilities(&lead.scores) {
                 push(SCORE, statistic, measure, None);
+            }
+        }
+        AnswerKind::List => {
+            let of_lists = lead.lists.questions(&lead.scores, (SCORE, LIST));
+            for (property, statistic, measure) in of_lists {
+                push(property, statistic, measure, None);
             }
         }
     }

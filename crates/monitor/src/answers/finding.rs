@@ -10,9 +10,10 @@ use super::examine::Lead;
 use crate::alerts::AlertKind;
 use crate::days::{Exceeded, Family, Statistic, by_cause, noticed, renamed, unit};
 
-/// Under which names scores and classes are watched; the names of features have a dot.
+/// Under which names scores, classes and lists are watched; the names of features have a dot.
 pub(super) const SCORE: &str = "score";
 pub(super) const LABEL: &str = "label";
+pub(super) const LIST: &str = "list";
 /// What is counted.
 const OF: &str = "answers";
 /// The most consequences that are named.
@@ -32,7 +33,7 @@ pub struct AnswerFinding {
     /// The version that answered most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<u32>,
-    /// The feature; `score`, `label`, or the reason of fallbacks.
+    /// The feature; `score`, `label`, `list`, or the reason of fallbacks.
     pub property: String,
     /// What was measured.
     pub statistic: Statistic,
@@ -94,7 +95,7 @@ fn is_feature(one: &Exceeded) -> bool {
 fn rank(one: &Exceeded) -> u8 {
     match one.statistic {
         Statistic::Fallbacks => 0,
-        _ if one.statistic.family() == Family::Shift => 3,
+        _ if one.statistic.family() == Family::Shift => 3 + u8::from(!is_feature(one)),
         _ if is_feature(one) => 1,
         _ => 2,
     }
@@ -216,8 +217,17 @@ fn likely(lead: &Exceeded, others: &[Exceeded]) -> String {
         }
         (Statistic::Location, _) if is_feature(lead) => return unit(lead.now - lead.before),
         (Statistic::NewValues | Statistic::VanishedValues, _) => return renamed(lead, vanished),
+        (Statistic::ListLength, _) => {
+            "do callers ask for as many as before, and do filters, exclusions and stock leave as many items?"
+        }
+        (Statistic::Concentration, _) => {
+            "do the sources of its candidates still bring what they did, and is what people take still known?"
+        }
         _ if is_feature(lead) => {
             "do other people ask, or does an event that it reads come otherwise than before?"
+        }
+        _ if lead.statistic.family() == Family::Shift => {
+            "has what people do changed, or do others ask than those that the version was trained on?"
         }
         _ => "are others asked about, or was the version or what it reads changed?",
     };

@@ -12,12 +12,14 @@
 
 mod examine;
 mod finding;
+mod lists;
 mod sketch;
 mod skew;
 mod watch;
 
 pub use examine::AnswersExamined;
 pub use finding::{AnswerFinding, reason};
-pub use sketch::{AnswerDay, AnswerKind, FALLBACKS, FEATURES_MAX, ReadFeatures};
+pub use lists::{ListDay, MOST_SHOWN, Shown};
+pub use sketch::{AnswerDay, AnswerKind, FALLBACKS, FEATURES_MAX, ReadFeatures, Watched};
 pub use skew::{SKEWED_FROM, Skew, SkewedFeature, skew};
 pub use watch::{AnswerWatch, Reads, VERSIONS_MAX};

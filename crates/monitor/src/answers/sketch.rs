@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use tidemill_core::Decision;
-use tidemill_core::decision::Fallback;
+use tidemill_core::decision::{Answer, Fallback};
 use tidemill_core::feature::FeatureValue;
 use tidemill_features::codec::{DecodeError, Reader, Writer};
 
+use super::lists::ListDay;
 use crate::days::property::{decode_properties, encode_properties, merge_properties};
 use crate::days::{NEWER, PropertyDay, Sketched};
 
@@ -20,7 +21,9 @@ pub const FALLBACKS: [Fallback; 4] = [
     Fallback::Holdout,
 ];
 /// The first byte of a stored day.
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
+/// That of days from before lists were watched.
+const WITHOUT_LISTS: u8 = 1;
 
 /// What a version reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +32,15 @@ pub struct ReadFeatures {
     pub names: Vec<String>,
     /// The hash of the definitions that they are of.
     pub definition_hash: String,
+}
+
+/// What a model is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Watched {
+    /// What somebody will do.
+    Predictions,
+    /// Items.
+    Lists,
 }
 
 /// What kind of answers a version gives.
@@ -41,10 +53,12 @@ pub enum AnswerKind {
     YesNo,
     /// A class, with its probability.
     Class,
+    /// Items.
+    List,
 }
 
 impl AnswerKind {
-    const ALL: [Self; 3] = [Self::Amount, Self::YesNo, Self::Class];
+    const ALL: [Self; 4] = [Self::Amount, Self::YesNo, Self::Class, Self::List];
 }
 
 /// The answers of one version on one day (UTC, by when they were asked for), or those of the fallback.
@@ -58,7 +72,7 @@ pub struct AnswerDay {
     pub kind: AnswerKind,
     /// The hash of the definitions of its features; empty where it is not known.
     pub definition_hash: String,
-    /// The scores: probabilities or amounts.
+    /// The scores: probabilities, amounts, or the log-odds of the best item that a list was chosen from.
     pub scores: PropertyDay,
     /// The classes.
     pub labels: PropertyDay,
@@ -66,11 +80,13 @@ pub struct AnswerDay {
     pub features: BTreeMap<String, PropertyDay>,
     /// Values of features that came after [`FEATURES_MAX`] others, and of versions of which it is not known what they read.
     pub other_values: u64,
+    /// The lists.
+    pub lists: ListDay,
 }
 
 impl AnswerDay {
     /// Takes an answer; `reads` says what its version reads, where that is known.
-    pub fn add(&mut self, decision: &Decision, reads: Option<&ReadFeatures>) {
+    pub fn add(&mut self, decision: &Decision, watched: Watched, reads: Option<&ReadFeatures>) {
         self.count += 1;
         if let Some(fallback) = decision.fallback {
             let place = FALLBACKS.iter().position(|other| *other == fallback);
@@ -79,15 +95,14 @@ impl AnswerDay {
             }
             return; // what the fallback says is always the same
         }
-        let answer = &decision.answer;
-        self.kind = match &answer.label {
-            Some(_) if answer.probabilities.is_empty() => AnswerKind::YesNo,
-            Some(_) => AnswerKind::Class,
-            None => AnswerKind::Amount,
-        };
-        self.scores.add_number(answer.score);
-        if let Some(label) = &answer.label {
-            self.labels.add_text(label);
+        match watched {
+            Watched::Predictions => self.add_prediction(&decision.answer),
+            Watched::Lists => {
+                self.kind = AnswerKind::List;
+                let best = self.lists.add(decision);
+                best.into_iter()
+                    .for_each(|score| self.scores.add_number(score));
+            }
         }
         let reads = reads.filter(|reads| reads.names.len() == decision.features.len());
         let Some(reads) = reads else {
@@ -110,13 +125,31 @@ impl AnswerDay {
         }
     }
 
+    fn add_prediction(&mut self, answer: &Answer) {
+        self.kind = match &answer.label {
+            Some(_) if answer.probabilities.is_empty() => AnswerKind::YesNo,
+            Some(_) => AnswerKind::Class,
+            None => AnswerKind::Amount,
+        };
+        self.scores.add_number(answer.score);
+        if let Some(label) = &answer.label {
+            self.labels.add_text(label);
+        }
+    }
+
+    /// How many the version gave, and not a fallback.
+    pub fn answered(&self) -> u64 {
+        let fallbacks: u64 = self.fallbacks.iter().sum();
+        self.count.saturating_sub(fallbacks)
+    }
+
     /// Adds the answers of another day, or of another part of it.
     pub fn merge(&mut self, other: &Self) {
         self.count += other.count;
         for (count, more) in self.fallbacks.iter_mut().zip(other.fallbacks) {
             *count += more;
         }
-        if other.scores.present() > 0 {
+        if other.answered() > 0 {
             self.kind = other.kind;
         }
         if !other.definition_hash.is_empty() {
@@ -124,6 +157,7 @@ impl AnswerDay {
         }
         self.scores.merge(&other.scores);
         self.labels.merge(&other.labels);
+        self.lists.merge(&other.lists);
         self.other_values += other.other_values;
         self.other_values += merge_properties(&mut self.features, &other.features, FEATURES_MAX);
     }
@@ -139,7 +173,7 @@ fn add(feature: &mut PropertyDay, value: &FeatureValue) {
 
 impl Sketched for AnswerDay {
     fn parts(&self) -> usize {
-        self.features.len() + 2
+        self.features.len() + 2 + self.lists.parts()
     }
 
     fn encode(&self) -> Vec<u8> {
@@ -155,12 +189,14 @@ impl Sketched for AnswerDay {
         self.labels.encode(&mut writer);
         encode_properties(&self.features, &mut writer);
         writer.unsigned(self.other_values);
+        self.lists.encode(&mut writer);
         writer.finish()
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes);
-        if reader.byte()? != FORMAT {
+        let format = reader.byte()?;
+        if format != FORMAT && format != WITHOUT_LISTS {
             return Err(NEWER);
         }
         let mut day = Self {
@@ -177,6 +213,9 @@ impl Sketched for AnswerDay {
         day.labels = PropertyDay::decode(&mut reader)?;
         day.features = decode_properties(&mut reader)?;
         day.other_values = reader.amount()?;
+        if format == FORMAT {
+            day.lists = ListDay::decode(&mut reader)?;
+        }
         reader.end()?;
         Ok(day)
     }
@@ -216,7 +255,9 @@ mod tests {
             definition_hash: "abc".to_owned(),
         };
         let mut day = AnswerDay::default();
-        numbers.for_each(|number| day.add(&decision(number), Some(&reads)));
+        numbers.for_each(|number| {
+            day.add(&decision(number), Watched::Predictions, Some(&reads));
+        });
         day
     }
 
@@ -250,9 +291,45 @@ mod tests {
     }
 
     #[test]
+    fn a_day_from_before_lists_were_watched_is_read() {
+        let whole = day(0..200);
+        let mut writer = Writer::with_capacity(16);
+        whole.lists.encode(&mut writer);
+        let (mut bytes, of_lists) = (whole.encode(), writer.finish().len());
+        bytes.truncate(bytes.len() - of_lists);
+        bytes[0] = WITHOUT_LISTS;
+        assert_eq!(AnswerDay::decode(&bytes).unwrap(), whole);
+        bytes[0] = FORMAT + 1;
+        assert!(AnswerDay::decode(&bytes).is_err());
+    }
+
+    #[test]
+    fn lists_are_counted_but_for_those_that_are_not_the_versions_doing() {
+        let mut day = AnswerDay::default();
+        let list = |given: bool, items: usize| {
+            let shown =
+                |item| json!({ "item": format!("i{item}"), "score": -1.0, "propensity": 1.0 });
+            let items: Vec<_> = (0..items).map(shown).collect();
+            let best = json!([{ "item": "i9", "score": 0.5 }]);
+            let mut list = decision(1);
+            list.items = serde_json::from_value(json!(items)).unwrap();
+            list.candidates = serde_json::from_value(best).unwrap();
+            list.given = given;
+            list
+        };
+        for (given, items) in [(false, 3), (false, 0), (true, 50)] {
+            day.add(&list(given, items), Watched::Lists, None);
+        }
+        assert_eq!((day.count, day.kind), (3, AnswerKind::List));
+        assert_eq!((day.lists.lengths.present(), day.lists.shown.total), (2, 3));
+        assert_eq!(day.scores.numbers.as_ref().unwrap().sum, 1.0);
+        assert_eq!(AnswerDay::decode(&day.encode()).unwrap(), day);
+    }
+
+    #[test]
     fn a_version_of_which_nothing_is_known_is_counted() {
         let mut day = AnswerDay::default();
-        day.add(&decision(1), None);
+        day.add(&decision(1), Watched::Predictions, None);
         assert_eq!(
             (day.count, day.scores.present(), day.other_values),
             (1, 1, 2)

@@ -10,7 +10,7 @@ use tidemill_store::lake::Sequenced;
 use tidemill_store::{StateStore, StoreError};
 
 use super::examine::AnswersExamined;
-use super::sketch::{AnswerDay, ReadFeatures};
+use super::sketch::{AnswerDay, ReadFeatures, Watched};
 use crate::days::{Days, Full, History, Known, Position, Tables};
 
 /// The most versions that are told apart; where there are more, those that have been silent for longest are forgotten.
@@ -57,7 +57,7 @@ impl AnswerWatch {
         self.days.position()
     }
 
-    /// Counts decisions in the order of their log; those that were counted before are skipped, and so are those of models that `is_watched`
+    /// Counts decisions in the order of their log; those that were counted before are skipped, and so are those of models that `watched`
     /// does not know. `reads` says what their versions read.
     ///
     /// # Errors
@@ -65,19 +65,21 @@ impl AnswerWatch {
     pub fn apply(
         &self,
         decisions: &[Sequenced<Decision>],
-        is_watched: &dyn Fn(&ModelName) -> bool,
+        watched: &dyn Fn(&ModelName) -> Option<Watched>,
         reads: &Reads,
     ) -> Result<(), StoreError> {
         let entries = decisions.iter();
         let entries = entries.map(|decision| (decision.sequence, &decision.value));
         let of = |decision: &Decision| {
             let subject = subject(&decision.model, decision.version);
-            is_watched(&decision.model).then(|| (decision.moment.day(), Cow::Owned(subject)))
+            watched(&decision.model).map(|_| (decision.moment.day(), Cow::Owned(subject)))
         };
         self.days.apply(entries, of, |day, decision| {
             let version = decision.version;
             let reads = version.and_then(|number| reads.get(&(decision.model.clone(), number)));
-            day.add(decision, reads.map(Arc::as_ref));
+            if let Some(watched) = watched(&decision.model) {
+                day.add(decision, watched, reads.map(Arc::as_ref));
+            }
         })
     }
 

@@ -246,6 +246,18 @@ pub(crate) fn noticed(one: &Exceeded, of: &str) -> String {
             named(&one.hint.new),
             percent(before)
         ),
+        Statistic::ScoreShift => format!(
+            "the odds of its probabilities were {} in the last week than in the four weeks before",
+            times(one.now)
+        ),
+        Statistic::ListLength => {
+            format!("its lists have {now:.1} items on average, where {before:.1} is usual")
+        }
+        Statistic::Concentration => format!(
+            "the ten items that it shows most are {} of all that it shows; {} is usual",
+            percent(now),
+            percent(before)
+        ),
         Statistic::MixShift => format!(
             "{} of its values of the last week are others than in the four weeks before",
             percent(now)

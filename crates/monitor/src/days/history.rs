@@ -100,7 +100,7 @@ impl Track {
             return None;
         }
         let expected = match statistic {
-            Statistic::LocationShift | Statistic::MissingShift | Statistic::MixShift => 0.0,
+            _ if statistic.family() == Family::Shift => 0.0,
             Statistic::Volume => expected_volume(level, day),
             _ => median(
                 level
@@ -261,11 +261,15 @@ impl Compared<'_> {
     }
 }
 
-/// How far past windows were from what was expected of them; of volumes, where weekdays are known, only those of which the weekday was.
+/// How far past windows were from what was expected of them; of volumes, where weekdays are known, only those of which the weekday was. Of
+/// fallbacks that were fewer than expected nothing is feared: they do not say how far days go that have more.
 fn past_deviations(usual: &[&Window], statistic: Statistic, day: i64) -> Vec<f64> {
     let of = |windows: &[&Window]| -> Vec<f64> {
         let deviations = windows.iter().filter_map(|window| window.deviation);
-        deviations.map(f64::abs).collect()
+        match statistic {
+            Statistic::Fallbacks => deviations.map(|deviation| deviation.max(0.0)).collect(),
+            _ => deviations.map(f64::abs).collect(),
+        }
     };
     if statistic.family() == Family::Shift {
         // a change that is slow enough would hide behind its own beginning

@@ -187,8 +187,8 @@ pub(crate) fn learn_values(history: &mut History, properties: &BTreeMap<String, 
     }
 }
 
-/// The last week beside the four before it, for properties of which nothing sudden was said in that time. `properties_on` reads what came
-/// on a day.
+/// The last week beside the four before it, for properties and scores of which nothing sudden was said in that time, and within what begins
+/// anew since then. `properties_on` reads what came on a day.
 pub(crate) fn shifts(
     day: i64,
     history: &History,
@@ -214,6 +214,7 @@ pub(crate) fn shifts(
     for (statistic, of) in [
         (Statistic::LocationShift, Statistic::Location),
         (Statistic::MissingShift, Statistic::Missing),
+        (Statistic::ScoreShift, Statistic::ScoreLevel),
     ] {
         for ((property, _), track) in history.tracks.iter().filter(|((_, known), _)| *known == of) {
             let is_of_day = track.windows.back().is_some_and(|window| window.day == day);

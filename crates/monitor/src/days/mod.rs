@@ -23,7 +23,9 @@ pub use statistic::{Family, Measure, Statistic, USER_ID, VALUES_MIN};
 pub(crate) use exceeded::{Exceeded, FACTOR_MIN, Hint, by_cause, noticed, renamed, unit};
 pub(crate) use follow::{Days, Full, Sketched, Tables};
 pub(crate) use judge::{Day, Question, Rate, compared_values, learn_values, shifts, stays};
-pub(crate) use statistic::{of_probabilities, of_values, proportion, volume};
+pub(crate) use statistic::{
+    mean_count, of_log_odds, of_probabilities, of_values, proportion, volume,
+};
 
 /// What is said of bytes in a form that this version does not know.
 pub(crate) const NEWER: DecodeError =

@@ -50,6 +50,12 @@ pub enum Statistic {
     ScoreSpread,
     /// Half the sum of the differences between the shares of the classes that a version answers with and the usual ones (total variation).
     ClassMix,
+    /// `ScoreLevel` of the last week less that of the four weeks before, of one version.
+    ScoreShift,
+    /// How long the lists of a version are: ln(1 + the mean number of items).
+    ListLength,
+    /// The share of everything that a version shows that the ten items make up which it shows most.
+    Concentration,
 }
 
 /// Questions whose largest surprise of a day is compared with the largest ones of past days.
@@ -105,7 +111,7 @@ pub(crate) enum Direction {
 
 impl Statistic {
     /// All of them; the place in this list is what is stored.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 20] = [
         Self::Volume,
         Self::Proportion,
         Self::Repeats,
@@ -123,6 +129,9 @@ impl Statistic {
         Self::ScoreLevel,
         Self::ScoreSpread,
         Self::ClassMix,
+        Self::ScoreShift,
+        Self::ListLength,
+        Self::Concentration,
     ];
 
     /// With which others it is calibrated.
@@ -134,10 +143,13 @@ impl Statistic {
             Self::Missing | Self::Numeric => Family::Presence,
             Self::Positive | Self::Location | Self::Spread => Family::Numbers,
             Self::NewValues | Self::VanishedValues => Family::Values,
-            Self::LocationShift | Self::MissingShift | Self::MixShift => Family::Shift,
+            Self::LocationShift | Self::MissingShift | Self::MixShift | Self::ScoreShift => {
+                Family::Shift
+            }
             Self::Fallbacks | Self::ScoreLevel | Self::ScoreSpread | Self::ClassMix => {
                 Family::Predictions
             }
+            Self::ListLength | Self::Concentration => Family::Predictions,
         }
     }
 
@@ -154,6 +166,9 @@ impl Statistic {
             Self::ScoreLevel => "typical probability",
             Self::ScoreSpread => "spread of log-odds",
             Self::ClassMix => "share of answers that moved to other classes",
+            Self::ScoreShift => "times the odds in the last week",
+            Self::ListLength => "items in a list",
+            Self::Concentration => "share of what is shown",
             _ => "share",
         }
     }
@@ -180,17 +195,20 @@ impl Statistic {
             Self::NewValues | Self::VanishedValues | Self::MixShift => 0.03,
             Self::Fallbacks => 0.02,
             // odds by 10 %
-            Self::ScoreLevel => 0.1,
+            Self::ScoreLevel | Self::ScoreShift => 0.1,
             Self::ScoreSpread => 0.15,
-            Self::ClassMix => 0.05,
+            Self::ClassMix | Self::Concentration => 0.05,
+            // by 10 %
+            Self::ListLength => 0.1,
         }
     }
 
     /// As people read it: counts, typical values and factors instead of logarithms.
     pub fn shown(self, value: f64) -> f64 {
         match self {
-            Self::Volume => value.exp_m1(),
+            Self::Volume | Self::ListLength => value.exp_m1(),
             Self::Location | Self::LocationShift | Self::Proportion => value.exp(),
+            Self::ScoreShift => value.exp(),
             Self::ScoreLevel => 1.0 / (1.0 + (-value).exp()),
             _ => value,
         }
@@ -288,12 +306,38 @@ pub(crate) fn of_probabilities(property: &PropertyDay) -> Vec<(Statistic, Measur
             let probability = number.clamp(PROBABILITY_MIN, 1.0 - PROBABILITY_MIN);
             ((probability / (1.0 - probability)).ln(), count)
         });
+    level_and_spread(log_odds)
+}
+
+/// The same of log-odds.
+pub(crate) fn of_log_odds(property: &PropertyDay) -> Vec<(Statistic, Measure)> {
+    let numbers = property.numbers.as_ref();
+    let weighted = numbers.map(|numbers| numbers.sketch.weighted());
+    level_and_spread(weighted.unwrap_or_default().into_iter())
+}
+
+fn level_and_spread(
+    log_odds: impl Iterator<Item = (f64, u64)> + Clone,
+) -> Vec<(Statistic, Measure)> {
     let measured = location_and_spread(log_odds);
     measured.map_or_else(Vec::new, |(level, spread)| {
         vec![
             (Statistic::ScoreLevel, level),
             (Statistic::ScoreSpread, spread),
         ]
+    })
+}
+
+/// The mean of counts, as ln(1 + mean); `None` where too few came.
+pub(crate) fn mean_count(property: &PropertyDay) -> Option<Measure> {
+    let numbers = property.numbers.as_ref()?;
+    let (mean, _) = location_and_spread(numbers.sketch.weighted().into_iter())?;
+    // the sum is exact, the sketch within 1 %
+    let of_one = 1.0 + (numbers.sum / mean.weight).max(0.0);
+    Some(Measure {
+        value: of_one.ln(),
+        weight: mean.weight,
+        noise: mean.noise / of_one + 0.01,
     })
 }
 

@@ -284,6 +284,24 @@ impl Answerer {
         Ok(Recommendation::of(decision, reasons))
     }
 
+    /// Recommends to a person as for a caller, on a slot that nobody hears, and notes how it went; nothing is logged.
+    ///
+    /// # Errors
+    /// As [`recommend`](Self::recommend).
+    pub fn rehearse_list(
+        &self,
+        slot: &RecommendSlot,
+        person: &PersonKey,
+    ) -> Result<Decision, ServeError> {
+        let ask = Ask {
+            person: Some(person.clone()),
+            ..plain(slot, LIMIT_DEFAULT)
+        };
+        let made = self.make(slot, &ask)?;
+        made.note();
+        Ok(made.decision)
+    }
+
     fn list(
         &self,
         slot: &RecommendSlot,

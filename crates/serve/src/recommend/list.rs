@@ -332,7 +332,8 @@ impl List<'_> {
             for (candidate, factor) in candidates.iter_mut().zip(factors) {
                 candidate.score += factor.ln();
             }
-            candidates.retain(|candidate| candidate.score > f64::NEG_INFINITY);
+            // what is no number stays: the version has failed, and its list is not merely short
+            candidates.retain(|candidate| candidate.score != f64::NEG_INFINITY);
         }
     }
 

@@ -96,6 +96,14 @@ impl RecommendChampion {
         }
     }
 
+    /// The same version with another number, spoilt: none of its log-odds is a number. What came since it was learnt it does not know.
+    #[must_use]
+    pub fn without_numbers(&self, number: u32) -> Self {
+        let mut package = self.package.clone();
+        package.fitted = package.fitted.without_numbers();
+        Self::new(number, package, self.person.clone())
+    }
+
     /// The newest items that may be shown and that the version does not know.
     pub(super) fn new_items(&self, catalogue: &Catalogue, now: Timestamp) -> Vec<Arc<Known>> {
         let unknown = {
@@ -225,6 +233,15 @@ impl RecommendSlot {
             rules: ArcSwap::default(),
             popular: ArcSwap::default(),
         }
+    }
+
+    /// The same model with the same champion, apart from everybody: what happens there is heard by nobody.
+    pub fn apart(&self) -> Self {
+        let apart = Self::new(&self.model);
+        apart.champion.store(self.champion.load_full());
+        apart.rules.store(self.rules.load_full());
+        apart.popular.store(self.popular.load_full());
+        apart
     }
 
     /// The version that answers. A request keeps the one that it got, whatever is swapped meanwhile.

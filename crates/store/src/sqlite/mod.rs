@@ -100,6 +100,20 @@ impl SqliteCatalog {
         })
     }
 
+    /// Copies the catalog as it is at one moment to a file that is not there yet, while others go on using it.
+    ///
+    /// # Errors
+    /// When the file is there, and those of the file system.
+    pub async fn copy_to(&self, file: &Path) -> Result<(), StoreError> {
+        let copied = sqlx::query("VACUUM INTO $1")
+            .bind(file.to_string_lossy().into_owned())
+            .execute(&self.pool);
+        copied
+            .await
+            .map_err(|error| failed("copy the catalog", error))?;
+        Ok(())
+    }
+
     /// Waits for what is under way and closes the file.
     pub async fn close(&self) {
         self.pool.close().await;

@@ -9,6 +9,7 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use tidemill_core::project::Project;
 use tidemill_core::{Offset, ProjectName};
+use tidemill_store::sqlite::SqliteCatalog;
 use tidemill_store::{DataFolder, LoggedEvent, StoreError, Stores};
 
 use crate::cli::DataArgs;
@@ -50,11 +51,14 @@ impl Source {
             Err(StoreError::Locked { .. }) => None,
             Err(error) => return Err(error.into()),
         };
-        for name in ["catalog.sqlite", "catalog.sqlite-wal"] {
-            copy_file(&data.join(name), &folder.path().join(name))?;
-        }
-        if held.is_some() {
-            copy_folder(&data.join("log"), &folder.log())?;
+        match &held {
+            Some(_) => {
+                for name in ["catalog.sqlite", "catalog.sqlite-wal"] {
+                    copy_file(&data.join(name), &folder.path().join(name))?;
+                }
+                copy_folder(&data.join("log"), &folder.log())?;
+            }
+            None => copy_catalog(&data, &folder).await?,
         }
         link(&data.join("lake"), &folder.lake())?;
         let stores = open_stores(&folder)
@@ -107,6 +111,19 @@ impl Source {
             }
         })
     }
+}
+
+/// Copies the catalog of a folder that a server has open, as it is at one moment.
+async fn copy_catalog(data: &Path, to: &DataFolder) -> Result<()> {
+    let copied = async {
+        let catalog = SqliteCatalog::open_beside(&data.join("catalog.sqlite")).await?;
+        let copied = catalog.copy_to(&to.catalog()).await;
+        catalog.close().await;
+        copied
+    };
+    copied
+        .await
+        .context("copy the catalog beside the server that has the folder open")
 }
 
 fn copy_file(from: &Path, to: &Path) -> Result<()> {

@@ -105,6 +105,13 @@ fn day(day: &Value) -> String {
     if !classes.is_empty() {
         line = format!("{line}   {}", classes.join(", "));
     }
+    let lists = &day["lists"];
+    if let Some(length) = lists["length"].as_f64() {
+        let concentration = percent(&lists["concentration"]);
+        line = format!(
+            "{line}   {length:.1} items in a list, {concentration:.1} % of them the ten most shown"
+        );
+    }
     for (reason, count) in day["fallbacks"].as_object().into_iter().flatten() {
         line = format!("{line}   {}: {count}", reason.replace('_', " "));
     }

@@ -27,9 +27,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 pub(crate) use client::{Client, json};
-use process::command;
-pub(crate) use process::run;
 use process::{Process, Readiness};
+pub(crate) use process::{command, run};
 
 /// The smallest project file that takes events.
 pub(crate) const PROJECT: &str = "[project]\nname = \"shop\"\n";
