@@ -18,7 +18,9 @@ use crate::data::{date, with_it};
 use crate::project_loop::{CycleError, ProjectLoop};
 
 /// How many decisions are counted at a time.
-const DECISIONS: usize = 16;
+const DECISIONS: usize = 5_000;
+/// The same on the real clock, where others answer meanwhile and may have to wait for the processor.
+const DECISIONS_BESIDE_ANSWERS: usize = 16;
 /// Over how many days what is served is compared with training.
 const SERVED_DAYS: i64 = 14;
 /// With fewer answers nothing is said about that.
@@ -58,11 +60,11 @@ impl ProjectLoop {
     /// # Errors
     /// When a store fails; what was counted stays counted.
     pub async fn count_answers(self: &Arc<Self>) -> Result<(), CycleError> {
-        let limit = if self.clock.is_virtual() {
-            5_000
-        } else {
-            DECISIONS
+        let limit = match self.clock.is_virtual() {
+            true => DECISIONS,
+            false => DECISIONS_BESIDE_ANSWERS,
         };
+        let mut reads = BTreeMap::new();
         loop {
             let after = self.answers.place();
             if after >= self.decisions.last() {
@@ -76,7 +78,11 @@ impl ProjectLoop {
             if decisions.is_empty() {
                 return Ok(()); // those that were logged last have been erased
             }
-            let reads = self.reads(&decisions).await;
+            self.learn_reads(&decisions, &mut reads).await;
+            let known = reads.iter();
+            let reads: Reads = known
+                .filter_map(|(version, of)| Some((version.clone(), of.clone()?)))
+                .collect();
             let this = self.clone();
             let count = move || {
                 let watched = |model: &ModelName| this.watched(model);
@@ -98,25 +104,25 @@ impl ProjectLoop {
         }
     }
 
-    /// What the versions read that gave these answers; one that cannot be loaded any more is left out.
-    async fn reads(&self, decisions: &[Sequenced<Decision>]) -> Reads {
+    /// What the versions read that gave these answers; nothing of one that cannot be loaded any more.
+    async fn learn_reads(
+        &self,
+        decisions: &[Sequenced<Decision>],
+        known: &mut BTreeMap<(ModelName, u32), Option<Arc<ReadFeatures>>>,
+    ) {
         let versions = decisions.iter().map(|decision| &decision.value);
-        let versions: BTreeSet<(&ModelName, u32)> = versions
-            .filter_map(|decision| Some((&decision.model, decision.version?)))
-            .filter(|(model, _)| self.project.has_model(model))
+        let versions: BTreeSet<(ModelName, u32)> = versions
+            .filter_map(|decision| Some((decision.model.clone(), decision.version?)))
+            .filter(|version| self.project.has_model(&version.0) && !known.contains_key(version))
             .collect();
-        let mut reads = Reads::new();
-        for (model, number) in versions {
-            let of = match self.read_by(model, number).await {
-                Ok(of) => of,
-                Err(error) => {
-                    tracing::warn!(%model, number, %error, "it is not known what a version read: its features are not watched");
-                    continue;
-                }
-            };
-            reads.insert((model.clone(), number), Arc::new(of));
+        for version in versions {
+            let (model, number) = &version;
+            let of = self.read_by(model, *number).await;
+            let of = of.inspect_err(|error| {
+                tracing::warn!(%model, number, %error, "it is not known what a version read: its features are not watched");
+            });
+            known.insert(version, of.ok().map(Arc::new));
         }
-        reads
     }
 
     async fn read_by(&self, model: &ModelName, number: u32) -> Result<ReadFeatures, CycleError> {
