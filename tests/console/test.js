@@ -227,6 +227,8 @@ async function main() {
     const byRoute = page.getByRole("region", { name: "by route" });
     assert.match(await byRoute.getByRole("row").filter({ hasText: "/v1/predict/{model}" }).innerText(), /\d+\s+0\s+0\s/);
     assert.equal(await page.locator("figure.chart").count(), 6);
+    const moment = await page.locator("dl.figures").nth(-2).innerText();
+    assert.match(moment, /requests now\s+\d+\s+being answered[^]*shadow now\s+\d+\s+questions wait/i);
     const full = await page.locator("dl.figures").last().innerText();
     for (const part of ["features", "lake", "memory", "data folder", "disk"]) assert.ok(full.includes(part), full);
     assert.match(full, /MiB/);
@@ -241,7 +243,10 @@ async function main() {
     await page.waitForURL(`**/requests?over=day&model=${taken}`);
     await accessible(page);
     const answer = await page.request.get(`${url}/metrics`);
-    assert.match(await answer.text(), /tidemill_http_latency_seconds_bucket{le="10.0",route="\/v1\/predict\/{model}"} \d/);
+    const numbers = await answer.text();
+    assert.match(numbers, /tidemill_http_latency_seconds_bucket{le="10.0",route="\/v1\/predict\/{model}"} \d/);
+    assert.match(numbers, /tidemill_http_requests_under_way 1\n/, "this one");
+    assert.match(numbers, /tidemill_shadow_waiting{project="shop"} \d/);
   });
   await step("a key is made, shown once, and revoked", async () => {
     await visit(page, `${base}/settings`);
