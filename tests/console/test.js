@@ -39,7 +39,7 @@ async function assertCalm(page) {
 }
 
 async function main() {
-  const { url, project, links, person, item, model, recommender, taken, version, event } = JSON.parse(process.argv[2]);
+  const { url, project, links, person, item, model, recommender, taken, version, promoted, next, event } = JSON.parse(process.argv[2]);
   const base = `${url}/console/p/${project}`;
   const browser = await launch();
   const { page, seen, context } = await open(browser);
@@ -217,6 +217,39 @@ async function main() {
     const { name, value } = (await context.cookies()).find((one) => one.name === "__Host-tidemill");
     const missing = await context.request.get(`${base}/models/${taken}/rollouts/77`, { headers: { cookie: `${name}=${value}` } });
     assert.equal(missing.status(), 404);
+  });
+  await step("a version that takes over is promoted beside its stages, and rolled back, each after a question", async () => {
+    await visit(page, `${base}/models/${promoted}`);
+    const taking = page.locator(".taking");
+    await taking.locator("summary", { hasText: "Promote" }).click();
+    await taking.locator("details.ask[open]").getByLabel("Why").fill("it <b>did</b> well");
+    await taking.getByRole("button", { name: "Promote" }).click();
+    await page.getByText("champion: it answers").waitFor();
+    await visit(page, `${base}/models/${promoted}`);
+    assert.equal(await taking.count(), 0, "nothing takes over any more");
+    const steps = page.getByRole("list", { name: `stages of ${promoted}@${next}` });
+    const shown = (await steps.getByRole("listitem").allInnerTexts()).map((text) => text.replace(/\s+/g, " "));
+    for (const [place, begins] of ["✓ done Shadow", "✓ done Canary 10 %", "✓ done Canary 50 %", "✓ done Champion"].entries()) {
+      assert.ok(shown[place].startsWith(begins), shown.join("; "));
+    }
+    const part = page.locator("section", { has: page.getByRole("heading", { name: "How versions take over" }) });
+    assert.match(await part.innerText(), new RegExp(`${promoted}@${next} ● took over beside ${promoted}@1 .*, by user admin`));
+    assert.equal(await part.locator("p.reason").innerText(), `${promoted}@${next} was promoted: it <b>did</b> well`);
+    const listed = page.getByRole("region", { name: `rollouts of ${promoted}` }).locator("tbody tr");
+    assert.deepEqual((await listed.allInnerTexts()).map((text) => text.includes("took over")), [true, false]);
+    await accessible(page);
+    await page.locator("summary", { hasText: "Roll back" }).click();
+    await page.locator("details.ask[open]").getByLabel("Why").fill("it did not stay so");
+    await page.getByRole("button", { name: "Roll back" }).click();
+    await page.waitForURL(`**/models/${promoted}`);
+    await visit(page, `${base}/models/${promoted}/versions/1`);
+    await page.getByText("champion: it answers").waitFor();
+    // how it took over stays what it was, and who changed what is written down
+    await visit(page, `${base}/models/${promoted}`);
+    assert.match(await part.innerText(), new RegExp(`${promoted}@${next} ● took over`));
+    await visit(page, `${base}/settings`);
+    const audit = await page.getByRole("region", { name: "audit log" }).textContent();
+    for (const entry of ["it <b>did</b> well", "it did not stay so"]) assert.ok(audit.includes(entry), entry);
   });
   await step("what was asked is seen by model and by route, over an hour and a day", async () => {
     await visit(page, `${base}/requests`);

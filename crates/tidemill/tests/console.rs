@@ -82,6 +82,13 @@ target   = { event = "Order Completed", within = "20d" }
 training = { budget = 0.1 }
 rollout  = { shadow = "1h", canary = [0.1, 0.5], step = "1h" }
 
+[models.stays_on]
+kind     = "predict"
+observe  = { event = "Order Completed" }
+target   = { event = "Order Completed", within = "25d" }
+training = { budget = 0.1 }
+rollout  = { shadow = "1h", canary = [0.1, 0.5], step = "1h" }
+
 [models.for_you]
 kind     = "recommend"
 signals  = { "Order Completed" = 1.0 }
@@ -105,11 +112,12 @@ fn people_use_the_console_in_a_browser() {
         return skip("there is no chromium (apt-get install chromium)");
     }
     let mut server = Server::start(PROJECT, &[]);
-    let taking_over = fill(&mut server);
+    let (taking_over, to_promote) = fill(&mut server);
     let link = link(&server, "admin");
     let told = json!({
         "url": server.url(), "project": "shop", "links": { "admin": link },
-        "person": EVIL, "item": EVIL, "model": "will_return", "recommender": "for_you", "taken": "comes_back", "version": taking_over, "event": EVIL,
+        "person": EVIL, "item": EVIL, "model": "will_return", "recommender": "for_you", "taken": "comes_back", "version": taking_over,
+        "promoted": "stays_on", "next": to_promote, "event": EVIL,
     });
     let output = Command::new("node")
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/console/test.js"))
@@ -172,8 +180,8 @@ fn product(customer: i64, order: i64) -> String {
 /// How many products there are.
 const PRODUCTS: i64 = 40;
 
-/// A history to learn from, and texts in every field that is shown. Returns the number of the version that takes over.
-fn fill(server: &mut Server) -> u32 {
+/// A history to learn from, and texts in every field that is shown. Returns the numbers of the versions that take over.
+fn fill(server: &mut Server) -> (u32, u32) {
     let begin = SystemClock.now() - Span::from_days(430);
     let mut csv = "customer,ordered_at,order,total,product\n".to_owned();
     for customer in 0..300 {
@@ -264,20 +272,17 @@ fn fill(server: &mut Server) -> u32 {
     take_over(server, &read, &admin)
 }
 
-/// A model of which a version takes over, whose number is returned, and the one before was sent back; and answers of both arms.
-fn take_over(server: &mut Server, read: &str, admin: &str) -> u32 {
-    let (status, answer) =
-        server.post("/v1/models/comes_back/train?wait=true", admin, &Value::Null);
-    assert_eq!(status, 200, "{answer}");
-    server.told(&[
-        "promote",
-        "comes_back@1",
-        "--override-gate",
-        "--reason",
-        "a start",
-        "--project",
-        "project.toml",
-    ]);
+/// Two models of which a version each takes over, whose numbers are returned, and the ones before were sent back; and answers of both arms.
+fn take_over(server: &mut Server, read: &str, admin: &str) -> (u32, u32) {
+    for model in ["comes_back", "stays_on"] {
+        let train = format!("/v1/models/{model}/train?wait=true");
+        let (status, answer) = server.post(&train, admin, &Value::Null);
+        assert_eq!(status, 200, "{answer}");
+        let first = format!("{model}@1");
+        let promote = ["promote", &first, "--override-gate"];
+        let why = ["--reason", "a start", "--project", "project.toml"];
+        server.told(&[&promote[..], &why].concat());
+    }
     // before any version takes over, the page says how one would
     let page = console::page(server, "/models/comes_back");
     for part in [
@@ -289,11 +294,12 @@ fn take_over(server: &mut Server, read: &str, admin: &str) -> u32 {
     }
     assert!(server.stop(Duration::from_secs(30)).success());
     let number = rollouts::plant(server, "shop", "comes_back", EVIL);
+    let other = rollouts::plant(server, "shop", "stays_on", EVIL);
     server.restart();
     for customer in 0..200 {
         let user = json!({ "user": format!("c{customer}") });
         let (status, answer) = server.post("/v1/predict/comes_back", read, &user);
         assert_eq!(status, 200, "{answer}");
     }
-    number
+    (number, other)
 }
