@@ -336,8 +336,27 @@ async function main() {
     await page.getByRole("button", { name: "Add, or change the role" }).click();
     await page.waitForURL("**done=yes");
     links.bob = await linkFor(/bob viewer/);
+    const row = page.getByRole("row", { name: /^bob viewer/ });
+    const give = async (ticks) => {
+      await row.locator("summary", { hasText: "Projects" }).click();
+      for (const [label, isSet] of ticks) await row.getByLabel(label).setChecked(isSet);
+      await accessible(page);
+      await row.getByRole("button", { name: "Projects" }).click();
+      await page.waitForURL("**done=yes");
+      await visit(page, `${base}/settings`);
+      return row.innerText();
+    };
+    assert.match(await row.innerText(), /bob\s+viewer\s+all\s/);
+    assert.match(await give([["all, also those to come", false]]), /bob\s+viewer\s+none\s/);
+    const nobody = await open(browser);
+    await nobody.page.goto(links.bob);
+    await nobody.page.getByRole("button", { name: "Open the console" }).click();
+    await nobody.page.getByText("You were given no project of this server").waitFor();
+    await nobody.context.close();
+    assert.match(await give([[project, true]]), new RegExp(`bob\\s+viewer\\s+${project}\\s`));
+    links.bob = await linkFor(/bob viewer/);
     const audit = await page.getByRole("region", { name: "audit log" }).textContent();
-    for (const entry of ["add user", "add link", "sign in"]) assert.ok(audit.includes(entry), entry);
+    for (const entry of ["add user", "add link", "sign in", "set projects"]) assert.ok(audit.includes(entry), entry);
   });
   await step("training is asked for, and a password set", async () => {
     await visit(page, `${base}/models/${model}`);
@@ -372,7 +391,7 @@ async function main() {
     for (const name of ["Users", "Backups"]) assert.equal(await viewer.page.getByRole("heading", { name }).count(), 0);
     const token = await viewer.page.locator("input[name=token]").first().inputValue();
     const acts = [[`/models/${model}/train`, {}], [`/models/${taken}/rollback`, { reason: "x" }], [`/models/${taken}/versions/${version}/promote`, {}], [`/models/${model}/rollback`, { reason: "x" }], [`/models/${model}/versions/1/promote`, {}],
-      ["/alerts/silence", { id: "x", for: "1d" }], ["/settings/users", { name: "eve", role: "admin" }], ["/settings/users/remove", { name: "admin" }],
+      ["/alerts/silence", { id: "x", for: "1d" }], ["/settings/users", { name: "eve", role: "admin" }], ["/settings/users/remove", { name: "admin" }], ["/settings/users/projects", { name: "bob", all: "yes" }],
       ["/settings/users/link", { name: "admin" }], ["/settings/keys", { scope: "admin" }], ["/settings/keys/revoke", { id: "x" }], ["/events/quarantine/replay", {}],
       ["/people/c1/erase", { reason: "x" }], ["/people/c1/export", {}], [`/models/${model}/scorecard`, { test: "data1", note: "x" }]];
     for (const [path, fields] of acts) {

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use tidemill_core::clock::SystemClock;
 use tidemill_core::{Clock, Span};
 
+use support::console::Visitor;
 use support::{Scope, Server, console, rollouts, skip, tools};
 
 /// A text that sets a variable which the test looks for, should it ever run.
@@ -162,6 +163,88 @@ fn users_are_managed_beside_a_running_server() {
         again.contains("there is no user 'ada@example.com'"),
         "{again}"
     );
+}
+
+#[test]
+fn a_user_sees_the_projects_that_they_were_given() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let news = folder.path().join("news.toml");
+    std::fs::write(&news, "[project]\nname = \"news\"\n").expect("a project file");
+    let server = Server::start(support::PROJECT, &["--project", &news.to_string_lossy()]);
+    server.told(&["users", "add", "bob", "--role", "editor"]);
+    let (admin, bob) = (
+        Visitor::sign_in(&server, "admin"),
+        Visitor::sign_in(&server, "bob"),
+    );
+    assert_eq!(bob.get("/console/p/news").status, 200, "all, by default");
+    assert!(bob.get("/console/p/shop").text.contains("/console/p/news"));
+
+    let users = "/console/p/shop/settings/users";
+    let token = admin.token("/console/p/shop/settings");
+    let give = |to: &str, ticked: &[&str]| {
+        let fields = [("token", token.as_str()), ("name", to)];
+        let ticked = ticked.iter().map(|name| (*name, "yes"));
+        let fields: Vec<_> = fields.into_iter().chain(ticked).collect();
+        admin.post(&format!("{users}/projects"), &fields)
+    };
+    assert_eq!(give("bob", &["project:shop"]).status, 303);
+    assert_eq!(give("admin", &["project:shop"]).status, 409);
+    assert_eq!(give("eve", &["project:shop"]).status, 404);
+    only_shop_is_seen(&bob);
+    let listed = server.json_of(&["users", "list"]);
+    assert_eq!(listed["users"][1]["projects"], json!(["shop"]));
+    let settings = admin.get("/console/p/shop/settings").text;
+    assert!(settings.contains("set projects"), "the audit log knows");
+    // a change of the role leaves the projects, unless they decide about that themselves
+    server.told(&["users", "role", "bob", "viewer"]);
+    assert_eq!(bob.get("/console/p/news").status, 404);
+    server.told(&["users", "role", "bob", "admin"]);
+    assert_eq!(bob.get("/console/p/news").status, 200);
+    server.told(&["users", "role", "bob", "editor"]);
+
+    assert_eq!(give("bob", &[]).status, 303);
+    let nothing = bob.get("/console");
+    assert_eq!(nothing.status, 403, "{}", nothing.text);
+    assert_eq!(bob.get("/console/p/shop").status, 404);
+    assert_eq!(give("bob", &["all", "project:shop"]).status, 303);
+    assert_eq!(bob.get("/console/p/news").status, 200);
+}
+
+/// Every page, export and action of the console, as its router has them, is as if there were no project `news`.
+fn only_shop_is_seen(bob: &Visitor) {
+    let token = bob.token("/console/p/shop/settings");
+    let router = include_str!("../../console/src/lib.rs");
+    let (project, _) = router.split_once("let pages").expect("the router");
+    let paths: Vec<String> = project
+        .split(".route(")
+        .skip(1)
+        .filter_map(|route| route.split('"').nth(1))
+        .map(|path| path.replace(['{', '}'], "").replace("/number", "/1"))
+        .collect();
+    assert!(paths.len() > 40, "{paths:?}");
+    let (mut pages, mut actions) = (0, 0);
+    for path in paths {
+        let path = format!("/console/p/news{path}");
+        let page = bob.get(&path);
+        let action = bob.post(&path, &[("token", &token), ("reason", "x")]);
+        for answer in [&page, &action] {
+            assert!([404, 405].contains(&answer.status), "{path}: {answer:?}");
+            assert!(!answer.text.contains("data-project=\"news\""), "{path}");
+        }
+        pages += usize::from(page.status == 404);
+        actions += usize::from(action.status == 404);
+    }
+    assert!(pages > 25 && actions > 12, "{pages} {actions}");
+    let none = bob.get("/console/p/none").text;
+    assert_eq!(bob.get("/console/p/news").text, none);
+    let home = bob.get("/console");
+    assert_eq!(
+        (home.status, home.location.as_str()),
+        (303, "/console/p/shop")
+    );
+    let shown = bob.get("/console/p/shop");
+    assert_eq!(shown.status, 200);
+    assert!(!shown.text.contains("news"), "{}", shown.text);
 }
 
 /// A link for a user, as an operator gets one beside the running server.

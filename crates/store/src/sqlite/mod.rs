@@ -24,7 +24,7 @@ use crate::catalog::{AccessKey, AuditEntry, Rollout, Run, Version};
 use crate::{Catalog, DataFolder, StoreError};
 
 /// How the tables came to be what they are; a migration that was released is never changed.
-const MIGRATIONS: [(i64, &str, &str); 3] = [
+const MIGRATIONS: [(i64, &str, &str); 4] = [
     (
         1,
         "catalog",
@@ -36,6 +36,11 @@ const MIGRATIONS: [(i64, &str, &str); 3] = [
         include_str!("../../migrations/0002_rollouts.sql"),
     ),
     (3, "users", include_str!("../../migrations/0003_users.sql")),
+    (
+        4,
+        "user projects",
+        include_str!("../../migrations/0004_user_projects.sql"),
+    ),
 ];
 
 /// How long a statement waits for another connection's transaction.
