@@ -197,7 +197,9 @@ fn a_backup_beside_a_busy_server_is_of_one_moment() {
     server.told(&[&promote[..], &why].concat());
     // so that much lands meanwhile
     server.set("TIDEMILL_LANDING_AGE", "1s");
+    left_behind(&server);
     server.restart();
+    assert!(!server.data().join("moment").exists(), "a start tidies up");
     let keys = (server.key(Scope::Read), server.key(Scope::Write));
     let (read, write) = (&keys.0, &keys.1);
     let before = answers(&server, read);
@@ -211,6 +213,8 @@ fn a_backup_beside_a_busy_server_is_of_one_moment() {
     assert_eq!((status, &answer["code"]), (409, &json!("no_backup")));
     let to = server.folder().join("tuesday");
     let shown = to.to_string_lossy().into_owned();
+    one_at_a_time(&server, &shown);
+    left_behind(&server);
     let busy = Busy {
         address: server.address(),
         is_over: AtomicBool::new(false),
@@ -280,6 +284,22 @@ fn a_backup_beside_a_busy_server_is_of_one_moment() {
     server.restart();
     assert_eq!(Counts::of(&server, read).stored, counted);
     assert_eq!(answers(&server, read), before);
+}
+
+/// What a command that was killed leaves.
+fn left_behind(server: &Server) {
+    let moment = server.data().join("moment");
+    std::fs::create_dir(&moment).expect("a folder");
+    std::fs::write(moment.join("left"), "x").expect("a file");
+}
+
+/// While somebody takes a copy elsewhere nobody else may begin.
+fn one_at_a_time(server: &Server, to: &str) {
+    let lock = std::fs::File::create(server.data().join("backup.lock")).expect("the lock");
+    lock.lock().expect("nobody has it");
+    let refused = server.refused(&["backup", to]);
+    assert!(refused.contains("is at work on"), "{refused}");
+    assert!(!Path::new(to).exists(), "nothing was begun");
 }
 
 /// Some events that are stored before a backup begins.
