@@ -39,7 +39,7 @@ async function assertCalm(page) {
 }
 
 async function main() {
-  const { url, project, links, person, item, model, recommender, taken, version, event } = JSON.parse(process.argv[2]);
+  const { url, project, links, person, item, model, recommender, taken, version, promoted, next, event } = JSON.parse(process.argv[2]);
   const base = `${url}/console/p/${project}`;
   const browser = await launch();
   const { page, seen, context } = await open(browser);
@@ -218,6 +218,39 @@ async function main() {
     const missing = await context.request.get(`${base}/models/${taken}/rollouts/77`, { headers: { cookie: `${name}=${value}` } });
     assert.equal(missing.status(), 404);
   });
+  await step("a version that takes over is promoted beside its stages, and rolled back, each after a question", async () => {
+    await visit(page, `${base}/models/${promoted}`);
+    const taking = page.locator(".taking");
+    await taking.locator("summary", { hasText: "Promote" }).click();
+    await taking.locator("details.ask[open]").getByLabel("Why").fill("it <b>did</b> well");
+    await taking.getByRole("button", { name: "Promote" }).click();
+    await page.getByText("champion: it answers").waitFor();
+    await visit(page, `${base}/models/${promoted}`);
+    assert.equal(await taking.count(), 0, "nothing takes over any more");
+    const steps = page.getByRole("list", { name: `stages of ${promoted}@${next}` });
+    const shown = (await steps.getByRole("listitem").allInnerTexts()).map((text) => text.replace(/\s+/g, " "));
+    for (const [place, begins] of ["✓ done Shadow", "✓ done Canary 10 %", "✓ done Canary 50 %", "✓ done Champion"].entries()) {
+      assert.ok(shown[place].startsWith(begins), shown.join("; "));
+    }
+    const part = page.locator("section", { has: page.getByRole("heading", { name: "How versions take over" }) });
+    assert.match(await part.innerText(), new RegExp(`${promoted}@${next} ● took over beside ${promoted}@1 .*, by user admin`));
+    assert.equal(await part.locator("p.reason").innerText(), `${promoted}@${next} was promoted: it <b>did</b> well`);
+    const listed = page.getByRole("region", { name: `rollouts of ${promoted}` }).locator("tbody tr");
+    assert.deepEqual((await listed.allInnerTexts()).map((text) => text.includes("took over")), [true, false]);
+    await accessible(page);
+    await page.locator("summary", { hasText: "Roll back" }).click();
+    await page.locator("details.ask[open]").getByLabel("Why").fill("it did not stay so");
+    await page.getByRole("button", { name: "Roll back" }).click();
+    await page.waitForURL(`**/models/${promoted}`);
+    await visit(page, `${base}/models/${promoted}/versions/1`);
+    await page.getByText("champion: it answers").waitFor();
+    // how it took over stays what it was, and who changed what is written down
+    await visit(page, `${base}/models/${promoted}`);
+    assert.match(await part.innerText(), new RegExp(`${promoted}@${next} ● took over`));
+    await visit(page, `${base}/settings`);
+    const audit = await page.getByRole("region", { name: "audit log" }).textContent();
+    for (const entry of ["it <b>did</b> well", "it did not stay so"]) assert.ok(audit.includes(entry), entry);
+  });
   await step("what was asked is seen by model and by route, over an hour and a day", async () => {
     await visit(page, `${base}/requests`);
     const byModel = page.getByRole("region", { name: "by model" });
@@ -227,6 +260,8 @@ async function main() {
     const byRoute = page.getByRole("region", { name: "by route" });
     assert.match(await byRoute.getByRole("row").filter({ hasText: "/v1/predict/{model}" }).innerText(), /\d+\s+0\s+0\s/);
     assert.equal(await page.locator("figure.chart").count(), 6);
+    const moment = await page.locator("dl.figures").nth(-2).innerText();
+    assert.match(moment, /requests now\s+\d+\s+being answered[^]*shadow now\s+\d+\s+questions wait/i);
     const full = await page.locator("dl.figures").last().innerText();
     for (const part of ["features", "lake", "memory", "data folder", "disk"]) assert.ok(full.includes(part), full);
     assert.match(full, /MiB/);
@@ -241,7 +276,10 @@ async function main() {
     await page.waitForURL(`**/requests?over=day&model=${taken}`);
     await accessible(page);
     const answer = await page.request.get(`${url}/metrics`);
-    assert.match(await answer.text(), /tidemill_http_latency_seconds_bucket{le="10.0",route="\/v1\/predict\/{model}"} \d/);
+    const numbers = await answer.text();
+    assert.match(numbers, /tidemill_http_latency_seconds_bucket{le="10.0",route="\/v1\/predict\/{model}"} \d/);
+    assert.match(numbers, /tidemill_http_requests_under_way 1\n/, "this one");
+    assert.match(numbers, /tidemill_shadow_waiting{project="shop"} \d/);
   });
   await step("a key is made, shown once, and revoked", async () => {
     await visit(page, `${base}/settings`);
@@ -298,8 +336,27 @@ async function main() {
     await page.getByRole("button", { name: "Add, or change the role" }).click();
     await page.waitForURL("**done=yes");
     links.bob = await linkFor(/bob viewer/);
+    const row = page.getByRole("row", { name: /^bob viewer/ });
+    const give = async (ticks) => {
+      await row.locator("summary", { hasText: "Projects" }).click();
+      for (const [label, isSet] of ticks) await row.getByLabel(label).setChecked(isSet);
+      await accessible(page);
+      await row.getByRole("button", { name: "Projects" }).click();
+      await page.waitForURL("**done=yes");
+      await visit(page, `${base}/settings`);
+      return row.innerText();
+    };
+    assert.match(await row.innerText(), /bob\s+viewer\s+all\s/);
+    assert.match(await give([["all, also those to come", false]]), /bob\s+viewer\s+none\s/);
+    const nobody = await open(browser);
+    await nobody.page.goto(links.bob);
+    await nobody.page.getByRole("button", { name: "Open the console" }).click();
+    await nobody.page.getByText("You were given no project of this server").waitFor();
+    await nobody.context.close();
+    assert.match(await give([[project, true]]), new RegExp(`bob\\s+viewer\\s+${project}\\s`));
+    links.bob = await linkFor(/bob viewer/);
     const audit = await page.getByRole("region", { name: "audit log" }).textContent();
-    for (const entry of ["add user", "add link", "sign in"]) assert.ok(audit.includes(entry), entry);
+    for (const entry of ["add user", "add link", "sign in", "set projects"]) assert.ok(audit.includes(entry), entry);
   });
   await step("training is asked for, and a password set", async () => {
     await visit(page, `${base}/models/${model}`);
@@ -334,7 +391,7 @@ async function main() {
     for (const name of ["Users", "Backups"]) assert.equal(await viewer.page.getByRole("heading", { name }).count(), 0);
     const token = await viewer.page.locator("input[name=token]").first().inputValue();
     const acts = [[`/models/${model}/train`, {}], [`/models/${taken}/rollback`, { reason: "x" }], [`/models/${taken}/versions/${version}/promote`, {}], [`/models/${model}/rollback`, { reason: "x" }], [`/models/${model}/versions/1/promote`, {}],
-      ["/alerts/silence", { id: "x", for: "1d" }], ["/settings/users", { name: "eve", role: "admin" }], ["/settings/users/remove", { name: "admin" }],
+      ["/alerts/silence", { id: "x", for: "1d" }], ["/settings/users", { name: "eve", role: "admin" }], ["/settings/users/remove", { name: "admin" }], ["/settings/users/projects", { name: "bob", all: "yes" }],
       ["/settings/users/link", { name: "admin" }], ["/settings/keys", { scope: "admin" }], ["/settings/keys/revoke", { id: "x" }], ["/events/quarantine/replay", {}],
       ["/people/c1/erase", { reason: "x" }], ["/people/c1/export", {}], [`/models/${model}/scorecard`, { test: "data1", note: "x" }]];
     for (const [path, fields] of acts) {

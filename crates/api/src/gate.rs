@@ -106,6 +106,7 @@ pub(crate) struct Gate {
 /// Lets a request through to its handler, or answers why not.
 pub(crate) async fn pass(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
     let watch = Stopwatch::start();
+    let _under_way = gate.app.metrics.request_begins();
     // a body that was refused unread may still be on its way: nobody should send the next request behind it
     let closes = !request.body().is_end_stream() && request.version() < Version::HTTP_2;
     let response = gate.pass(request, next).await.unwrap_or_else(|problem| {

@@ -18,6 +18,7 @@ mod admission;
 mod alerts;
 mod answers;
 mod app;
+mod backup;
 mod body;
 mod data;
 mod datasets;

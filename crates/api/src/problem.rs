@@ -140,6 +140,9 @@ error_codes! {
     /// The state of the model does not allow what was asked for.
     NotAllowed = "not_allowed", CONFLICT, "The state of the model does not allow this",
         "the detail says what stands against it";
+    /// Nobody takes a copy of the stores, or another one is made.
+    NoBackup = "no_backup", CONFLICT, "A backup cannot be begun now",
+        "`tidemill backup` on the server's machine begins one; one at a time is made";
     /// Too much at once.
     Overloaded = "overloaded", TOO_MANY_REQUESTS, "Too much is under way at this moment",
         "send it again after the seconds in Retry-After";
@@ -261,6 +264,7 @@ impl Problem {
                 Self::new(ErrorCode::StoreFull, "no space is left on the server")
             }
             StoreError::Closed => Self::new(ErrorCode::StoreClosed, "the server is stopping"),
+            StoreError::NotNow(_) => Self::new(ErrorCode::NoBackup, error.to_string()),
             _ => Self::new(
                 ErrorCode::StoreFailed,
                 "the server could not read or write its data",

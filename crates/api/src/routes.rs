@@ -17,8 +17,8 @@ use crate::events::TRACKING;
 use crate::gate::{self, Access, BodySize, Caller, Gate};
 use crate::problem::{ErrorCode, Problem};
 use crate::{
-    admin, alerts, answers, data, datasets, events, features, health, items, models, people,
-    proofs, recommend, rollouts, sql,
+    admin, alerts, answers, backup, data, datasets, events, features, health, items, models,
+    people, proofs, recommend, rollouts, sql,
 };
 
 /// Under which route requests are counted that met none.
@@ -236,6 +236,7 @@ pub fn routes() -> Vec<Route> {
         Route::new(Method::POST, "/v1/keys", ADMIN, admin::create),
         Route::new(Method::DELETE, "/v1/keys/{id}", ADMIN, admin::revoke),
         Route::new(Method::GET, "/v1/audit", ADMIN, admin::audit),
+        Route::new(Method::POST, "/v1/backup", ADMIN, backup::begin),
         Route::new(Method::GET, "/health/live", Access::Open, health::live),
         Route::new(Method::GET, "/health/ready", Access::Open, health::ready),
         Route::new(Method::GET, "/metrics", Access::Metrics, health::metrics),

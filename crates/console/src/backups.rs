@@ -46,7 +46,7 @@ impl LastBackup {
 pub(crate) fn shown(visit: &Visit) -> Html {
     let data = &visit.console.folder;
     let lines = format!(
-        "tidemill backup /backups/NAME --data {0}    # while the server is stopped\ntidemill backup --verify /backups/NAME",
+        "tidemill backup /backups/NAME --data {0}    # on this machine, while the server runs or is stopped\ntidemill backup --verify /backups/NAME",
         data.display()
     );
     let last = match LastBackup::read(data) {
@@ -63,7 +63,7 @@ pub(crate) fn shown(visit: &Visit) -> Html {
     );
     part_about(
         "Backups",
-        "A backup is a copy of the whole data folder with the hash of every file. Stop the server first: files that change cannot be copied as they were at one moment. To restore, copy the folder data of the backup and start a server on it. Whoever is erased stays in older backups: keep them only as long as you may.",
+        "A backup is a copy of the whole data folder as it was at one moment, with the hash of every file. The server may go on meanwhile. To restore, copy the folder data of the backup and start a server on it. Whoever is erased stays in older backups: keep them only as long as you may.",
         &body,
     )
 }

@@ -38,7 +38,8 @@ pub type RandomBytes = Box<dyn Fn() -> [u8; 32] + Send + Sync>;
 
 /// Everything that the pages need.
 pub struct Console {
-    pub(crate) projects: BTreeMap<ProjectName, Arc<ProjectLoop>>,
+    /// Handed out by [`seen`](Self::seen) and [`names_seen`](Self::names_seen) alone, so that nobody is shown another's.
+    projects: BTreeMap<ProjectName, Arc<ProjectLoop>>,
     pub(crate) catalog: Arc<dyn Catalog>,
     /// What takes events in, to try again what was none.
     pub(crate) intake: Arc<Intake>,
@@ -82,6 +83,17 @@ impl Console {
             stopping,
             heavy: Semaphore::new(HEAVY_MAX),
         })
+    }
+
+    /// A project, for somebody who may see it. Whoever may not is told the same as where there is none.
+    pub(crate) fn seen(&self, name: &ProjectName, by: &User) -> Option<Arc<ProjectLoop>> {
+        let project = self.projects.get(name)?;
+        by.sees(name).then(|| project.clone())
+    }
+
+    /// The names of the projects that somebody may see.
+    pub(crate) fn names_seen(&self, by: &User) -> Vec<&ProjectName> {
+        self.projects.keys().filter(|name| by.sees(name)).collect()
     }
 
     /// Does what may read much: a few at a time, and not for ever, so that answers to programs do not wait for it.
@@ -167,6 +179,7 @@ pub async fn first_link(
             role: Role::Admin,
             password: None,
             created_at: clock.now(),
+            projects: None,
         };
         let audit = entry(clock, actor, "add_user", FIRST_USER);
         catalog.put_user(&first, audit).await?;

@@ -163,10 +163,11 @@ impl Visit {
     /// The projects of the server; just the name where there is one.
     fn projects(&self) -> Html {
         let here = &self.project.project.name;
-        if self.console.projects.len() == 1 {
+        let seen = self.console.names_seen(&self.viewer.user);
+        if seen.len() == 1 {
             return html!("<p class=\"project\">{}</p>", here.as_str());
         }
-        let others = self.console.projects.keys().filter(|name| *name != here);
+        let others = seen.into_iter().filter(|name| *name != here);
         let others = others.map(|name| {
             html!(
                 "<li><a href=\"/console/p/{name}\">{name}</a></li>",

@@ -113,6 +113,7 @@ pub fn router(console: Arc<Console>) -> Router {
         .route("/ask.csv", get(ask::csv))
         .route("/settings", get(settings::page))
         .route("/settings/users", post(settings::put_user))
+        .route("/settings/users/projects", post(settings::set_projects))
         .route("/settings/users/remove", post(settings::remove_user))
         .route("/settings/users/link", post(settings::link))
         .route("/settings/keys", post(settings::make_key))

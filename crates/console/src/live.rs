@@ -44,6 +44,8 @@ pub(crate) async fn follow(visit: Visit) -> Result<Response, Problem> {
                 "landing_lag": stages.landing_lag,
                 "decisions": stages.decisions,
                 "outcomes_waiting": stages.outcomes_waiting,
+                "shadow_waiting": stages.shadow_waiting,
+                "requests_under_way": visit.project.metrics.requests_under_way(),
                 "alerts": stages.alerts,
             });
             let event = Event::default().data(data.to_string());

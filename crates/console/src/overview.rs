@@ -25,6 +25,7 @@ pub(crate) struct Stages {
     pub(crate) landing_lag: u64,
     pub(crate) decisions: u64,
     pub(crate) outcomes_waiting: u64,
+    pub(crate) shadow_waiting: u64,
     pub(crate) alerts: usize,
 }
 
@@ -38,6 +39,7 @@ impl Visit {
             landing_lag: progress.landing_lag,
             decisions: project.decisions.last(),
             outcomes_waiting: progress.outcomes_waiting,
+            shadow_waiting: progress.shadow_waiting,
             alerts: project.alerts.open()?.len(),
         })
     }

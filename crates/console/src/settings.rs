@@ -1,9 +1,12 @@
 //! Settings: the viewer's password, users, keys, backups, the audit log, and the settings that are in force.
 
+use std::collections::BTreeSet;
+
 use axum::extract::Query;
 use axum::http::HeaderMap;
 use axum::http::header;
 use axum::response::{Redirect, Response};
+use tidemill_core::ProjectName;
 use tidemill_store::catalog::{AuditEntry, Scope};
 use tidemill_store::keys::{self, create_key};
 use tidemill_store::users::{Role, User, check_user_name};
@@ -19,6 +22,10 @@ use crate::visit::{Act, Form, Visit};
 
 /// How many audit entries are shown.
 const AUDIT_SHOWN: u32 = 100;
+/// The field that gives a user all projects.
+const ALL_PROJECTS: &str = "all";
+/// How the fields begin that give a user one project each.
+const GIVEN: &str = "project:";
 
 /// The page.
 pub(crate) async fn page(visit: Visit, Query(query): Query<Form>) -> Result<Response, Problem> {
@@ -68,48 +75,29 @@ async fn users(visit: &Visit) -> Result<Html, Problem> {
     let sessions = console.catalog.sessions(console.clock.now()).await?;
     let mut table = Table::new(
         "users",
-        &["Name", "Role", "Password", "#Sessions", "Since", "Actions"],
+        &[
+            "Name",
+            "Role",
+            "Projects",
+            "Password",
+            "#Sessions",
+            "Since",
+            "Actions",
+        ],
     );
     for user in console.catalog.users().await? {
         let open = sessions
             .iter()
             .filter(|session| session.user == user.name)
             .count();
-        let name = html!(
-            "<input type=\"hidden\" name=\"name\" value=\"{}\">",
-            user.name
-        );
-        let link = ask_first(
-            viewer,
-            &visit.path("/settings/users/link"),
-            &Action {
-                path: "",
-                button: "Link",
-                means: "Makes a link that signs this user in once, within a day. Give it to nobody else.",
-                fields: name.clone(),
-            },
-        );
-        let remove = if user.name == viewer.user.name {
-            Html::default()
-        } else {
-            ask_first(
-                viewer,
-                &visit.path("/settings/users/remove"),
-                &Action {
-                    path: "",
-                    button: "Remove",
-                    means: "Their sessions end at once. What they did stays in the audit log.",
-                    fields: name,
-                },
-            )
-        };
         table.row([
             text(&user.name),
             text(user.role.as_str()),
+            text(projects_in_words(&user)),
             text(if user.password.is_some() { "yes" } else { "no" }),
             html!("{}", open),
             time(user.created_at),
-            html!("<div class=\"actions\">{}{}</div>", link, remove),
+            actions(visit, &user),
         ]);
     }
     let roles = Role::ALL.map(|role| html!("<option>{}</option>", role.as_str()));
@@ -121,9 +109,101 @@ async fn users(visit: &Visit) -> Result<Html, Problem> {
     );
     Ok(section(
         "Users",
-        "A viewer looks. An editor also promotes, rolls back, trains and silences. An admin also decides who may.",
+        "A viewer looks. An editor also promotes, rolls back, trains and silences. An admin also decides who may, and sees all projects; the others see those that they were given.",
         &html!("{}{}", table.show(), form),
     ))
+}
+
+/// What can be done with a user.
+fn actions(visit: &Visit, user: &User) -> Html {
+    let viewer = &visit.viewer;
+    let name = html!(
+        "<input type=\"hidden\" name=\"name\" value=\"{}\">",
+        user.name
+    );
+    let ask = |path: &str, button, means, fields| {
+        let action = Action {
+            path: "",
+            button,
+            means,
+            fields,
+        };
+        ask_first(viewer, &visit.path(path), &action)
+    };
+    let link = ask(
+        "/settings/users/link",
+        "Link",
+        "Makes a link that signs this user in once, within a day. Give it to nobody else.",
+        name.clone(),
+    );
+    let projects = (user.role != Role::Admin).then(|| {
+        ask(
+            "/settings/users/projects",
+            "Projects",
+            "They see these projects, and do there what their role allows, from now on.",
+            html!("{}{}", name, project_fields(visit, user)),
+        )
+    });
+    let remove = (user.name != viewer.user.name).then(|| {
+        ask(
+            "/settings/users/remove",
+            "Remove",
+            "Their sessions end at once. What they did stays in the audit log.",
+            name.clone(),
+        )
+    });
+    html!(
+        "<div class=\"actions\">{}{}{}</div>",
+        link,
+        projects,
+        remove
+    )
+}
+
+/// A tick for all projects, and one for each that is served or was given.
+fn project_fields(visit: &Visit, user: &User) -> Html {
+    let tick = |name: &str, label: &str, is_set: bool| {
+        let checked = if is_set {
+            html!(" checked")
+        } else {
+            Html::default()
+        };
+        html!(
+            "<label class=\"tick\"><input type=\"checkbox\" name=\"{}\" value=\"yes\"{}>{}</label>",
+            name,
+            checked,
+            label
+        )
+    };
+    let given = user.projects.as_ref();
+    let served = visit.console.names_seen(&visit.viewer.user);
+    let names: BTreeSet<&ProjectName> = served
+        .into_iter()
+        .chain(given.into_iter().flatten())
+        .collect();
+    let each = names.into_iter().map(|name| {
+        let is_given = given.is_some_and(|given| given.contains(name));
+        tick(&format!("{GIVEN}{name}"), name.as_str(), is_given)
+    });
+    let all = tick(ALL_PROJECTS, "all, also those to come", given.is_none());
+    html!("{}{}", all, each.collect::<Html>())
+}
+
+/// Which projects a user sees.
+fn projects_in_words(user: &User) -> String {
+    match &user.projects {
+        Some(given) if user.role != Role::Admin => in_words(given),
+        Some(_) | None => "all".to_owned(),
+    }
+}
+
+fn in_words(given: &BTreeSet<ProjectName>) -> String {
+    let names: Vec<&str> = given.iter().map(ProjectName::as_str).collect();
+    if names.is_empty() {
+        "none".to_owned()
+    } else {
+        names.join(", ")
+    }
 }
 
 async fn keys(visit: &Visit) -> Result<Html, Problem> {
@@ -283,6 +363,7 @@ pub(crate) async fn put_user(act: Act<Visit>) -> Result<Redirect, Problem> {
         role,
         password: None,
         created_at: console.clock.now(),
+        projects: None,
     });
     let audit = AuditEntry {
         reason: role.to_string(),
@@ -292,6 +373,34 @@ pub(crate) async fn put_user(act: Act<Visit>) -> Result<Redirect, Problem> {
         .catalog
         .put_user(&User { role, ..user }, audit)
         .await?;
+    Ok(Redirect::to(&act.who.path("/settings?done=yes")))
+}
+
+/// Gives a user projects: all of them, or those that are ticked.
+pub(crate) async fn set_projects(act: Act<Visit>) -> Result<Redirect, Problem> {
+    let (console, viewer) = (&act.who.console, &act.who.viewer);
+    viewer.check(Role::Admin)?;
+    let name = act.field("name");
+    let users = console.catalog.users().await?;
+    let user = users.iter().find(|user| user.name == name);
+    if user.is_some_and(|user| user.role == Role::Admin) {
+        return Err(Problem::refused(
+            "An admin sees all projects. Give them another role first.",
+        ));
+    }
+    let given = if act.form.contains_key(ALL_PROJECTS) {
+        None
+    } else {
+        let ticked = act.form.keys().filter_map(|name| name.strip_prefix(GIVEN));
+        let names: Result<BTreeSet<ProjectName>, _> = ticked.map(str::parse).collect();
+        Some(names.map_err(|_| Problem::bad("A project cannot have such a name."))?)
+    };
+    let audit = AuditEntry {
+        reason: given.as_ref().map_or_else(|| "all".to_owned(), in_words),
+        ..console.entry(&viewer.actor(), "set_projects", name)
+    };
+    let catalog = &console.catalog;
+    catalog.set_projects(name, given.as_ref(), audit).await?;
     Ok(Redirect::to(&act.who.path("/settings?done=yes")))
 }
 

@@ -146,12 +146,16 @@ pub(crate) async fn sign_out(
         .into_response())
 }
 
-/// From the root of the console to the first project.
+/// From the root of the console to the first project that they may see.
 pub(crate) async fn start(
     State(console): State<Arc<Console>>,
-    _: Viewer,
+    viewer: Viewer,
 ) -> Result<Redirect, Problem> {
-    let first = console.projects.keys().next();
-    let first = first.ok_or_else(|| Problem::not_found("This server has no project."))?;
+    let seen = console.names_seen(&viewer.user);
+    let first = seen.first().ok_or_else(|| {
+        Problem::denied(
+            "You were given no project of this server. Somebody with the role admin can change that under Settings.",
+        )
+    })?;
     Ok(Redirect::to(&format!("/console/p/{first}")))
 }

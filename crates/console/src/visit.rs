@@ -150,7 +150,7 @@ impl FromRequestParts<Arc<Console>> for Visit {
         let mut named = parameters.iter();
         let name = named.find_map(|(key, value)| (key == "project").then_some(value));
         let name = name.and_then(|name| name.parse::<ProjectName>().ok());
-        let project = name.and_then(|name| console.projects.get(&name).cloned());
+        let project = name.and_then(|name| console.seen(&name, &viewer.user));
         let project = project.ok_or_else(|| {
             Problem::not_found("This server has no project with this name.").into_response()
         })?;

@@ -29,6 +29,7 @@ pub mod gain;
 mod kept;
 pub mod land;
 mod lanes;
+mod moment;
 pub mod project_loop;
 pub mod promote;
 pub mod quality;

@@ -344,6 +344,7 @@ impl ProjectLoop {
             features_lag: last.0.saturating_sub(self.engine().applied().0),
             landing_lag: last.0.saturating_sub(landed.0),
             outcomes_waiting: self.joiner.waiting(),
+            shadow_waiting: self.shadow_waiting(),
         })
     }
 

@@ -108,6 +108,7 @@ pub struct Metrics {
     latency: Family<ModelLabels, Histogram, fn() -> Histogram>,
     requests: Family<RequestLabels, Counter>,
     request_latency: Family<RouteLabels, Histogram, fn() -> Histogram>,
+    requests_under_way: Gauge,
     memory_bytes: Gauge,
     data_bytes: Gauge,
     disk_free_bytes: Gauge,
@@ -116,6 +117,7 @@ pub struct Metrics {
     features_lag: Family<ProjectLabels, Gauge>,
     landing_lag: Family<ProjectLabels, Gauge>,
     outcomes_waiting: Family<ProjectLabels, Gauge>,
+    shadow_waiting: Family<ProjectLabels, Gauge>,
     loop_failures: Family<ProjectLabels, Counter>,
     consistency_values: Family<ProjectLabels, Gauge>,
     consistency_mismatches: Family<ProjectLabels, Gauge>,
@@ -139,6 +141,7 @@ impl Default for Metrics {
             latency: Family::new_with_constructor(latency),
             requests: Family::default(),
             request_latency: Family::new_with_constructor(request_latency),
+            requests_under_way: Gauge::default(),
             memory_bytes: Gauge::default(),
             data_bytes: Gauge::default(),
             disk_free_bytes: Gauge::default(),
@@ -147,6 +150,7 @@ impl Default for Metrics {
             features_lag: Family::default(),
             landing_lag: Family::default(),
             outcomes_waiting: Family::default(),
+            shadow_waiting: Family::default(),
             loop_failures: Family::default(),
             consistency_values: Family::default(),
             consistency_mismatches: Family::default(),
@@ -230,6 +234,11 @@ impl Metrics {
             Unit::Seconds,
             self.request_latency.clone(),
         );
+        registry.register(
+            "http_requests_under_way",
+            "HTTP requests that came and whose answer has not begun yet",
+            self.requests_under_way.clone(),
+        );
         registry.register_with_unit(
             "memory",
             "Resident memory of the process, as of the last minute",
@@ -277,6 +286,11 @@ impl Metrics {
             "Questions that were not answered in the shadow because too many waited",
             self.rollout_dropped.clone(),
         );
+        registry.register(
+            "shadow_waiting",
+            "Questions that wait to be answered in the shadow",
+            self.shadow_waiting.clone(),
+        );
     }
 
     /// Sets the count of events with a result to what the intake has counted.
@@ -315,6 +329,17 @@ impl Metrics {
                 version: version.to_owned(),
             })
             .inc();
+    }
+
+    /// Counts a request as under way until what is returned is dropped.
+    pub fn request_begins(&self) -> UnderWay {
+        self.requests_under_way.inc();
+        UnderWay(self.requests_under_way.clone())
+    }
+
+    /// How many requests are under way.
+    pub fn requests_under_way(&self) -> u64 {
+        u64::try_from(self.requests_under_way.get()).unwrap_or(0)
     }
 
     /// Counts an HTTP request and how long it took until its answer began.
@@ -390,6 +415,7 @@ impl Metrics {
         set(&self.features_lag, progress.features_lag);
         set(&self.landing_lag, progress.landing_lag);
         set(&self.outcomes_waiting, progress.outcomes_waiting);
+        set(&self.shadow_waiting, progress.shadow_waiting);
     }
 
     /// Sets how far a version of a project has come in taking over.
@@ -430,6 +456,16 @@ impl Metrics {
     }
 }
 
+/// A request that is under way.
+#[derive(Debug)]
+pub struct UnderWay(Gauge);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 /// How far the parts of a project's loop are, in events.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Progress {
@@ -441,6 +477,8 @@ pub struct Progress {
     pub landing_lag: u64,
     /// Decisions whose outcome is not known yet.
     pub outcomes_waiting: u64,
+    /// Questions that wait to be answered in the shadow.
+    pub shadow_waiting: u64,
 }
 
 impl Progress {
@@ -450,6 +488,7 @@ impl Progress {
         self.features_lag = self.features_lag.max(other.features_lag);
         self.landing_lag = self.landing_lag.max(other.landing_lag);
         self.outcomes_waiting = self.outcomes_waiting.max(other.outcomes_waiting);
+        self.shadow_waiting = self.shadow_waiting.max(other.shadow_waiting);
     }
 }
 
@@ -486,7 +525,23 @@ mod tests {
             ..ProcessLoad::default()
         };
         metrics.set_process(&load, now);
+        let (first, second) = (metrics.request_begins(), metrics.request_begins());
+        drop(first);
+        assert_eq!(metrics.requests_under_way(), 1);
+        let progress = Progress {
+            shadow_waiting: 5,
+            ..Progress::default()
+        };
+        metrics.set_progress("shop", progress);
         let text = metrics.encode().unwrap();
+        drop(second);
+        assert_eq!(metrics.requests_under_way(), 0);
+        for line in [
+            "tidemill_http_requests_under_way 1\n",
+            "tidemill_shadow_waiting{project=\"shop\"} 5\n",
+        ] {
+            assert!(text.contains(line), "{text}");
+        }
         assert!(
             text.contains(r#"tidemill_events_total{project="shop",result="accepted"} 7"#),
             "{text}"

@@ -42,6 +42,9 @@ pub enum StoreError {
     /// What was asked for by id is not there.
     #[error("{0} does not exist")]
     NotFound(String),
+    /// A copy of the stores cannot be made at the moment.
+    #[error("a copy of the stores cannot be made now: {0}")]
+    NotNow(&'static str),
     /// The store is shutting down.
     #[error("the store is closed")]
     Closed,

@@ -7,6 +7,7 @@
 //! | [`Catalog`] | projects, keys, versions, runs, audit | SQLite ([`sqlite`]) |
 //! | [`Lake`] | events, decisions, outcomes, datasets as tables | Delta Lake on local files ([`delta`]) |
 //! | [`Artifacts`] | model files, by content hash | local files ([`local`]) |
+//! | [`Moments`] | nothing: copies all of them as they were at one moment | the embedded ones together ([`local_moment`]) |
 //!
 //! Stages know the traits only; the `tidemill` binary is the only crate that names a backend. Each port has a
 //! [conformance suite](conformance) that every backend of it passes. This crate is *not* a place for behaviour
@@ -25,7 +26,9 @@ pub mod folder;
 pub mod keys;
 pub mod lake;
 pub mod local;
+pub mod local_moment;
 pub mod memory;
+pub mod moment;
 pub mod priority;
 pub mod query;
 pub mod sqlite;
@@ -39,6 +42,7 @@ pub use event_log::{Appended, EventLog, LoggedEvent, QuarantineReason, Quarantin
 pub use event_rows::{EventColumns, EventRow, EventRows, EventScan, EventTable, Texts};
 pub use folder::DataFolder;
 pub use lake::Lake;
+pub use moment::Moments;
 pub use state::{StateBatch, StateStore};
 pub use users::Users;
 
@@ -57,4 +61,6 @@ pub struct Stores {
     pub lake: Arc<dyn Lake>,
     /// Model files.
     pub artifacts: Arc<dyn Artifacts>,
+    /// Copies of all of them as they were at one moment.
+    pub moments: Arc<dyn Moments>,
 }

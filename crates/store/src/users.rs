@@ -1,10 +1,11 @@
 //! People who use the console: who they are, what they may do, and how they are signed in.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
 use async_trait::async_trait;
-use tidemill_core::Timestamp;
+use tidemill_core::{ProjectName, Timestamp};
 
 use crate::StoreError;
 use crate::catalog::AuditEntry;
@@ -62,6 +63,16 @@ pub struct User {
     pub password: Option<String>,
     /// When they were added.
     pub created_at: Timestamp,
+    /// The projects that they were given; `None` for all, also those to come.
+    pub projects: Option<BTreeSet<ProjectName>>,
+}
+
+impl User {
+    /// Whether they may see a project, and with it do there what their role allows. An admin, who decides about that, sees all.
+    pub fn sees(&self, project: &ProjectName) -> bool {
+        let given = self.projects.as_ref();
+        self.role == Role::Admin || given.is_none_or(|given| given.contains(project))
+    }
 }
 
 /// What a name of a user may be.
@@ -96,8 +107,15 @@ pub struct Pass {
 pub trait Users: Send + Sync {
     /// Everybody, by name.
     async fn users(&self) -> Result<Vec<User>, StoreError>;
-    /// Adds a user, or replaces role and password of one with that name.
+    /// Adds a user, or replaces role and password of one with that name, whose projects stay.
     async fn put_user(&self, user: &User, audit: AuditEntry) -> Result<(), StoreError>;
+    /// Replaces the projects of a user, `None` for all; `NotFound` where there is no such user.
+    async fn set_projects(
+        &self,
+        name: &str,
+        projects: Option<&BTreeSet<ProjectName>>,
+        audit: AuditEntry,
+    ) -> Result<(), StoreError>;
     /// Removes a user with their sessions and links; `NotFound` where there is none.
     async fn remove_user(&self, name: &str, audit: AuditEntry) -> Result<(), StoreError>;
 

@@ -71,13 +71,21 @@ impl Client {
             Some(text) => text.parse()?,
             None => only_one(node::local_projects(data))?,
         };
+        Self::of_server(data, project, server.address)
+    }
+
+    /// A way to a project of the server that has a data folder open.
+    pub fn beside(data: &Path, project: ProjectName) -> Result<Self> {
+        let server = server_file::read(data)?;
+        Self::of_server(data, project, server.address)
+    }
+
+    fn of_server(data: &Path, project: ProjectName, address: String) -> Result<Self> {
         let key = node::read_local_key(data, &project)?;
         Ok(Self {
             project,
             key,
-            way: Way::Server {
-                address: server.address,
-            },
+            way: Way::Server { address },
         })
     }
 

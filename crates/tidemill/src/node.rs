@@ -22,6 +22,7 @@ use tidemill_store::delta::{DeltaLake, DeltaOptions};
 use tidemill_store::fjall_store::{FjallOptions, FjallStore};
 use tidemill_store::keys::create_key;
 use tidemill_store::local::LocalArtifacts;
+use tidemill_store::local_moment::LocalMoments;
 use tidemill_store::sqlite::SqliteCatalog;
 use tidemill_store::{DataFolder, Stores};
 
@@ -51,12 +52,18 @@ pub struct Node {
 /// Opens the embedded backends in a folder that nobody else has open.
 pub async fn open_stores(folder: &DataFolder) -> Result<Stores> {
     let fjall = FjallStore::open(folder, &FjallOptions::default())?;
+    let (log, state) = (Arc::new(fjall.log), Arc::new(fjall.state));
+    let catalog = Arc::new(SqliteCatalog::open(folder).await?);
+    let lake = Arc::new(DeltaLake::open(folder, &DeltaOptions::default()));
+    let opened = (log.clone(), state.clone());
+    let moments = LocalMoments::open(folder, opened, catalog.clone(), lake.clone())?;
     Ok(Stores {
-        log: Arc::new(fjall.log),
-        state: Arc::new(fjall.state),
-        catalog: Arc::new(SqliteCatalog::open(folder).await?),
-        lake: Arc::new(DeltaLake::open(folder, &DeltaOptions::default())),
+        log,
+        state,
+        catalog,
+        lake,
         artifacts: Arc::new(LocalArtifacts::open(folder)),
+        moments: Arc::new(moments),
     })
 }
 

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use tidemill_core::clock::SystemClock;
 use tidemill_core::{Clock, Span};
 
+use support::console::Visitor;
 use support::{Scope, Server, console, rollouts, skip, tools};
 
 /// A text that sets a variable which the test looks for, should it ever run.
@@ -82,6 +83,13 @@ target   = { event = "Order Completed", within = "20d" }
 training = { budget = 0.1 }
 rollout  = { shadow = "1h", canary = [0.1, 0.5], step = "1h" }
 
+[models.stays_on]
+kind     = "predict"
+observe  = { event = "Order Completed" }
+target   = { event = "Order Completed", within = "25d" }
+training = { budget = 0.1 }
+rollout  = { shadow = "1h", canary = [0.1, 0.5], step = "1h" }
+
 [models.for_you]
 kind     = "recommend"
 signals  = { "Order Completed" = 1.0 }
@@ -105,11 +113,12 @@ fn people_use_the_console_in_a_browser() {
         return skip("there is no chromium (apt-get install chromium)");
     }
     let mut server = Server::start(PROJECT, &[]);
-    let taking_over = fill(&mut server);
+    let (taking_over, to_promote) = fill(&mut server);
     let link = link(&server, "admin");
     let told = json!({
         "url": server.url(), "project": "shop", "links": { "admin": link },
-        "person": EVIL, "item": EVIL, "model": "will_return", "recommender": "for_you", "taken": "comes_back", "version": taking_over, "event": EVIL,
+        "person": EVIL, "item": EVIL, "model": "will_return", "recommender": "for_you", "taken": "comes_back", "version": taking_over,
+        "promoted": "stays_on", "next": to_promote, "event": EVIL,
     });
     let output = Command::new("node")
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/console/test.js"))
@@ -156,6 +165,88 @@ fn users_are_managed_beside_a_running_server() {
     );
 }
 
+#[test]
+fn a_user_sees_the_projects_that_they_were_given() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let news = folder.path().join("news.toml");
+    std::fs::write(&news, "[project]\nname = \"news\"\n").expect("a project file");
+    let server = Server::start(support::PROJECT, &["--project", &news.to_string_lossy()]);
+    server.told(&["users", "add", "bob", "--role", "editor"]);
+    let (admin, bob) = (
+        Visitor::sign_in(&server, "admin"),
+        Visitor::sign_in(&server, "bob"),
+    );
+    assert_eq!(bob.get("/console/p/news").status, 200, "all, by default");
+    assert!(bob.get("/console/p/shop").text.contains("/console/p/news"));
+
+    let users = "/console/p/shop/settings/users";
+    let token = admin.token("/console/p/shop/settings");
+    let give = |to: &str, ticked: &[&str]| {
+        let fields = [("token", token.as_str()), ("name", to)];
+        let ticked = ticked.iter().map(|name| (*name, "yes"));
+        let fields: Vec<_> = fields.into_iter().chain(ticked).collect();
+        admin.post(&format!("{users}/projects"), &fields)
+    };
+    assert_eq!(give("bob", &["project:shop"]).status, 303);
+    assert_eq!(give("admin", &["project:shop"]).status, 409);
+    assert_eq!(give("eve", &["project:shop"]).status, 404);
+    only_shop_is_seen(&bob);
+    let listed = server.json_of(&["users", "list"]);
+    assert_eq!(listed["users"][1]["projects"], json!(["shop"]));
+    let settings = admin.get("/console/p/shop/settings").text;
+    assert!(settings.contains("set projects"), "the audit log knows");
+    // a change of the role leaves the projects, unless they decide about that themselves
+    server.told(&["users", "role", "bob", "viewer"]);
+    assert_eq!(bob.get("/console/p/news").status, 404);
+    server.told(&["users", "role", "bob", "admin"]);
+    assert_eq!(bob.get("/console/p/news").status, 200);
+    server.told(&["users", "role", "bob", "editor"]);
+
+    assert_eq!(give("bob", &[]).status, 303);
+    let nothing = bob.get("/console");
+    assert_eq!(nothing.status, 403, "{}", nothing.text);
+    assert_eq!(bob.get("/console/p/shop").status, 404);
+    assert_eq!(give("bob", &["all", "project:shop"]).status, 303);
+    assert_eq!(bob.get("/console/p/news").status, 200);
+}
+
+/// Every page, export and action of the console, as its router has them, is as if there were no project `news`.
+fn only_shop_is_seen(bob: &Visitor) {
+    let token = bob.token("/console/p/shop/settings");
+    let router = include_str!("../../console/src/lib.rs");
+    let (project, _) = router.split_once("let pages").expect("the router");
+    let paths: Vec<String> = project
+        .split(".route(")
+        .skip(1)
+        .filter_map(|route| route.split('"').nth(1))
+        .map(|path| path.replace(['{', '}'], "").replace("/number", "/1"))
+        .collect();
+    assert!(paths.len() > 40, "{paths:?}");
+    let (mut pages, mut actions) = (0, 0);
+    for path in paths {
+        let path = format!("/console/p/news{path}");
+        let page = bob.get(&path);
+        let action = bob.post(&path, &[("token", &token), ("reason", "x")]);
+        for answer in [&page, &action] {
+            assert!([404, 405].contains(&answer.status), "{path}: {answer:?}");
+            assert!(!answer.text.contains("data-project=\"news\""), "{path}");
+        }
+        pages += usize::from(page.status == 404);
+        actions += usize::from(action.status == 404);
+    }
+    assert!(pages > 25 && actions > 12, "{pages} {actions}");
+    let none = bob.get("/console/p/none").text;
+    assert_eq!(bob.get("/console/p/news").text, none);
+    let home = bob.get("/console");
+    assert_eq!(
+        (home.status, home.location.as_str()),
+        (303, "/console/p/shop")
+    );
+    let shown = bob.get("/console/p/shop");
+    assert_eq!(shown.status, 200);
+    assert!(!shown.text.contains("news"), "{}", shown.text);
+}
+
 /// A link for a user, as an operator gets one beside the running server.
 fn link(server: &Server, user: &str) -> String {
     let data = server.data().to_string_lossy().into_owned();
@@ -172,8 +263,8 @@ fn product(customer: i64, order: i64) -> String {
 /// How many products there are.
 const PRODUCTS: i64 = 40;
 
-/// A history to learn from, and texts in every field that is shown. Returns the number of the version that takes over.
-fn fill(server: &mut Server) -> u32 {
+/// A history to learn from, and texts in every field that is shown. Returns the numbers of the versions that take over.
+fn fill(server: &mut Server) -> (u32, u32) {
     let begin = SystemClock.now() - Span::from_days(430);
     let mut csv = "customer,ordered_at,order,total,product\n".to_owned();
     for customer in 0..300 {
@@ -264,20 +355,17 @@ fn fill(server: &mut Server) -> u32 {
     take_over(server, &read, &admin)
 }
 
-/// A model of which a version takes over, whose number is returned, and the one before was sent back; and answers of both arms.
-fn take_over(server: &mut Server, read: &str, admin: &str) -> u32 {
-    let (status, answer) =
-        server.post("/v1/models/comes_back/train?wait=true", admin, &Value::Null);
-    assert_eq!(status, 200, "{answer}");
-    server.told(&[
-        "promote",
-        "comes_back@1",
-        "--override-gate",
-        "--reason",
-        "a start",
-        "--project",
-        "project.toml",
-    ]);
+/// Two models of which a version each takes over, whose numbers are returned, and the ones before were sent back; and answers of both arms.
+fn take_over(server: &mut Server, read: &str, admin: &str) -> (u32, u32) {
+    for model in ["comes_back", "stays_on"] {
+        let train = format!("/v1/models/{model}/train?wait=true");
+        let (status, answer) = server.post(&train, admin, &Value::Null);
+        assert_eq!(status, 200, "{answer}");
+        let first = format!("{model}@1");
+        let promote = ["promote", &first, "--override-gate"];
+        let why = ["--reason", "a start", "--project", "project.toml"];
+        server.told(&[&promote[..], &why].concat());
+    }
     // before any version takes over, the page says how one would
     let page = console::page(server, "/models/comes_back");
     for part in [
@@ -289,11 +377,12 @@ fn take_over(server: &mut Server, read: &str, admin: &str) -> u32 {
     }
     assert!(server.stop(Duration::from_secs(30)).success());
     let number = rollouts::plant(server, "shop", "comes_back", EVIL);
+    let other = rollouts::plant(server, "shop", "stays_on", EVIL);
     server.restart();
     for customer in 0..200 {
         let user = json!({ "user": format!("c{customer}") });
         let (status, answer) = server.post("/v1/predict/comes_back", read, &user);
         assert_eq!(status, 200, "{answer}");
     }
-    number
+    (number, other)
 }

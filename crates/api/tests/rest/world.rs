@@ -22,6 +22,7 @@ use tidemill_store::event_log::LogCounts;
 use tidemill_store::fjall_store::{FjallOptions, FjallStore};
 use tidemill_store::keys::create_key;
 use tidemill_store::local::LocalArtifacts;
+use tidemill_store::local_moment::LocalMoments;
 use tidemill_store::sqlite::SqliteCatalog;
 use tidemill_store::{
     Appended, DataFolder, EventLog, LoggedEvent, Quarantined, StoreError, Stores,
@@ -249,12 +250,18 @@ impl World {
 
 async fn open_stores(folder: &DataFolder) -> Stores {
     let fjall = FjallStore::open(folder, &FjallOptions::default()).unwrap();
+    let (log, state) = (Arc::new(fjall.log), Arc::new(fjall.state));
+    let catalog = Arc::new(SqliteCatalog::open(folder).await.unwrap());
+    let lake = Arc::new(DeltaLake::open(folder, &DeltaOptions::default()));
+    let opened = (log.clone(), state.clone());
+    let moments = LocalMoments::open(folder, opened, catalog.clone(), lake.clone()).unwrap();
     Stores {
-        log: Arc::new(fjall.log),
-        state: Arc::new(fjall.state),
-        catalog: Arc::new(SqliteCatalog::open(folder).await.unwrap()),
-        lake: Arc::new(DeltaLake::open(folder, &DeltaOptions::default())),
+        log,
+        state,
+        catalog,
+        lake,
         artifacts: Arc::new(LocalArtifacts::open(folder)),
+        moments: Arc::new(moments),
     }
 }
 

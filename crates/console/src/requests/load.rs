@@ -47,14 +47,34 @@ pub(super) fn shown(visit: &Visit, look: &Look) -> Html {
             table(look, &noted)
         )
     };
+    let body = html!("{}{}", at_this_moment(visit), body);
     part_about(
         "How full it is",
-        "Looked at once a minute. While features are behind, answers know less; what is behind in the lake is read from the log meanwhile.",
+        "What is under way is of this moment, the rest is looked at once a minute. While features are behind, answers know less; what is behind in the lake is read from the log meanwhile.",
         &body,
     )
 }
 
-/// The newest numbers.
+/// What is under way while the page is read.
+fn at_this_moment(visit: &Visit) -> Html {
+    let under_way = visit.project.metrics.requests_under_way();
+    let waiting = visit.project.shadow_waiting();
+    figures(&html!(
+        "{}{}",
+        figure(
+            "requests now",
+            &text(thousands(under_way)),
+            &text("being answered, all projects together")
+        ),
+        figure(
+            "shadow now",
+            &text(thousands(waiting)),
+            &text("questions wait for a version that takes over")
+        ),
+    ))
+}
+
+/// The newest numbers that were noted.
 fn now(newest: Option<&Progress>, full: Option<&ProcessLoad>) -> Html {
     let count = |name: &str, of: Count, note: &str| {
         let value = newest.map_or_else(|| NOTHING.to_owned(), |load| thousands(of(load)));
@@ -141,6 +161,10 @@ fn table(look: &Look, noted: &Noted) -> Html {
         (
             "#Outcomes waited for",
             noted.counts(|load| load.outcomes_waiting),
+        ),
+        (
+            "#Waiting in the shadow",
+            noted.counts(|load| load.shadow_waiting),
         ),
         ("#Memory (MiB)", noted.mebibytes(|load| load.memory_bytes)),
         (

@@ -343,6 +343,11 @@ impl ProjectLoop {
         }
     }
 
+    /// How many questions wait to be answered in the shadow.
+    pub fn shadow_waiting(&self) -> u64 {
+        self.rollouts.shadow.waiting() as u64
+    }
+
     /// Answers what waits in the shadow, as far as it waits now.
     ///
     /// # Errors

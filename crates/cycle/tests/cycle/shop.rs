@@ -14,6 +14,7 @@ use tidemill_store::delta::{DeltaLake, DeltaOptions};
 use tidemill_store::fjall_store::{FjallOptions, FjallStore};
 use tidemill_store::lake::TableVersion;
 use tidemill_store::local::LocalArtifacts;
+use tidemill_store::local_moment::LocalMoments;
 use tidemill_store::sqlite::SqliteCatalog;
 use tidemill_store::{DataFolder, Stores};
 
@@ -136,12 +137,18 @@ pub(crate) async fn open_with(
 ) -> Arc<ProjectLoop> {
     let folder = DataFolder::open(folder.path().join("data")).unwrap();
     let fjall = FjallStore::open(&folder, &FjallOptions::default()).unwrap();
+    let (log, state) = (Arc::new(fjall.log), Arc::new(fjall.state));
+    let catalog = Arc::new(SqliteCatalog::open(&folder).await.unwrap());
+    let lake = Arc::new(DeltaLake::open(&folder, &DeltaOptions::default()));
+    let opened = (log.clone(), state.clone());
+    let moments = LocalMoments::open(&folder, opened, catalog.clone(), lake.clone()).unwrap();
     let stores = Stores {
-        log: Arc::new(fjall.log),
-        state: Arc::new(fjall.state),
-        catalog: Arc::new(SqliteCatalog::open(&folder).await.unwrap()),
-        lake: Arc::new(DeltaLake::open(&folder, &DeltaOptions::default())),
+        log,
+        state,
+        catalog,
+        lake,
         artifacts: Arc::new(LocalArtifacts::open(&folder)),
+        moments: Arc::new(moments),
     };
     let options = LoopOptions {
         training_threads,

@@ -47,6 +47,11 @@ impl ShadowQueue {
         (self.wake)();
     }
 
+    /// How many questions wait.
+    pub fn waiting(&self) -> usize {
+        self.waiting.lock().len()
+    }
+
     /// Answers up to `most` questions, and returns how many there were.
     pub fn work(&self, most: usize, answerer: &Answerer) -> usize {
         for done in 0..most {

@@ -1,6 +1,8 @@
 //! What every catalog has to do for [`Users`](crate::users::Users).
 
-use tidemill_core::Timestamp;
+use std::collections::BTreeSet;
+
+use tidemill_core::{ProjectName, Timestamp};
 
 use super::samples::NOON;
 use crate::catalog::AuditEntry;
@@ -28,6 +30,7 @@ fn user(name: &str, role: Role) -> User {
         role,
         password: None,
         created_at: at(0),
+        projects: None,
     }
 }
 
@@ -38,6 +41,52 @@ fn pass(hash: &str, user: &str, until: i64) -> Pass {
         created_at: at(0),
         expires_at: at(until),
     }
+}
+
+/// Everybody sees all projects until they are given some, which a change of their role leaves as they are; an admin sees all.
+async fn projects_are_given<C: Catalog>(open: &impl AsyncFn(&str) -> C) {
+    let catalog = open("projects").await;
+    let name = |text: &str| text.parse::<ProjectName>().expect("a name");
+    let (shop, news) = (name("shop"), name("news"));
+    let bob = user("bob", Role::Viewer);
+    catalog
+        .put_user(&bob, entry("add_user"))
+        .await
+        .expect("add");
+    let given = BTreeSet::from([shop]);
+    let set = catalog.set_projects("bob", Some(&given), entry("set_projects"));
+    set.await.expect("set");
+    let editor = user("bob", Role::Editor);
+    let changed = catalog.put_user(&editor, entry("set_role"));
+    changed.await.expect("change");
+    drop(catalog);
+    let catalog = open("projects").await;
+    let session = pass("s", "bob", 60);
+    let added = catalog.add_session(&session, entry("sign_in"));
+    added.await.expect("add");
+    let found = catalog.session("s", at(1)).await.expect("read");
+    let found = found.expect("a session");
+    assert_eq!(
+        (found.role, &found.projects),
+        (Role::Editor, &Some(given.clone()))
+    );
+    let shop = given.first().expect("one");
+    assert!(found.sees(shop) && !found.sees(&news));
+    let admin = User {
+        role: Role::Admin,
+        ..found.clone()
+    };
+    assert!(admin.sees(&news));
+    let empty = BTreeSet::new();
+    let none = catalog.set_projects("bob", Some(&empty), entry("set_projects"));
+    none.await.expect("set");
+    let found = catalog.session("s", at(1)).await.expect("read");
+    assert!(!found.expect("a session").sees(shop));
+    let all = catalog.set_projects("bob", None, entry("set_projects"));
+    all.await.expect("set");
+    assert!(catalog.users().await.expect("users")[0].sees(&news));
+    let nobody = catalog.set_projects("eve", None, entry("set_projects"));
+    assert!(matches!(nobody.await, Err(StoreError::NotFound(_))));
 }
 
 /// Users, links and sessions are kept, hold once or for their time, and go with their user.
@@ -60,6 +109,7 @@ pub async fn check<C: Catalog>(open: &impl AsyncFn(&str) -> C) {
     let catalog = open("users").await;
     let all = catalog.users().await.expect("users");
     assert_eq!(all, std::slice::from_ref(&ada));
+    projects_are_given(open).await;
     links_sign_in_once(&catalog, &ada).await;
     sessions_hold_for_their_time(&catalog, &ada).await;
 

@@ -39,12 +39,12 @@ use tidemill_core::clock::Stopwatch;
 use tidemill_core::event::PersonKey;
 use tidemill_core::sync::Mutex;
 use tidemill_core::{Decision, DecisionId, EventKind, ModelName, Offset, Outcome, ProjectName};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedMutexGuard, Semaphore, mpsc};
 
 use self::datasets::Datasets;
 pub(crate) use self::events::encode as encode_events;
 use self::ordered::{OrderedRows, Selection};
-use self::table::{DataFile, Table, TableSpec};
+use self::table::{DataFile, Open, Table, TableSpec};
 use crate::event_rows::{EventColumns, EventRows, EventScan, EventTable};
 use crate::lake::{
     About, Compacted, Erased, EventsSnapshot, RecordBatches, Sequenced, StoredDataset, TableVersion,
@@ -96,6 +96,12 @@ pub struct DeltaLake {
     questions: Semaphore,
 }
 
+/// A lake whose tables nobody changes until this is dropped.
+pub(crate) struct Unchanged<'l> {
+    _datasets: tokio::sync::MutexGuard<'l, ()>,
+    _tables: Vec<OwnedMutexGuard<Option<Open>>>,
+}
+
 impl DeltaLake {
     /// The lake of a data folder. Tables come into being when first written.
     pub fn open(folder: &DataFolder, options: &DeltaOptions) -> Self {
@@ -106,6 +112,24 @@ impl DeltaLake {
             datasets: tokio::sync::Mutex::default(),
             questions: Semaphore::new(QUESTIONS_MAX),
         }
+    }
+
+    /// Keeps everybody from changing a table or removing rows, once who does so at the moment is done; reading goes on. A table that is
+    /// first written later may come to be, and whoever wants a moment of all tables lets nothing land meanwhile.
+    ///
+    /// # Errors
+    /// When a table cannot be opened.
+    pub(crate) async fn unchanged(&self) -> Result<Unchanged<'_>, StoreError> {
+        let datasets = self.datasets.lock().await;
+        let tables: Vec<Arc<Table>> = self.tables.lock().values().cloned().collect();
+        let mut held = Vec::with_capacity(tables.len());
+        for table in tables {
+            held.push(table.lock().await?);
+        }
+        Ok(Unchanged {
+            _datasets: datasets,
+            _tables: held,
+        })
     }
 
     fn table(&self, project: &ProjectName, name: &str, spec: fn() -> TableSpec) -> Arc<Table> {

@@ -4,9 +4,10 @@ use std::fs;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::RwLockReadGuard;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use fjall::{Database, KeyspaceCreateOptions, PersistMode};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
 use tidemill_core::sync::RwLock;
 
 use super::journal::{self, Synced};
@@ -16,6 +17,9 @@ use crate::priority::{BEHIND, give_way};
 /// How much journal may pile up on disk before tables are written out so that it can go. It is replayed at the start.
 const JOURNAL_BYTES_MAX: u64 = 128 << 20;
 
+/// Memory for blocks of a database that is only written to, in bytes.
+const EXPORT_CACHE_BYTES: u64 = 1 << 20;
+
 /// Opens the database in a folder.
 type Open<T> = dyn Fn(&Path) -> Result<T, StoreError> + Send + Sync;
 
@@ -24,6 +28,8 @@ pub(super) struct Reopenable<T> {
     path: PathBuf,
     current: RwLock<Option<T>>,
     open: Box<Open<T>>,
+    /// Whether somebody waits to close it.
+    is_closing: AtomicBool,
 }
 
 /// The open database. It stays open while this lives.
@@ -53,6 +59,7 @@ impl<T> Reopenable<T> {
             path,
             current,
             open: Box::new(open),
+            is_closing: AtomicBool::new(false),
         })
     }
 
@@ -70,7 +77,9 @@ impl<T> Reopenable<T> {
     /// as it is, because it can be read and might not open again.
     pub(super) fn reopen(&self) -> Result<(), StoreError> {
         self.probe()?;
+        self.is_closing.store(true, Ordering::Relaxed);
         let mut current = self.current.write();
+        self.is_closing.store(false, Ordering::Relaxed);
         // It holds a lock on its files, so that it has to be gone before they can be opened.
         drop(current.take());
         *current = Some((self.open)(&self.path)?);
@@ -79,6 +88,11 @@ impl<T> Reopenable<T> {
 }
 
 impl<T> Reopenable<T> {
+    /// Whether somebody waits for the guards to be dropped: who holds one for long has to look.
+    pub(super) fn is_closing(&self) -> bool {
+        self.is_closing.load(Ordering::Relaxed)
+    }
+
     /// Whether there is space for a megabyte.
     fn probe(&self) -> Result<(), StoreError> {
         let path = self.path.with_extension("probe");
@@ -109,6 +123,50 @@ pub(super) fn open(path: &Path, cache_bytes: u64, synced: Synced) -> Result<Data
             "reading it broke off",
         )),
     }
+}
+
+/// Writes what the keyspaces of a database hold at one moment into a new database, each in the order of its keys. `fixed` is called when
+/// the moment is there; what is written later is not in it, and waits for nothing. Breaks off when `is_closing`.
+///
+/// # Errors
+/// [`StoreError::Closed`] where it broke off, and those of reading and writing; the new database is then not whole.
+pub(super) fn export(
+    database: &Database,
+    to: &Path,
+    fixed: &mut dyn FnMut(),
+    is_closing: &dyn Fn() -> bool,
+) -> Result<(), StoreError> {
+    let read = |e| failed("read for a copy", e);
+    let write = |e| failed("write a copy", e);
+    let snapshot = database.snapshot();
+    let names = database.list_keyspace_names();
+    fixed();
+    let copy = open(to, EXPORT_CACHE_BYTES, Synced::EveryBatch)?;
+    for name in names {
+        let from = database.keyspace(&name, keyspace_options).map_err(read)?;
+        let into = copy.keyspace(&name, keyspace_options).map_err(write)?;
+        export_keyspace((&snapshot, &from), &into, is_closing)?;
+    }
+    copy.persist(PersistMode::SyncAll).map_err(write)
+}
+
+fn export_keyspace(
+    (snapshot, from): (&Snapshot, &Keyspace),
+    into: &Keyspace,
+    is_closing: &dyn Fn() -> bool,
+) -> Result<(), StoreError> {
+    let write = |e| failed("write a copy", e);
+    let mut sorted = into.start_ingestion().map_err(write)?;
+    for entry in snapshot.iter(from) {
+        if is_closing() {
+            return Err(StoreError::Closed);
+        }
+        let (key, value) = entry
+            .into_inner()
+            .map_err(|e| failed("read for a copy", e))?;
+        sorted.write(key, value).map_err(write)?;
+    }
+    sorted.finish().map_err(write)
 }
 
 /// How keyspaces are made: a journaled write goes to the operating system with the call.

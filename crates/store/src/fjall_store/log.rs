@@ -14,6 +14,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::ops::Bound;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -26,7 +27,7 @@ use tidemill_core::{Event, Offset, ProjectName, Timestamp};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::FjallOptions;
-use super::database::{Reopenable, failed};
+use super::database::{self, Reopenable, failed};
 use super::keys;
 use super::received;
 use super::tables::{Head, Tables};
@@ -91,6 +92,18 @@ impl FjallLog {
             writer: Some(writer),
             _folder: folder.clone(),
         })
+    }
+}
+
+impl FjallLog {
+    /// Writes the log of one moment into a new database; `fixed` is called when the moment is there.
+    ///
+    /// # Errors
+    /// [`StoreError::Closed`] where the database had to be closed meanwhile, and those of reading and writing.
+    pub(crate) fn export(&self, to: &Path, fixed: &mut dyn FnMut()) -> Result<(), StoreError> {
+        let tables = self.shared.tables.get()?;
+        let is_closing = || self.shared.tables.is_closing();
+        database::export(&tables.database, to, fixed, &is_closing)
     }
 }
 

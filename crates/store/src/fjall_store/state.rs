@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::ops::Bound;
+use std::path::Path;
 
 use fjall::{Database, Keyspace, PersistMode, Readable};
 use tidemill_core::ProjectName;
@@ -49,6 +50,15 @@ impl FjallState {
             _writeback: writeback.map_err(|e| StoreError::backend("start a thread", e))?,
             _folder: folder.clone(),
         })
+    }
+
+    /// Writes the state of one moment into a new database; `fixed` is called when the moment is there.
+    ///
+    /// # Errors
+    /// [`StoreError::Closed`] where the database had to be closed meanwhile, and those of reading and writing.
+    pub(crate) fn export(&self, to: &Path, fixed: &mut dyn FnMut()) -> Result<(), StoreError> {
+        let tables = self.tables.get()?;
+        database::export(&tables.database, to, fixed, &|| self.tables.is_closing())
     }
 
     fn try_commit(&self, project: &ProjectName, batch: &StateBatch) -> Result<(), fjall::Error> {

@@ -24,7 +24,7 @@ use crate::catalog::{AccessKey, AuditEntry, Rollout, Run, Version};
 use crate::{Catalog, DataFolder, StoreError};
 
 /// How the tables came to be what they are; a migration that was released is never changed.
-const MIGRATIONS: [(i64, &str, &str); 3] = [
+const MIGRATIONS: [(i64, &str, &str); 4] = [
     (
         1,
         "catalog",
@@ -36,6 +36,11 @@ const MIGRATIONS: [(i64, &str, &str); 3] = [
         include_str!("../../migrations/0002_rollouts.sql"),
     ),
     (3, "users", include_str!("../../migrations/0003_users.sql")),
+    (
+        4,
+        "user projects",
+        include_str!("../../migrations/0004_user_projects.sql"),
+    ),
 ];
 
 /// How long a statement waits for another connection's transaction.
@@ -119,12 +124,47 @@ impl SqliteCatalog {
         self.pool.close().await;
     }
 
+    /// Keeps everybody from changing the catalog, once who does so at the moment is done; reading goes on.
+    ///
+    /// # Errors
+    /// When somebody else changes it for too long, and those of the file system.
+    pub(crate) async fn freeze(&self) -> Result<Frozen, StoreError> {
+        Ok(Frozen(self.begin().await?))
+    }
+
+    /// Writes the catalog into a new file.
+    ///
+    /// # Errors
+    /// Those of the file system, and where the file is there already.
+    pub(crate) async fn copy_to(&self, file: &Path) -> Result<(), StoreError> {
+        let name = file.to_str().ok_or_else(|| {
+            StoreError::corrupt(file.display().to_string(), "its name is not UTF-8")
+        })?;
+        let copied = sqlx::query("VACUUM INTO ?").bind(name).execute(&self.pool);
+        copied.await.map_err(|e| failed("copy the catalog", e))?;
+        Ok(())
+    }
+
     /// A transaction that may write: it takes the write lock at once, because one that took it later could fail.
     async fn begin(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
         self.pool
             .begin_with("BEGIN IMMEDIATE")
             .await
             .map_err(|e| failed("write the catalog", e))
+    }
+}
+
+/// A catalog that nobody changes until this is dropped.
+pub(crate) struct Frozen(Transaction<'static, Sqlite>);
+
+impl Frozen {
+    /// Lets others change it again.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub(crate) async fn thaw(self) -> Result<(), StoreError> {
+        let ended = self.0.rollback().await;
+        ended.map_err(|e| failed("write the catalog", e))
     }
 }
 

@@ -1,8 +1,10 @@
 //! Users, links and sessions in SQLite.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use sqlx::sqlite::SqliteRow;
-use tidemill_core::Timestamp;
+use tidemill_core::{ProjectName, Timestamp};
 
 use super::rows::{column, parsed, read_audit, time};
 use super::{SqliteCatalog, add_audit, commit, failed};
@@ -16,7 +18,24 @@ fn read_user(row: &SqliteRow) -> Result<User, StoreError> {
         role: parsed(row, "role")?,
         password: column(row, "password")?,
         created_at: time(row, "created_at")?,
+        projects: read_projects(row)?,
     })
+}
+
+fn read_projects(row: &SqliteRow) -> Result<Option<BTreeSet<ProjectName>>, StoreError> {
+    let Some(text) = column::<Option<String>>(row, "projects")? else {
+        return Ok(None);
+    };
+    // who sees what is not guessed at
+    let names = serde_json::from_str(&text);
+    names
+        .map(Some)
+        .map_err(|e| StoreError::corrupt("the list of a user's projects", e))
+}
+
+fn written(projects: Option<&BTreeSet<ProjectName>>) -> Option<String> {
+    let names = projects?.iter().map(ProjectName::as_str);
+    Some(serde_json::Value::from_iter(names).to_string())
 }
 
 fn read_session(row: &SqliteRow) -> Result<Pass, StoreError> {
@@ -46,16 +65,37 @@ impl Users for SqliteCatalog {
         let mut transaction = self.begin().await?;
         add_audit(&mut transaction, &audit).await?;
         sqlx::query(
-            "INSERT INTO users (name, role, password, created_at) VALUES ($1, $2, $3, $4)
+            "INSERT INTO users (name, role, password, created_at, projects) VALUES ($1, $2, $3, $4, $5)
              ON CONFLICT (name) DO UPDATE SET role = excluded.role, password = excluded.password",
         )
         .bind(&user.name)
         .bind(user.role.as_str())
         .bind(&user.password)
         .bind(user.created_at.micros())
+        .bind(written(user.projects.as_ref()))
         .execute(&mut *transaction)
         .await
         .map_err(|e| failed("write the user", e))?;
+        commit(transaction).await
+    }
+
+    async fn set_projects(
+        &self,
+        name: &str,
+        projects: Option<&BTreeSet<ProjectName>>,
+        audit: AuditEntry,
+    ) -> Result<(), StoreError> {
+        let mut transaction = self.begin().await?;
+        add_audit(&mut transaction, &audit).await?;
+        let set = sqlx::query("UPDATE users SET projects = $2 WHERE name = $1")
+            .bind(name)
+            .bind(written(projects))
+            .execute(&mut *transaction)
+            .await
+            .map_err(|e| failed("write the user", e))?;
+        if set.rows_affected() == 0 {
+            return Err(no_user(name));
+        }
         commit(transaction).await
     }
 

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::json;
-use tidemill_core::Clock;
 use tidemill_core::clock::SystemClock;
+use tidemill_core::{Clock, ProjectName};
 use tidemill_store::catalog::AuditEntry;
 use tidemill_store::sqlite::SqliteCatalog;
 use tidemill_store::users::{Role, User, Users, check_user_name};
@@ -61,6 +61,7 @@ async fn carry_out(
                 role: *role,
                 password: None,
                 created_at: SystemClock.now(),
+                projects: None,
             };
             let audit = entry("add_user", name, role.as_str());
             catalog.put_user(&user, audit).await?;
@@ -110,7 +111,7 @@ async fn find(catalog: &SqliteCatalog, name: &str) -> Result<User> {
 async fn list(catalog: &SqliteCatalog, output: Output) -> Result<()> {
     let users = catalog.users().await?;
     let lines = users.iter().map(|user| {
-        json!({ "name": user.name, "role": user.role.as_str(), "has_password": user.password.is_some(), "created_at": user.created_at })
+        json!({ "name": user.name, "role": user.role.as_str(), "projects": user.projects, "has_password": user.password.is_some(), "created_at": user.created_at })
     });
     let lines: Vec<_> = lines.collect();
     output.result(&json!({ "users": lines }), |_| {
@@ -119,16 +120,26 @@ async fn list(catalog: &SqliteCatalog, output: Output) -> Result<()> {
             vec![
                 user.name.clone(),
                 user.role.to_string(),
+                projects(user),
                 password.to_owned(),
                 user.created_at.to_string(),
             ]
         });
         table(
-            &["name", "role", "password", "added"],
+            &["name", "role", "projects", "password", "added"],
             &rows.collect::<Vec<_>>(),
         )
     });
     Ok(())
+}
+
+/// Which projects somebody sees in the console.
+fn projects(user: &User) -> String {
+    let Some(given) = user.projects.as_ref().filter(|_| user.role != Role::Admin) else {
+        return "all".to_owned();
+    };
+    let names: Vec<&str> = given.iter().map(ProjectName::as_str).collect();
+    names.join(", ")
 }
 
 async fn link(

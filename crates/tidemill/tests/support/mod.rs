@@ -97,6 +97,11 @@ impl Server {
         server
     }
 
+    /// Sets a variable in the environment of the process, from its next start on.
+    pub(crate) fn set(&mut self, name: &'static str, value: &str) {
+        self.environment.push((name, value.to_owned()));
+    }
+
     /// As [`Server::start`], with a data folder on a file system of `disk_bytes` that only the process sees. `None` where such
     /// a thing cannot be mounted.
     pub(crate) fn start_on_small_disk(project_toml: &str, disk_bytes: usize) -> Option<Self> {

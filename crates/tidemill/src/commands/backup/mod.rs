@@ -1,7 +1,9 @@
-//! `backup`: a copy of a data folder that nobody has open, with the hash of every file, and whether a copy is still what it was.
+//! `backup`: a copy of a data folder as it was at one moment, with the hash of every file, and whether a copy is still what it was.
 //!
 //! A backup is a folder with `data/`, which a server can be started on when it is copied elsewhere, and `backup.json`, which is written
 //! last: without it the copy was broken off.
+
+mod beside;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -16,6 +18,7 @@ use tidemill_console::LastBackup;
 use tidemill_core::clock::SystemClock;
 use tidemill_core::{Clock, Timestamp};
 use tidemill_store::catalog::AuditEntry;
+use tidemill_store::moment::{MOMENT, TAKEN_BY};
 use tidemill_store::sqlite::SqliteCatalog;
 use tidemill_store::{Catalog, DataFolder, StoreError};
 
@@ -27,7 +30,7 @@ use crate::output::{Output, thousands};
 /// The form of `backup.json` that this version writes, and the newest that it reads.
 const FORMAT: u32 = 1;
 /// What belongs to the process that has the folder open, and not to the data.
-const LEFT_OUT: [&str; 3] = ["LOCK", "server.json", LastBackup::FILE];
+const LEFT_OUT: [&str; 5] = ["LOCK", "server.json", LastBackup::FILE, MOMENT, TAKEN_BY];
 /// How many differences are named.
 const NAMED: usize = 10;
 
@@ -35,7 +38,7 @@ const NAMED: usize = 10;
 #[derive(Debug, Serialize, Deserialize)]
 struct Manifest {
     format: u32,
-    /// When copying began.
+    /// What was acknowledged before is in it.
     at: Timestamp,
     /// The version of Tidemill that made it.
     tidemill: String,
@@ -68,17 +71,11 @@ pub async fn run(config: &Config, args: &BackupArgs, output: Output) -> Result<(
             data.display()
         );
     }
-    let folder = match DataFolder::open(&data) {
-        Ok(folder) => folder,
-        Err(StoreError::Locked { pid, .. }) => bail!(
-            "a server (process {pid}) has the data folder {} open, and files that change cannot be copied as they were at one moment: stop it, copy, \
-             and start it again",
-            data.display()
-        ),
+    let manifest = match DataFolder::open(&data) {
+        Ok(folder) => of_stopped(&folder, &args.folder).await?,
+        Err(StoreError::Locked { .. }) => beside::run(&data, &args.folder).await?,
         Err(error) => return Err(error.into()),
     };
-    let manifest = copy(&data, &args.folder)?;
-    note(&folder, &args.folder, &manifest).await?;
     let (files, bytes) = (manifest.files.len() as u64, manifest.bytes());
     let shown = args.folder.display().to_string();
     output.result(
@@ -94,8 +91,33 @@ pub async fn run(config: &Config, args: &BackupArgs, output: Output) -> Result<(
     Ok(())
 }
 
-/// Copies the files of a folder that is held, and writes the manifest last.
-fn copy(data: &Path, to: &Path) -> Result<Manifest> {
+/// Copies a data folder that no server has open.
+async fn of_stopped(folder: &DataFolder, to: &Path) -> Result<Manifest> {
+    let data = folder.path();
+    check_target(data, to)?;
+    let at = SystemClock.now();
+    let manifest = copy(&[Source::of(data, &LEFT_OUT)?], to, at)?;
+    let catalog = SqliteCatalog::open(folder).await?;
+    note(data, &catalog, to, &manifest).await?;
+    Ok(manifest)
+}
+
+/// A folder whose files are copied, and their paths below it.
+struct Source<'s> {
+    folder: &'s Path,
+    files: Vec<String>,
+}
+
+impl<'s> Source<'s> {
+    /// All files of a folder but those that are left out, by the first part of their paths.
+    fn of(folder: &'s Path, left_out: &[&str]) -> Result<Self> {
+        let files = files_below(folder, folder, left_out)?;
+        Ok(Self { folder, files })
+    }
+}
+
+/// Refuses a folder that is no place for a backup.
+fn check_target(data: &Path, to: &Path) -> Result<()> {
     let data = data
         .canonicalize()
         .with_context(|| format!("find {}", data.display()))?;
@@ -111,19 +133,26 @@ fn copy(data: &Path, to: &Path) -> Result<Manifest> {
             to.display()
         );
     }
+    Ok(())
+}
+
+/// Copies files that nobody changes, and writes the manifest last. `at` is their moment.
+fn copy(sources: &[Source<'_>], to: &Path, at: Timestamp) -> Result<Manifest> {
     make_folder(to)?;
     let mut manifest = Manifest {
         format: FORMAT,
-        at: SystemClock.now(),
+        at,
         tidemill: env!("CARGO_PKG_VERSION").to_owned(),
         files: BTreeMap::new(),
     };
     let target = to.join("data");
     make_folder(&target)?;
-    for path in files_below(&data, &data)? {
-        let copied = copy_file(&data.join(&path), &target.join(&path))
-            .with_context(|| format!("copy {}", data.join(&path).display()))?;
-        manifest.files.insert(path, copied);
+    for Source { folder, files } in sources {
+        for path in files {
+            let copied = copy_file(&folder.join(path), &target.join(path))
+                .with_context(|| format!("copy {}", folder.join(path).display()))?;
+            manifest.files.insert(path.clone(), copied);
+        }
     }
     sync_folders(&target)?;
     let mut text = serde_json::to_vec_pretty(&manifest)?;
@@ -148,7 +177,7 @@ fn nearest(path: &Path) -> Result<PathBuf> {
 }
 
 /// Says in the data folder, for the console and the audit log, that there is a backup.
-async fn note(folder: &DataFolder, to: &Path, manifest: &Manifest) -> Result<()> {
+async fn note(data: &Path, catalog: &SqliteCatalog, to: &Path, manifest: &Manifest) -> Result<()> {
     let to = to.canonicalize()?.display().to_string();
     let last = LastBackup {
         at: manifest.at,
@@ -156,10 +185,9 @@ async fn note(folder: &DataFolder, to: &Path, manifest: &Manifest) -> Result<()>
         files: manifest.files.len() as u64,
         bytes: manifest.bytes(),
     };
-    let path = folder.path().join(LastBackup::FILE);
+    let path = data.join(LastBackup::FILE);
     fs::write(&path, serde_json::to_vec(&last)?)
         .with_context(|| format!("write {}", path.display()))?;
-    let catalog = SqliteCatalog::open(folder).await?;
     let entry = AuditEntry {
         at: SystemClock.now(),
         project: None,
@@ -236,7 +264,7 @@ fn differences(data: &Path, manifest: &Manifest) -> Result<Vec<String>> {
             }
         }
     }
-    let there = files_below(data, data)?;
+    let there = files_below(data, data, &LEFT_OUT)?;
     let more = there
         .iter()
         .filter(|name| !manifest.files.contains_key(*name));
@@ -244,8 +272,8 @@ fn differences(data: &Path, manifest: &Manifest) -> Result<Vec<String>> {
     Ok(found)
 }
 
-/// The paths of all files of a data folder, sorted, `/` between their parts.
-fn files_below(root: &Path, folder: &Path) -> Result<Vec<String>> {
+/// The paths of all files of a folder, but what is left out of it, sorted, `/` between their parts.
+fn files_below(root: &Path, folder: &Path, left_out: &[&str]) -> Result<Vec<String>> {
     let failed = || format!("read {}", folder.display());
     let mut all = Vec::new();
     for entry in fs::read_dir(folder).with_context(failed)? {
@@ -253,10 +281,12 @@ fn files_below(root: &Path, folder: &Path) -> Result<Vec<String>> {
         let path = entry.path();
         let kind = entry.file_type().with_context(failed)?;
         let name = entry.file_name();
-        let is_left_out = folder == root && LEFT_OUT.iter().any(|left_out| name == **left_out);
+        if folder == root && left_out.iter().any(|left_out| name == **left_out) {
+            continue;
+        }
         if kind.is_dir() {
-            all.extend(files_below(root, &path)?);
-        } else if kind.is_file() && !is_left_out {
+            all.extend(files_below(root, &path, left_out)?);
+        } else if kind.is_file() {
             let below = path.strip_prefix(root).with_context(failed)?;
             let parts: Option<Vec<&str>> = below.iter().map(|part| part.to_str()).collect();
             let parts = parts.with_context(|| {
@@ -266,7 +296,7 @@ fn files_below(root: &Path, folder: &Path) -> Result<Vec<String>> {
                 )
             })?;
             all.push(parts.join("/"));
-        } else if !is_left_out {
+        } else {
             bail!(
                 "{} is neither a file nor a folder: a backup follows no links, move it away",
                 path.display()
