@@ -110,12 +110,11 @@ impl SqliteCatalog {
     /// # Errors
     /// When the file is there, and those of the file system.
     pub async fn copy_to(&self, file: &Path) -> Result<(), StoreError> {
-        let copied = sqlx::query("VACUUM INTO $1")
-            .bind(file.to_string_lossy().into_owned())
-            .execute(&self.pool);
-        copied
-            .await
-            .map_err(|error| failed("copy the catalog", error))?;
+        let name = file.to_str().ok_or_else(|| {
+            StoreError::corrupt(file.display().to_string(), "its name is not UTF-8")
+        })?;
+        let copied = sqlx::query("VACUUM INTO $1").bind(name).execute(&self.pool);
+        copied.await.map_err(|e| failed("copy the catalog", e))?;
         Ok(())
     }
 
@@ -130,19 +129,6 @@ impl SqliteCatalog {
     /// When somebody else changes it for too long, and those of the file system.
     pub(crate) async fn freeze(&self) -> Result<Frozen, StoreError> {
         Ok(Frozen(self.begin().await?))
-    }
-
-    /// Writes the catalog into a new file.
-    ///
-    /// # Errors
-    /// Those of the file system, and where the file is there already.
-    pub(crate) async fn copy_to(&self, file: &Path) -> Result<(), StoreError> {
-        let name = file.to_str().ok_or_else(|| {
-            StoreError::corrupt(file.display().to_string(), "its name is not UTF-8")
-        })?;
-        let copied = sqlx::query("VACUUM INTO ?").bind(name).execute(&self.pool);
-        copied.await.map_err(|e| failed("copy the catalog", e))?;
-        Ok(())
     }
 
     /// A transaction that may write: it takes the write lock at once, because one that took it later could fail.
