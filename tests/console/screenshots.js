@@ -1,4 +1,5 @@
 // Pictures of every page, light and dark, wide and narrow: node screenshots.js LINK FOLDER [FILTER]
+// With the filter `readme`, the three of the README: console-overview.png, console-version.png, console-person.png.
 "use strict";
 
 const path = require("node:path");
@@ -50,18 +51,27 @@ async function main([link, folder, filter = ""]) {
   const all = await pages(page, base);
   const origin = new URL(page.url()).origin;
   const state = await context.storageState();
+  const take = async (at, { scheme, viewport, file, fullPage }) => {
+    const window = await browser.newContext({ storageState: state, viewport, colorScheme: scheme, locale: "en-GB" });
+    const shown = await window.newPage();
+    await shown.goto(origin + base + at);
+    await settled(shown);
+    await shown.screenshot({ path: path.join(folder, file), fullPage });
+    await window.close();
+  };
+  if (filter === "readme") {
+    for (const [name, at] of all.filter(([name]) => ["overview", "version", "person"].includes(name))) {
+      await take(at, { scheme: "light", viewport: { width: 1200, height: 760 }, file: `console-${name}.png`, fullPage: false });
+    }
+    return browser.close();
+  }
   for (const scheme of ["light", "dark"]) {
     for (const size of ["wide", "narrow"]) {
       if (!`${scheme}-${size}`.includes(filter)) continue;
       const viewport = size === "wide" ? { width: 1440, height: 900 } : { width: 360, height: 740 };
-      const window = await browser.newContext({ storageState: state, viewport, colorScheme: scheme, locale: "en-GB" });
-      const shown = await window.newPage();
       for (const [name, at] of all) {
-        await shown.goto(origin + base + at);
-        await settled(shown);
-        await shown.screenshot({ path: path.join(folder, `${name}-${scheme}-${size}.png`), fullPage: size === "wide" });
+        await take(at, { scheme, viewport, file: `${name}-${scheme}-${size}.png`, fullPage: size === "wide" });
       }
-      await window.close();
     }
   }
   await browser.close();

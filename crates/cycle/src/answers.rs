@@ -340,17 +340,23 @@ pub(crate) fn told(finding: &AnswerFinding) -> Finding {
     }
 }
 
+/// How a feature differs; its missing values only where there are any.
+fn how_far(feature: &SkewedFeature) -> String {
+    let name = &feature.name;
+    let elsewhere = format!(
+        "{:.0} % of its values lie elsewhere",
+        feature.distance * 100.0
+    );
+    let [served, trained] = [feature.missing_served, feature.missing_trained]
+        .map(|share| format!("{:.1} %", share * 100.0));
+    if served == "0.0 %" && trained == served {
+        return format!("{name} ({elsewhere})");
+    }
+    format!("{name} ({elsewhere}; missing in {served} of the answers, {trained} in training)")
+}
+
 fn told_skew(of: &OfVersion) -> Option<Finding> {
-    let far = of.features.iter().take(SKEWED_NAMED).map(|feature| {
-        format!(
-            "{} ({:.0} % of its values lie elsewhere; missing in {:.1} % of the answers, {:.1} % in training)",
-            feature.name,
-            feature.distance * 100.0,
-            feature.missing_served * 100.0,
-            feature.missing_trained * 100.0,
-        )
-    });
-    let far: Vec<String> = far.collect();
+    let far: Vec<String> = of.features.iter().take(SKEWED_NAMED).map(how_far).collect();
     let others = match of.features.len() - far.len() {
         0 => String::new(),
         others => format!(" and {others} others"),

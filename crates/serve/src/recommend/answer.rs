@@ -314,6 +314,7 @@ impl Answerer {
             .append(&made.decision)
             .map_err(ServeError::Log)?;
         made.note();
+        made.report_failure();
         self.offer_list(&made, ask);
         let decision = made.decision;
         let answering = Answering {

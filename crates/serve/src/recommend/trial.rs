@@ -75,9 +75,6 @@ impl Answerer {
             }
         };
         decision.arm = arm;
-        if let Some(trial) = &trial {
-            trial.report_failure(&decision);
-        }
         Ok(Made {
             decision,
             reasons,
@@ -147,6 +144,13 @@ impl Made {
     pub(super) fn note(&self) {
         if let Some(trial) = &self.trial {
             trial.note(&self.decision);
+        }
+    }
+
+    /// Logs that the version that takes over failed; a drill plants one that does, and that is no news.
+    pub(super) fn report_failure(&self) {
+        if let Some(trial) = &self.trial {
+            trial.report_failure(&self.decision);
         }
     }
 }
