@@ -22,12 +22,16 @@ impl ProjectLoop {
     /// # Errors
     /// When a store fails; what has landed stays landed, the rest is tried again.
     pub async fn land(self: &Arc<Self>, everything: bool) -> Result<Offset, CycleError> {
-        let _one_at_a_time = self.landing.lock().await;
+        let one_at_a_time = self.landing.clone().lock_owned().await;
         let name = &self.project.name;
         let landed = self.stores.lake.events_snapshot(name).await?.last;
         let last = self.stores.log.last(name)?;
         let this = self.clone();
-        let landing = async move { this.land_between(landed, last, everything).await };
+        let landing = async move {
+            // it goes on when the caller has gone, and so does its turn
+            let _one_at_a_time = one_at_a_time;
+            this.land_between(landed, last, everything).await
+        };
         work_on(&self.where_to_land(last.0 - landed.0), landing).await
     }
 

@@ -184,7 +184,7 @@ pub struct ProjectLoop {
     /// Runs that were under way when the process ended before, until they go on.
     pub(crate) broken: Mutex<Vec<Run>>,
     /// One landing at a time.
-    pub(crate) landing: tokio::sync::Mutex<()>,
+    pub(crate) landing: Arc<tokio::sync::Mutex<()>>,
     pub(crate) training: TrainingThreads,
     /// How versions take over.
     pub(crate) rollouts: Rollouts,
@@ -276,7 +276,7 @@ impl ProjectLoop {
             running: tokio::sync::Mutex::default(),
             turns: Mutex::default(),
             broken: Mutex::default(),
-            landing: tokio::sync::Mutex::default(),
+            landing: Arc::default(),
             training,
             rollouts,
             pending: Mutex::new(pending),
