@@ -53,13 +53,19 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-#[test]
-fn a_backup_is_verified_and_restores_events_and_answers() {
-    let (mut server, orders) = shop(PROJECT, in_rhythm());
+/// A shop of which a version answers, with the number of its orders.
+fn answering_shop() -> (Server, u64) {
+    let (server, orders) = shop(PROJECT, in_rhythm());
     server.told(&["train", "will_return", "--project", "project.toml"]);
     let promote = ["promote", "will_return@1", "--override-gate"];
     let why = ["--reason", "a start", "--project", "project.toml"];
     server.told(&[&promote[..], &why].concat());
+    (server, orders)
+}
+
+#[test]
+fn a_backup_is_verified_and_restores_events_and_answers() {
+    let (mut server, orders) = answering_shop();
     server.restart();
     let (read, write) = (server.key(Scope::Read), server.key(Scope::Write));
     let before = answers(&server, &read);
@@ -190,11 +196,7 @@ fn known(server: &Server, read: &str, user: &str) -> (Value, Vec<(String, Value)
 
 #[test]
 fn a_backup_beside_a_busy_server_is_of_one_moment() {
-    let (mut server, orders) = shop(PROJECT, in_rhythm());
-    server.told(&["train", "will_return", "--project", "project.toml"]);
-    let promote = ["promote", "will_return@1", "--override-gate"];
-    let why = ["--reason", "a start", "--project", "project.toml"];
-    server.told(&[&promote[..], &why].concat());
+    let (mut server, orders) = answering_shop();
     // so that much lands meanwhile
     server.set("TIDEMILL_LANDING_AGE", "1s");
     left_behind(&server);

@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use tempfile::TempDir;
 use tidemill_core::clock::VirtualClock;
 use tidemill_core::{Clock, Timestamp};
 use tidemill_serve::PredictRequest;
 
-use crate::shop::{SHOP, Shop, open};
+use crate::shop::Shop;
 
 /// The time of a virtual clock, as a server sees it on the real one.
 struct AsReal(Arc<VirtualClock>);
@@ -20,21 +19,11 @@ impl Clock for AsReal {
 
 /// A shop in which everybody is asked about and then orders, before anything of it is consumed, and what came of the answers.
 async fn what_came(real: bool) -> Vec<(String, Timestamp, f64)> {
-    let folder: TempDir = tempfile::tempdir().unwrap();
-    let clock = Arc::new(VirtualClock::at("2026-01-01T00:00:00Z".parse().unwrap()));
-    let seen: Arc<dyn Clock> = if real {
-        Arc::new(AsReal(clock.clone()))
-    } else {
-        clock.clone()
-    };
-    let project = open(&folder, SHOP, seen, 1).await;
-    let model = "will_return".parse().unwrap();
-    let shop = Shop {
-        project,
-        clock,
-        model,
-        folder,
-    };
+    let shop = Shop::open_seeing(1, |clock| match real {
+        true => Arc::new(AsReal(clock)),
+        false => clock,
+    });
+    let shop = shop.await;
     shop.live(20, "Page Viewed").await;
     shop.project.catch_up().await.unwrap();
     for person in 0..300 {

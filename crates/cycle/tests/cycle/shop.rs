@@ -45,9 +45,17 @@ impl Shop {
     }
 
     pub(crate) async fn open(datasets_keep: usize) -> Self {
+        Self::open_seeing(datasets_keep, |clock| clock).await
+    }
+
+    /// A shop that sees its clock through another one.
+    pub(crate) async fn open_seeing(
+        datasets_keep: usize,
+        through: impl FnOnce(Arc<VirtualClock>) -> Arc<dyn Clock>,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(VirtualClock::at("2026-01-01T00:00:00Z".parse().unwrap()));
-        let project = open(&folder, SHOP, clock.clone(), datasets_keep).await;
+        let project = open(&folder, SHOP, through(clock.clone()), datasets_keep).await;
         Self {
             project,
             clock,
