@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, anyhow, ensure};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde::Serialize;
 use serde_json::{Value, json};
 use thread_priority::ThreadPriority;
@@ -127,10 +127,13 @@ pub(crate) struct Settings {
     /// Days of history that are imported before.
     #[arg(long, default_value_t = 120)]
     days: i64,
+    /// What is measured, each in its turn; all, if not given.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = Phase::ALL)]
+    phases: Vec<Phase>,
 }
 
 /// What happens while predictions are asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 enum Phase {
     /// The bare axum handler, with nothing beside it: what the machine and the generator add.
@@ -192,7 +195,7 @@ pub(crate) fn measure(binary: &Path, settings: &Settings) -> anyhow::Result<Repo
 
     let mut raw = Vec::new();
     for round in 0..=settings.rounds {
-        for phase in Phase::ALL {
+        for &phase in &settings.phases {
             let measured = once(&server, &peer, &keys, phase, round, settings)?;
             eprintln!(
                 "round {round}: {:8} p50 {:>7} µs, p99 {:>7} µs, p99.9 {:>7} µs",
@@ -461,7 +464,7 @@ fn report(
 ) -> anyhow::Result<Report> {
     let mut rows = Vec::new();
     let mut summary = serde_json::Map::new();
-    for phase in Phase::ALL {
+    for &phase in &settings.phases {
         let of = |field: fn(&Latencies) -> u64| {
             median(
                 raw.iter()

@@ -18,6 +18,7 @@ mod admission;
 mod alerts;
 mod answers;
 mod app;
+mod at_once;
 mod backup;
 mod body;
 mod data;

@@ -14,6 +14,8 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
+use crate::at_once::AtOnce;
+
 /// How long accepting pauses when the system has no more descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -98,13 +100,13 @@ pub async fn serve(
             continue;
         };
         served.connections += 1;
-        tokio::spawn(connection(
+        tokio::spawn(AtOnce::new(connection(
             stream,
             router.clone(),
             options.clone(),
             phases.clone(),
             place,
-        ));
+        )));
     }
     drop(listener);
     phase.send_replace(Phase::Draining);

@@ -3,7 +3,7 @@
 
 use std::future::Future;
 
-use tidemill_store::priority::{BEHIND, give_way};
+use tidemill_store::priority::{BEHIND, give_way, take_what_is_left};
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::project_loop::{CycleError, ProjectLoop};
@@ -93,22 +93,4 @@ impl ProjectLoop {
     ) -> Result<T, CycleError> {
         work_on(&self.training.idle(), work).await
     }
-}
-
-/// Leaves the calling thread what nobody else wants. On Linux that is a policy of its own: whoever answers takes the
-/// processor from it at once, where a low priority would first let it finish its slice.
-pub(crate) fn take_what_is_left() {
-    #[cfg(target_os = "linux")]
-    {
-        use thread_priority::ThreadPriority;
-        use thread_priority::unix::{
-            NormalThreadSchedulePolicy, ThreadSchedulePolicy, set_thread_priority_and_policy,
-            thread_native_id,
-        };
-        let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
-        if set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle).is_ok() {
-            return;
-        }
-    }
-    give_way(0);
 }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use tidemill_store::StoreError;
+use tidemill_store::priority::take_what_is_left;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::background::{Background, take_what_is_left, work_on};
+use crate::background::{Background, work_on};
 use crate::project_loop::CycleError;
 
 /// At most so many runs compute at the same time: each holds its rows in memory, and growing trees has stretches that only

@@ -14,3 +14,20 @@ pub fn give_way(priority: u8) {
         tracing::warn!(priority, "a background thread keeps its normal priority");
     }
 }
+
+/// Leaves the calling thread, and those that it starts, what nobody else wants. On Linux that is a policy of its own: whoever answers takes the
+/// processor from it at once, where a low priority would first let it finish its slice.
+pub fn take_what_is_left() {
+    #[cfg(target_os = "linux")]
+    {
+        use thread_priority::unix::{
+            NormalThreadSchedulePolicy, ThreadSchedulePolicy, set_thread_priority_and_policy,
+            thread_native_id,
+        };
+        let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+        if set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle).is_ok() {
+            return;
+        }
+    }
+    give_way(0);
+}

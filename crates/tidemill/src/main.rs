@@ -41,6 +41,8 @@ fn main() -> ExitCode {
     if let Err(error) = start_log(&cli) {
         return fail(&error);
     }
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    give_memory_back_in_spare_time();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -51,6 +53,18 @@ fn main() -> ExitCode {
     match runtime.block_on(commands::run(&cli)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
+    }
+}
+
+/// Starts the allocator's own threads, which have the priority of the one that starts them.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn give_memory_back_in_spare_time() {
+    let start = || {
+        tidemill_store::priority::take_what_is_left();
+        tikv_jemalloc_ctl::background_thread::write(true)
+    };
+    if !matches!(std::thread::spawn(start).join(), Ok(Ok(()))) {
+        tracing::warn!("memory that is freed goes back to the system by the threads that free it");
     }
 }
 
