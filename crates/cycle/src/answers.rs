@@ -264,7 +264,7 @@ impl ProjectLoop {
                 continue;
             };
             let mut features = report.skew.features;
-            features.retain(|feature| feature.is_skewed() && !is_of_everybody(&feature.name));
+            features.retain(SkewedFeature::is_skewed);
             if report.skew.answers >= SERVED_MIN && !features.is_empty() {
                 versions.push(OfVersion {
                     model: model.clone(),
@@ -338,12 +338,6 @@ pub(crate) fn told(finding: &AnswerFinding) -> Finding {
             model = finding.model
         ),
     }
-}
-
-/// Whether everybody has the same value of a feature at a moment: two weeks of it are not what a year of training is, whoever asks. What
-/// it does from day to day is watched as drift.
-fn is_of_everybody(feature: &str) -> bool {
-    feature.starts_with("global.")
 }
 
 /// How a feature differs; its missing values only where there are any.

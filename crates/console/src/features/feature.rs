@@ -219,6 +219,7 @@ fn training(feature: &ReportedFeature, beside: &[Beside]) -> Html {
         "State",
         "#Lies elsewhere",
         "#By chance up to",
+        "#Usual of a fortnight",
         "#Missing in training",
         "#Missing served",
         "#Rows",
@@ -230,6 +231,7 @@ fn training(feature: &ReportedFeature, beside: &[Beside]) -> Html {
         let is = match found.is_skewed() {
             true => state(Tone::Bad, "skewed"),
             false if found.too_few => state(Tone::Quiet, "too few values to compare"),
+            false if found.usual.is_none() => state(Tone::Quiet, "too short a history to tell"),
             false => state(Tone::Good, "as in training"),
         };
         table.row([
@@ -237,6 +239,7 @@ fn training(feature: &ReportedFeature, beside: &[Beside]) -> Html {
             is,
             text(percent(found.distance)),
             text(percent(found.noise)),
+            text(found.usual.map_or_else(|| "–".to_owned(), percent)),
             text(percent(found.missing_trained)),
             text(percent(found.missing_served)),
             text(number(of.rows as f64)),

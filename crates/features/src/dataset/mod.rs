@@ -21,6 +21,7 @@ mod counts;
 mod division;
 mod drift;
 mod export;
+mod fortnights;
 mod interactions;
 mod items;
 mod leaks;

@@ -14,6 +14,7 @@ use tidemill_store::lake::EventsSnapshot;
 use super::Dataset;
 use super::asked::Asked;
 use super::counts::Counts;
+use super::fortnights::Fortnights;
 use super::leaks::{SuspiciousFeature, Telling};
 use super::statistics::{ColumnStatistics, TargetStatistics};
 
@@ -179,12 +180,18 @@ impl Dataset {
     pub(super) fn describe(&mut self, target: &Target) {
         let classes = self.record.classes.as_deref();
         let telling = Telling::new(target, classes, &self.targets);
+        let fortnights = Fortnights::new(&self.moments);
         let columns: Vec<usize> = (0..self.features.columns().len()).collect();
         let columns: Vec<ColumnStatistics> = columns
             .par_iter()
-            .map(|&column| ColumnStatistics {
-                alone: telling.alone(self.features.values(column)),
-                ..ColumnStatistics::of(&self.features, column)
+            .map(|&column| {
+                let values = self.features.values(column);
+                let statistics = ColumnStatistics::of(&self.features, column);
+                ColumnStatistics {
+                    alone: telling.alone(values),
+                    varies: fortnights.vary(&statistics, values),
+                    ..statistics
+                }
             })
             .collect();
         let target = TargetStatistics::of(&self.targets, &self.weights, classes);

@@ -66,6 +66,10 @@ pub struct ColumnStatistics {
     /// How well it alone tells the target; absent where there is too little to say.
     #[serde(default)]
     pub alone: Option<Alone>,
+    /// The share of a fortnight's values that lies elsewhere than those of all rows, or of what is missing where that is more, as nine of ten
+    /// fortnights do not exceed it; 0 to 1. Absent with fewer than four fortnights of 200 rows.
+    #[serde(default)]
+    pub varies: Option<f64>,
 }
 
 /// The numbers below which a share of all lies.
@@ -136,11 +140,15 @@ impl TargetStatistics {
 
 impl ColumnStatistics {
     pub(super) fn of(features: &FeatureTable, column: usize) -> Self {
+        Self::of_values(&features.columns()[column].name, features.values(column))
+    }
+
+    pub(super) fn of_values(name: &str, values: &ColumnValues) -> Self {
         let statistics = Self {
-            name: features.columns()[column].name.clone(),
+            name: name.to_owned(),
             ..Self::default()
         };
-        match features.values(column) {
+        match values {
             ColumnValues::Number(numbers) => statistics.with_numbers(numbers),
             ColumnValues::Category(texts) => statistics.with_categories(texts),
         }
@@ -200,36 +208,39 @@ impl Quantiles {
             p99: at(0.99),
         })
     }
+
+    fn bar_width(&self) -> f64 {
+        (self.p99 - self.p01) / HISTOGRAM_BARS as f64
+    }
+
+    /// The bar that a number lies in, of those of [`ColumnStatistics::histogram`].
+    pub(super) fn bar_of(&self, number: f64) -> usize {
+        // a cast to a whole number stops at its ends
+        let bar = ((number - self.p01) / self.bar_width()) as usize;
+        bar.min(HISTOGRAM_BARS - 1)
+    }
 }
 
-fn histogram(numbers: &[f64], Quantiles { p01, p99, .. }: Quantiles) -> Vec<u64> {
-    let width = (p99 - p01) / HISTOGRAM_BARS as f64;
+fn histogram(numbers: &[f64], quantiles: Quantiles) -> Vec<u64> {
+    let width = quantiles.bar_width();
     if width <= 0.0 || !width.is_finite() {
         return Vec::new();
     }
     let mut bars = vec![0; HISTOGRAM_BARS];
     for number in numbers {
-        // a cast to a whole number stops at its ends
-        let bar = ((number - p01) / width) as usize;
-        bars[bar.min(HISTOGRAM_BARS - 1)] += 1;
+        bars[quantiles.bar_of(*number)] += 1;
     }
     bars
 }
 
 #[cfg(test)]
 mod tests {
-    use tidemill_core::feature::{FeatureColumn, FeatureType, Unit};
+    use tidemill_core::feature::FeatureType;
 
     use super::*;
 
     fn of(values: ColumnValues) -> ColumnStatistics {
-        let column = FeatureColumn {
-            name: "user.x".into(),
-            feature_type: values.feature_type(),
-            label: "x".into(),
-            unit: Unit::Plain,
-        };
-        ColumnStatistics::of(&FeatureTable::from_columns(vec![column], vec![values]), 0)
+        ColumnStatistics::of_values("user.x", &values)
     }
 
     #[test]

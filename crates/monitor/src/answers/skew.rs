@@ -6,7 +6,8 @@ use tidemill_features::dataset::{ColumnStatistics, DatasetRecord, HISTOGRAM_BARS
 use super::sketch::AnswerDay;
 use crate::days::{PropertyDay, VALUES_MIN};
 
-/// A feature is skewed when at least this share of its values lies elsewhere than in training, beyond what chance explains.
+/// A feature is skewed when at least this share of its values lies elsewhere than in training, beyond what chance explains and what is usual of a
+/// fortnight of training.
 pub const SKEWED_FROM: f64 = 0.25;
 /// Numbers are told apart from a border beyond this share of it: sketches are off by less (ADR 15).
 const BORDER_OFF: f64 = 0.02;
@@ -39,6 +40,9 @@ pub struct SkewedFeature {
     pub distance: f64,
     /// What of that may be chance: exceeded by one version in a thousand, of all its features together.
     pub noise: f64,
+    /// What of that is usual: as far as nine of ten fortnights of training lie from all of it at most. What grows, what has seasons and what
+    /// everybody shares at a moment is farther. Unknown where training has fewer than four fortnights of 200 rows; then nothing is skewed.
+    pub usual: Option<f64>,
     /// What of both may be compared no further because there are fewer than ten values; their distance is that of what is missing alone.
     pub too_few: bool,
 }
@@ -46,7 +50,8 @@ pub struct SkewedFeature {
 impl SkewedFeature {
     /// Whether it is farther from training than may be.
     pub fn is_skewed(&self) -> bool {
-        self.distance > SKEWED_FROM + self.noise
+        let usual = self.usual.unwrap_or(1.0);
+        self.distance > SKEWED_FROM + self.noise + usual
     }
 }
 
@@ -61,7 +66,9 @@ pub fn skew(served: &AnswerDay, trained: &DatasetRecord) -> Skew {
         .map(|(column, values)| compare(column, trained.rows, values, count))
         .collect();
     features.sort_by(|one, other| {
-        let beyond = |feature: &SkewedFeature| feature.distance - feature.noise;
+        let beyond = |feature: &SkewedFeature| {
+            feature.distance - feature.noise - feature.usual.unwrap_or(0.0)
+        };
         beyond(other).total_cmp(&beyond(one))
     });
     Skew {
@@ -99,6 +106,7 @@ fn compare(
         missing_served,
         distance: of_values.max(of_missing),
         noise: noise(smaller, larger, features),
+        usual: column.varies,
         too_few,
     }
 }
@@ -193,6 +201,7 @@ mod tests {
             zeros: Some(numbers.iter().filter(|number| **number == 0.0).count() as u64),
             quantiles: Some(quantiles),
             histogram: if width > 0.0 { histogram } else { Vec::new() },
+            varies: Some(0.05),
             ..ColumnStatistics::default()
         }
     }
@@ -237,6 +246,20 @@ mod tests {
     }
 
     #[test]
+    fn what_varies_as_much_in_training_is_not_skewed() {
+        let numbers: Vec<f64> = (0..5_000).map(spread).collect();
+        let values = served((0..800).map(|n| Some(spread(n) + 40.0)));
+        for (varies, is_skewed) in [(Some(0.02), true), (Some(0.3), false), (None, false)] {
+            let column = ColumnStatistics {
+                varies,
+                ..trained(&numbers)
+            };
+            let found = compare(&column, 5_000, &values, 20);
+            assert_eq!(found.is_skewed(), is_skewed, "{found:?}");
+        }
+    }
+
+    #[test]
     fn whole_numbers_on_a_border_are_on_the_right_side() {
         let numbers: Vec<f64> = (0..5_000).map(|n| f64::from(n % 17)).collect();
         let values = served(numbers.iter().map(|number| Some(*number)));
@@ -254,6 +277,7 @@ mod tests {
         let column = ColumnStatistics {
             distinct: Some(2),
             top: vec![("uk".to_owned(), 800), ("fr".to_owned(), 200)],
+            varies: Some(0.0),
             ..ColumnStatistics::default()
         };
         let of = |text: &dyn Fn(usize) -> &'static str| {

@@ -119,8 +119,12 @@ fn day(day: &Value) -> String {
 }
 
 fn beside_training(feature: &Value) -> String {
+    let usual = match feature["usual"].as_f64() {
+        Some(share) => format!(", {:.1} % are usual of a fortnight", share * 100.0),
+        None => String::new(),
+    };
     format!(
-        "  {}: {:.1} % of its values lie elsewhere (chance explains {:.1} %); missing {:.1} %, in training {:.1} %",
+        "  {}: {:.1} % of its values lie elsewhere (chance explains {:.1} %{usual}); missing {:.1} %, in training {:.1} %",
         text(feature, "name"),
         percent(&feature["distance"]),
         percent(&feature["noise"]),
