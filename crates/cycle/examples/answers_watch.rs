@@ -2,16 +2,17 @@
 //! and what it costs.
 //!
 //! `cargo run --release --workspace --example answers_watch -- FOLDER PROJECT`: FOLDER is what `tidemill demo --exit --data FOLDER` left, PROJECT is
-//! `demo`'s project. The folder is read only, and must not be in use.
+//! the name of its project, `shop`. The folder is read only, and must not be in use.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use tidemill_core::clock::Stopwatch;
 use tidemill_core::{Decision, FeatureValue, ModelName, ProjectName, Timestamp};
 use tidemill_monitor::answers::{AnswerFinding, AnswerWatch, ReadFeatures, Reads, Watched};
 use tidemill_monitor::data::FALSE_ALARMS;
+use tidemill_serve::recommend::RecommendPackage;
 use tidemill_serve::{DecisionLog, Package};
 use tidemill_store::fjall_store::{FjallOptions, FjallStore};
 use tidemill_store::lake::Sequenced;
@@ -38,7 +39,7 @@ enum Fault {
 struct Answers {
     days: Vec<(i64, Vec<Sequenced<Decision>>)>,
     reads: Reads,
-    models: Vec<ModelName>,
+    models: BTreeMap<ModelName, Watched>,
 }
 
 async fn answers(folder: &str, project: &str) -> Result<Answers> {
@@ -49,36 +50,55 @@ async fn answers(folder: &str, project: &str) -> Result<Answers> {
     let artifacts = LocalArtifacts::open(&folder);
     let log = DecisionLog::open(project.clone(), Arc::new(fjall.state))?;
     let (mut days, mut after): (BTreeMap<i64, Vec<_>>, u64) = (BTreeMap::new(), 0);
-    let (mut reads, mut models) = (Reads::new(), BTreeSet::new());
+    let (mut reads, mut models) = (Reads::new(), BTreeMap::new());
     loop {
         let page = log.read(after, PAGE)?;
         let Some(last) = page.last() else { break };
         after = last.sequence;
-        for decision in page.into_iter().filter(|one| one.value.items.is_empty()) {
+        for decision in page {
             let of = &decision.value;
-            models.insert(of.model.clone());
             if let Some(number) = of.version
                 && !reads.contains_key(&(of.model.clone(), number))
             {
                 let version = catalog.version(&project, &of.model, number).await?;
                 let version = version.context("a version that answered is registered")?;
-                let package = Package::from_bytes(&artifacts.get(&version.artifact).await?);
-                let Ok(package) = package else { continue };
-                let of_version = ReadFeatures {
-                    names: package.columns.iter().map(|of| of.name.clone()).collect(),
-                    definition_hash: package.definition_hash,
-                };
+                let (kind, of_version) = read_by(&artifacts.get(&version.artifact).await?)?;
+                models.insert(of.model.clone(), kind);
                 reads.insert((of.model.clone(), number), Arc::new(of_version));
             }
             days.entry(of.moment.day()).or_default().push(decision);
         }
     }
-    models.retain(|model| reads.keys().any(|(read, _)| read == model));
+    ensure!(!days.is_empty(), "{project} has answered nothing there");
     Ok(Answers {
         days: days.into_iter().collect(),
         reads,
-        models: models.into_iter().collect(),
+        models,
     })
+}
+
+/// What a version is asked for, and what it reads, by its package.
+fn read_by(package: &[u8]) -> Result<(Watched, ReadFeatures)> {
+    let (kind, columns, definition_hash) = match Package::from_bytes(package) {
+        Ok(package) => (
+            Watched::Predictions,
+            package.columns.clone(),
+            package.definition_hash,
+        ),
+        Err(_) => {
+            let package = RecommendPackage::from_bytes(package)?;
+            (
+                Watched::Lists,
+                package.person_features(),
+                package.definition_hash,
+            )
+        }
+    };
+    let reads = ReadFeatures {
+        names: columns.into_iter().map(|column| column.name).collect(),
+        definition_hash,
+    };
+    Ok((kind, reads))
 }
 
 /// What it took.
@@ -104,10 +124,7 @@ fn replay(
         let stopwatch = Stopwatch::start();
         watch.apply(
             &decisions,
-            &|model| {
-                let is_watched = answers.models.contains(model);
-                is_watched.then_some(Watched::Predictions)
-            },
+            &|model| answers.models.get(model).copied(),
             &answers.reads,
         )?;
         applying += stopwatch.micros();
@@ -191,7 +208,8 @@ fn spoilt_feature(answers: &Answers, model: &ModelName) -> Option<String> {
 
 fn planted(answers: &Answers, fault: Fault) -> Result<()> {
     let (first, last) = (answers.days[0].0, answers.days[answers.days.len() - 1].0);
-    for model in &answers.models {
+    let predicts = |of: &(&ModelName, &Watched)| *of.1 == Watched::Predictions;
+    for (model, _) in answers.models.iter().filter(predicts) {
         let Some(feature) = spoilt_feature(answers, model) else {
             continue;
         };
