@@ -133,6 +133,16 @@ fn main() -> Result<()> {
                     }
                     let found = findings.iter().position(|finding| expected(fault, finding));
                     if let Some(place) = found {
+                        for before in &findings[..place] {
+                            println!(
+                                "   before it: {} {} [{:.1}] {} {}",
+                                before.kind.as_str(),
+                                before.subject(),
+                                before.surprise,
+                                before.noticed,
+                                before.likely
+                            );
+                        }
                         told = Some((day - from, place, findings[place].clone(), findings.len()));
                     }
                     told.is_none()

@@ -199,31 +199,49 @@ fn a_renamed_event_is_told_with_its_new_name() {
     );
 }
 
-#[test]
-fn prices_that_creep_up_in_a_real_shop_are_told_within_the_month() {
+/// Lets the days of the real shop pass, with a fault from a day on; what is first told then as `wanted` says, and after how many days.
+fn first_told(
+    fault: shop::Fault,
+    from: &str,
+    days: i64,
+    wanted: impl Fn(&str) -> bool,
+) -> Option<(i64, Vec<String>)> {
     let sent = shop::events().unwrap();
     let product = Product::new("");
-    let from = "2011-06-24".parse::<Timestamp>().unwrap().day();
-    let (mut offset, mut next, mut told) = (0, 0, None);
-    for day in sent[0].time.day()..from + 31 {
+    let from = from.parse::<Timestamp>().unwrap().day();
+    let (mut offset, mut next) = (0, 0);
+    for day in sent[0].time.day()..from + days {
         let until = sent.partition_point(|sent| sent.time.day() <= day);
         let events: Vec<LoggedEvent> = sent[next..until]
             .iter()
-            .flat_map(|sent| shop::arrives(sent, shop::Fault::Shift, from, &mut offset))
+            .flat_map(|sent| shop::arrives(sent, fault, from, &mut offset))
             .collect();
         next = until;
         product.watch.apply(&events).unwrap();
         product.examine(day + 1);
-        let drifted = product
-            .told()
-            .contains(&"data_drifted:Product Ordered.price".to_owned());
-        if drifted {
-            told = Some(day - from);
-            break;
+        let told = product.told();
+        if day >= from && told.iter().any(|one| wanted(one)) {
+            return Some((day - from, told));
         }
     }
-    let after = told.expect("it is told");
+    None
+}
+
+#[test]
+fn prices_that_creep_up_in_a_real_shop_are_told_within_the_month() {
+    let drifted = |told: &str| told == "data_drifted:Product Ordered.price";
+    let found = first_told(shop::Fault::Shift, "2011-06-24", 31, drifted);
+    let (after, _) = found.expect("it is told");
     assert!((7..=30).contains(&after), "{after}");
+}
+
+/// What few people do is unusual in the week before it is unusual on a day: the unit is the cause of both.
+#[test]
+fn a_unit_that_changes_in_all_events_of_a_real_shop_is_one_thing() {
+    let changed = |told: &str| told.starts_with("values_changed:");
+    let found = first_told(shop::Fault::Pence, "2011-05-10", 3, changed);
+    let (_, told) = found.expect("it is told");
+    assert_eq!(told, ["values_changed:Product Ordered.price"]);
 }
 
 #[test]

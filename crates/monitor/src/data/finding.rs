@@ -126,18 +126,22 @@ impl Exceeded {
         if same_event && self.property == other.property {
             return true;
         }
+        let (one, two) = (self.now - self.before, other.now - other.before);
+        let large = |difference: f64| difference.abs() > FACTOR_MIN.ln();
+        if (self.statistic, other.statistic) == (Statistic::Location, Statistic::LocationShift) {
+            // a unit that changes today is in the week of what is rarer as well
+            return large(one) && large(two) && one * two > 0.0;
+        }
         if self.statistic != other.statistic {
             return false;
         }
         match self.statistic {
             Statistic::Missing => same_event || self.property == other.property,
             Statistic::Location => {
-                let (one, two) = (self.now - self.before, other.now - other.before);
-                let large = one.abs() > FACTOR_MIN.ln();
                 let same = (one - two).abs() < SAME_FACTOR * one.abs().max(1.0);
-                self.property == other.property || (large && same)
+                self.property == other.property || (large(one) && same)
             }
-            Statistic::Volume => (self.now - self.before) * (other.now - other.before) > 0.0,
+            Statistic::Volume => one * two > 0.0,
             _ => self.property == other.property && !self.property.is_empty(),
         }
     }
