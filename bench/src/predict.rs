@@ -146,6 +146,8 @@ enum Phase {
     Training,
     /// The server, while that goes on and events stream in.
     Busy,
+    /// The server, while a backup is written, again and again.
+    Backup,
 }
 
 /// One phase of one round.
@@ -159,6 +161,8 @@ struct Measured {
     streamed_events: u64,
     /// Trainings that ended beside it, and one more that was under way.
     trainings: u64,
+    /// Backups that were written beside it, the last one to its end.
+    backups: u64,
     /// The server's processor time in the phase, in seconds.
     processor_seconds: f64,
 }
@@ -259,12 +263,13 @@ struct Keys {
 
 impl Phase {
     /// All of them, in the order in which they take turns.
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Peer,
         Self::Idle,
         Self::Counting,
         Self::Training,
         Self::Busy,
+        Self::Backup,
     ];
 
     fn name(self) -> &'static str {
@@ -274,6 +279,7 @@ impl Phase {
             Self::Counting => "counting",
             Self::Training => "training",
             Self::Busy => "busy",
+            Self::Backup => "backup",
         }
     }
 
@@ -284,6 +290,7 @@ impl Phase {
             Self::Counting => "tidemill, an idle-priority loop that counts beside it",
             Self::Training => "tidemill, a model in training",
             Self::Busy => "tidemill, a model in training and events streaming in",
+            Self::Backup => "tidemill, a backup being written",
         }
     }
 }
@@ -323,11 +330,13 @@ fn once(
     };
     let before = running.processor_seconds()?;
     let ended = AtomicBool::new(false);
-    let (outcome, streamed, trainings) = std::thread::scope(|scope| {
+    let (outcome, streamed, trainings, backups) = std::thread::scope(|scope| {
         let streaming = (phase == Phase::Busy)
             .then(|| scope.spawn(|| stream(running.address, &keys.write, round, settings, &ended)));
         let training = matches!(phase, Phase::Training | Phase::Busy)
             .then(|| scope.spawn(|| train_until(running.address, &keys.admin, &ended)));
+        let backing_up =
+            (phase == Phase::Backup).then(|| scope.spawn(|| back_up_until(server, &ended)));
         let counting = (phase == Phase::Counting).then(|| scope.spawn(|| count_until(&ended)));
         let outcome = ask(running.address, key, settings);
         ended.store(true, Ordering::Relaxed);
@@ -339,6 +348,10 @@ fn once(
             }
             None => 0,
         };
+        let backups = match backing_up {
+            Some(backing_up) => backing_up.join().expect("the backup does not panic")?,
+            None => 0,
+        };
         if let Some(counting) = counting {
             counting.join().expect("counting does not panic")?;
         }
@@ -346,7 +359,7 @@ fn once(
             Some(training) => training.join().expect("the training does not panic")?,
             None => 0,
         };
-        anyhow::Ok((outcome, streamed, trainings))
+        anyhow::Ok((outcome, streamed, trainings, backups))
     })?;
     must_be_whole(&outcome, phase.name())?;
     Ok(Measured {
@@ -355,6 +368,7 @@ fn once(
         latency: Latencies::of(outcome.latencies).context("nothing was asked")?,
         streamed_events: streamed,
         trainings,
+        backups,
         processor_seconds: running.processor_seconds()? - before,
     })
 }
@@ -425,6 +439,19 @@ fn train_until(server: SocketAddr, key: &str, ended: &AtomicBool) -> anyhow::Res
         )?;
     }
     Ok(begun)
+}
+
+/// Writes a backup again and again until the phase has ended; how many were written.
+fn back_up_until(server: &Server, ended: &AtomicBool) -> anyhow::Result<u64> {
+    let folder = server.folder().join("backup");
+    let (to, data) = (folder.to_string_lossy(), server.data());
+    let mut written = 0;
+    while !ended.load(Ordering::Relaxed) {
+        server.run(&["backup", &*to, "--data", &*data.to_string_lossy()])?;
+        std::fs::remove_dir_all(&folder)?;
+        written += 1;
+    }
+    Ok(written)
 }
 
 /// Counts, until the phase has ended, in what nobody else wants of the processors: as much as any work at all disturbs there.

@@ -9,7 +9,7 @@ use axum::response::{Redirect, Response};
 use tidemill_core::ProjectName;
 use tidemill_store::catalog::{AuditEntry, Scope};
 use tidemill_store::keys::{self, create_key};
-use tidemill_store::users::{Role, User, check_user_name};
+use tidemill_store::users::{Role, User, check_user_name, projects_in_words};
 
 use crate::backups;
 use crate::console::new_link;
@@ -93,7 +93,7 @@ async fn users(visit: &Visit) -> Result<Html, Problem> {
         table.row([
             text(&user.name),
             text(user.role.as_str()),
-            text(projects_in_words(&user)),
+            text(user.sees_in_words()),
             text(if user.password.is_some() { "yes" } else { "no" }),
             html!("{}", open),
             time(user.created_at),
@@ -187,23 +187,6 @@ fn project_fields(visit: &Visit, user: &User) -> Html {
     });
     let all = tick(ALL_PROJECTS, "all, also those to come", given.is_none());
     html!("{}{}", all, each.collect::<Html>())
-}
-
-/// Which projects a user sees.
-fn projects_in_words(user: &User) -> String {
-    match &user.projects {
-        Some(given) if user.role != Role::Admin => in_words(given),
-        Some(_) | None => "all".to_owned(),
-    }
-}
-
-fn in_words(given: &BTreeSet<ProjectName>) -> String {
-    let names: Vec<&str> = given.iter().map(ProjectName::as_str).collect();
-    if names.is_empty() {
-        "none".to_owned()
-    } else {
-        names.join(", ")
-    }
 }
 
 async fn keys(visit: &Visit) -> Result<Html, Problem> {
@@ -396,7 +379,7 @@ pub(crate) async fn set_projects(act: Act<Visit>) -> Result<Redirect, Problem> {
         Some(names.map_err(|_| Problem::bad("A project cannot have such a name."))?)
     };
     let audit = AuditEntry {
-        reason: given.as_ref().map_or_else(|| "all".to_owned(), in_words),
+        reason: projects_in_words(given.as_ref()),
         ..console.entry(&viewer.actor(), "set_projects", name)
     };
     let catalog = &console.catalog;

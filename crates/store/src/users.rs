@@ -67,7 +67,25 @@ pub struct User {
     pub projects: Option<BTreeSet<ProjectName>>,
 }
 
+/// Which projects somebody was given, as people read it: names, `none`, or `all`.
+pub fn projects_in_words(given: Option<&BTreeSet<ProjectName>>) -> String {
+    let Some(given) = given else {
+        return "all".to_owned();
+    };
+    let names: Vec<&str> = given.iter().map(ProjectName::as_str).collect();
+    match names.is_empty() {
+        true => "none".to_owned(),
+        false => names.join(", "),
+    }
+}
+
 impl User {
+    /// Which projects they see, as people read it.
+    pub fn sees_in_words(&self) -> String {
+        let given = self.projects.as_ref();
+        projects_in_words(given.filter(|_| self.role != Role::Admin))
+    }
+
     /// Whether they may see a project, and with it do there what their role allows. An admin, who decides about that, sees all.
     pub fn sees(&self, project: &ProjectName) -> bool {
         let given = self.projects.as_ref();

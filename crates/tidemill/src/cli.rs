@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use tidemill_core::Timestamp;
+use tidemill_core::{ProjectName, Timestamp};
 
 /// The whole production machine-learning loop in one binary: events in, answers out, and it learns from what
 /// comes back.
@@ -106,7 +106,7 @@ pub enum Command {
     /// Make, list and revoke access keys.
     #[command(subcommand)]
     Keys(KeysCommand),
-    /// Copy the data folder of a stopped server with the hash of every file; or verify such a copy.
+    /// Copy the data folder with the hash of every file, also beside a running server; or verify such a copy.
     #[command(
         after_help = "Examples:\n  tidemill backup /backups/monday --data data\n  tidemill backup --verify /backups/monday\n  cp -a /backups/monday/data restored && tidemill serve --project shop.toml --data restored\n\nWho was erased since is still in it: keep backups only as long as you may."
     )]
@@ -114,7 +114,7 @@ pub enum Command {
     /// Who may use the console, and links that sign them in.
     #[command(
         subcommand,
-        after_help = "Examples:\n  tidemill users add ada@example.com --role editor\n  tidemill users link ada@example.com"
+        after_help = "Examples:\n  tidemill users add ada@example.com --role editor\n  tidemill users projects ada@example.com shop news\n  tidemill users link ada@example.com"
     )]
     Users(UsersCommand),
     /// Show what a model has earned, month by month, beside its holdout.
@@ -767,6 +767,20 @@ pub enum UsersCommand {
         #[command(flatten)]
         data: FolderArgs,
     },
+    /// Give a user some projects, or all of them; what they may do there is their role.
+    Projects {
+        /// Who.
+        name: String,
+        /// The only projects that they see from then on.
+        #[arg(required_unless_present = "all", conflicts_with = "all")]
+        projects: Vec<ProjectName>,
+        /// All projects, also those to come.
+        #[arg(long)]
+        all: bool,
+        /// Where the data are.
+        #[command(flatten)]
+        data: FolderArgs,
+    },
     /// Print a link that signs a user in once, within a day.
     Link {
         /// Who.
@@ -791,6 +805,7 @@ impl UsersCommand {
         let (Self::Add { data, .. }
         | Self::List(data)
         | Self::Role { data, .. }
+        | Self::Projects { data, .. }
         | Self::Link { data, .. }
         | Self::Remove { data, .. }) = self;
         data.data.as_deref()

@@ -202,6 +202,17 @@ fn a_user_sees_the_projects_that_they_were_given() {
     assert_eq!(bob.get("/console/p/news").status, 200);
     server.told(&["users", "role", "bob", "editor"]);
 
+    // beside the server, as the operator
+    server.told(&["users", "projects", "bob", "news"]);
+    assert_eq!(bob.get("/console/p/news").status, 200);
+    assert_eq!(bob.get("/console/p/shop").status, 404);
+    let refused = server.refused(&["users", "projects", "bob", "blog"]);
+    assert!(refused.contains("no project 'blog'"), "{refused}");
+    let refused = server.refused(&["users", "projects", "admin", "shop"]);
+    assert!(refused.contains("an admin sees all"), "{refused}");
+    server.told(&["users", "projects", "bob", "--all"]);
+    assert_eq!(bob.get("/console/p/shop").status, 200);
+
     assert_eq!(give("bob", &[]).status, 303);
     let nothing = bob.get("/console");
     assert_eq!(nothing.status, 403, "{}", nothing.text);

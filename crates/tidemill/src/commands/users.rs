@@ -1,5 +1,6 @@
 //! `users`: who may use the console. Whoever can write the data folder may say so; a server that runs on it need not stop.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -8,8 +9,8 @@ use tidemill_core::clock::SystemClock;
 use tidemill_core::{Clock, ProjectName};
 use tidemill_store::catalog::AuditEntry;
 use tidemill_store::sqlite::SqliteCatalog;
-use tidemill_store::users::{Role, User, Users, check_user_name};
-use tidemill_store::{DataFolder, StoreError};
+use tidemill_store::users::{Role, User, Users, check_user_name, projects_in_words};
+use tidemill_store::{Catalog, DataFolder, StoreError};
 
 use crate::cli::UsersCommand;
 use crate::config::Config;
@@ -85,6 +86,15 @@ async fn carry_out(
             });
             Ok(())
         }
+        UsersCommand::Projects {
+            name,
+            projects,
+            all,
+            ..
+        } => {
+            let given = (!all).then(|| projects.iter().cloned().collect());
+            set_projects(catalog, name, given, output).await
+        }
         UsersCommand::Link { name, .. } => {
             let user = find(catalog, name).await?;
             link(config, catalog, name, user.role, output).await
@@ -100,6 +110,34 @@ async fn carry_out(
             Ok(())
         }
     }
+}
+
+/// Gives a user these projects; `None` for all.
+async fn set_projects(
+    catalog: &SqliteCatalog,
+    name: &str,
+    given: Option<BTreeSet<ProjectName>>,
+    output: Output,
+) -> Result<()> {
+    if find(catalog, name).await?.role == Role::Admin {
+        bail!("an admin sees all projects: `tidemill users role {name} editor` takes that away");
+    }
+    let known = catalog.projects().await?;
+    let unknown = given.iter().flatten().find(|name| !known.contains(name));
+    if let Some(unknown) = unknown {
+        let known: Vec<&str> = known.iter().map(ProjectName::as_str).collect();
+        bail!(
+            "there is no project '{unknown}' in this data folder, but {}",
+            known.join(", ")
+        );
+    }
+    let sees = projects_in_words(given.as_ref());
+    let audit = entry("set_projects", name, &sees);
+    catalog.set_projects(name, given.as_ref(), audit).await?;
+    output.result(&json!({ "user": name, "projects": given }), |_| {
+        format!("{name} sees {sees} from now on")
+    });
+    Ok(())
 }
 
 async fn find(catalog: &SqliteCatalog, name: &str) -> Result<User> {
@@ -120,7 +158,7 @@ async fn list(catalog: &SqliteCatalog, output: Output) -> Result<()> {
             vec![
                 user.name.clone(),
                 user.role.to_string(),
-                projects(user),
+                user.sees_in_words(),
                 password.to_owned(),
                 user.created_at.to_string(),
             ]
@@ -131,15 +169,6 @@ async fn list(catalog: &SqliteCatalog, output: Output) -> Result<()> {
         )
     });
     Ok(())
-}
-
-/// Which projects somebody sees in the console.
-fn projects(user: &User) -> String {
-    let Some(given) = user.projects.as_ref().filter(|_| user.role != Role::Admin) else {
-        return "all".to_owned();
-    };
-    let names: Vec<&str> = given.iter().map(ProjectName::as_str).collect();
-    names.join(", ")
 }
 
 async fn link(
