@@ -232,7 +232,7 @@ fn tuned(facts: &Facts) -> Found {
         "regression"
     };
     let sentence = format!(
-        "trees, which stop growing by themselves, were tried beside {others} simpler models on rows that none was fitted on; {chosen} answer"
+        "trees, whose number newer rows told, were tried beside {others} simpler models on rows that none was fitted on; {chosen} answer"
     );
     Some(evidence(others > 1, at, link, sentence))
 }

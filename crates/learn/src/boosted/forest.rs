@@ -103,6 +103,15 @@ impl Forest {
         })
     }
 
+    /// The raw score of an encoded row after each tree, the base alone first.
+    pub(crate) fn raw_by_trees(&self, row: &[f64]) -> impl Iterator<Item = f64> {
+        let trees = self.roots.iter().scan(self.base, move |raw, &root| {
+            *raw += self.nodes[self.leaf(root, row)].value;
+            Some(*raw)
+        });
+        std::iter::once(self.base).chain(trees)
+    }
+
     pub(crate) fn roots(&self) -> &[u32] {
         &self.roots
     }

@@ -14,7 +14,12 @@ use crate::LearnError;
 /// Fewer rows than this say nothing that trees could generalise: the base score alone is the answer.
 const ROWS_MIN: usize = 20;
 
-/// Encoded training rows, by column.
+/// Fewer rows than this are too few to tell how many trees help.
+const MEASURED_ROWS_MIN: usize = 200;
+/// The share of the rows, the newest, on which it is measured how many trees help.
+const MEASURED_SHARE: f64 = 0.25;
+
+/// Encoded training rows, in the order of their moments, by column.
 pub(crate) struct Encoded<'a> {
     pub(crate) columns: &'a [Vec<f64>],
     pub(crate) weights: &'a [f64],
@@ -23,6 +28,51 @@ pub(crate) struct Encoded<'a> {
 impl Encoded<'_> {
     fn rows(&self) -> usize {
         self.weights.len()
+    }
+
+    /// As [`Self::grow`], with as many trees as were best for the newest quarter of the rows when the others were grown on. The library stops by
+    /// itself, but by what its own rows say: where people come again and the world moves on, that is several times too late.
+    pub(crate) fn grow_while_it_helps(
+        &self,
+        parameters: &Boosted,
+        objective: &Objective,
+        targets: &[f64],
+        base: f64,
+        seed: u64,
+    ) -> Result<Forest, LearnError> {
+        if self.rows() < MEASURED_ROWS_MIN {
+            return self.grow(parameters, objective.clone(), targets, base, seed);
+        }
+        let older = self.rows() - (self.rows() as f64 * MEASURED_SHARE) as usize;
+        let columns: Vec<Vec<f64>> = self.columns.iter().map(|of| of[..older].to_vec()).collect();
+        let first = Encoded {
+            columns: &columns,
+            weights: &self.weights[..older],
+        };
+        let tried = first.grow(parameters, objective.clone(), &targets[..older], base, seed)?;
+        let mut losses = vec![0.0; tried.trees() + 1];
+        let mut row = Vec::with_capacity(self.columns.len());
+        for newer in older..self.rows() {
+            row.clear();
+            row.extend(self.columns.iter().map(|column| column[newer]));
+            for (sum, raw) in losses.iter_mut().zip(tried.raw_by_trees(&row)) {
+                *sum += self.weights[newer] * loss(objective, raw, targets[newer]);
+            }
+        }
+        let least = losses
+            .iter()
+            .enumerate()
+            .min_by(|one, other| one.1.total_cmp(other.1));
+        match least.map_or(0, |(trees, _)| trees) {
+            0 => Ok(Forest::new(base)),
+            trees_max => {
+                let parameters = Boosted {
+                    trees_max,
+                    ..parameters.clone()
+                };
+                self.grow(&parameters, objective.clone(), targets, base, seed)
+            }
+        }
     }
 
     /// A forest that minimises `objective`, starting from `base`.
@@ -105,6 +155,18 @@ impl Encoded<'_> {
         used.iter()
             .flat_map(|&column| self.columns[column].iter().copied())
             .collect()
+    }
+}
+
+/// What a raw score costs, up to what only depends on the target: log-loss of log-odds, half the deviance of a Tweedie variable of power 1.5 with
+/// this logarithm of its mean, or the square of the error.
+fn loss(objective: &Objective, raw: f64, target: f64) -> f64 {
+    match objective {
+        Objective::LogLoss => raw.max(0.0) + (-raw.abs()).exp().ln_1p() - target * raw,
+        Objective::TweedieLoss { .. } => {
+            2.0 * target * (-raw / 2.0).exp() + 2.0 * (raw / 2.0).exp()
+        }
+        _ => (raw - target).powi(2),
     }
 }
 
@@ -268,6 +330,44 @@ mod tests {
             encoded.grow(&two, objective, &targets, base, 3).unwrap(),
             forest
         );
+    }
+
+    /// What was so in the older rows and is not any more is not learnt beyond what helps.
+    #[test]
+    fn trees_that_no_longer_help_are_not_grown() {
+        let columns = columns(2_000);
+        let weights = vec![1.0; 2_000];
+        let encoded = Encoded {
+            columns: &columns,
+            weights: &weights,
+        };
+        let target = |row: usize, turns: bool| {
+            let high = columns[2][row] > 3.0;
+            f64::from(u8::from(high != (turns && row >= 1_500)))
+        };
+        let trees = |turns: bool| {
+            let targets: Vec<f64> = (0..2_000).map(|row| target(row, turns)).collect();
+            let parameters = Boosted::default();
+            let grown =
+                encoded.grow_while_it_helps(&parameters, &Objective::LogLoss, &targets, 0.0, 3);
+            grown.unwrap().trees()
+        };
+        assert!(trees(false) > 3, "{}", trees(false));
+        assert_eq!(trees(true), 0);
+    }
+
+    #[test]
+    fn losses_are_least_where_the_mean_is() {
+        for (objective, best) in [
+            (Objective::LogLoss, (0.25_f64 / 0.75).ln()),
+            (Objective::SquaredLoss, 0.25),
+            (Objective::TweedieLoss { p: Some(1.5) }, 0.25_f64.ln()),
+        ] {
+            let mean =
+                |raw: f64| 0.25 * loss(&objective, raw, 1.0) + 0.75 * loss(&objective, raw, 0.0);
+            assert!(mean(best) < mean(best + 0.1), "{objective:?}");
+            assert!(mean(best) < mean(best - 0.1), "{objective:?}");
+        }
     }
 
     #[test]

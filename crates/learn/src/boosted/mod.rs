@@ -28,6 +28,10 @@ use crate::{LearnError, Learner, Model, Task, TrainingSet};
 /// retail; of 31 nodes .929, .927 and .714; without a limit .927 and .926 on the first two, with three times as many nodes.
 /// With budget 1.0 and 15 nodes it is .926, .927 and .717 in half of the time.
 ///
+/// How many trees there are is told by the newest quarter of the rows, on which none of a first forest was grown: by itself the library stops
+/// several times too late where people come again. On the demo's next action (the last month, 11,909 rows before it) log-loss went from
+/// 1.39 to 0.88 with budget 0.5 and from 0.92 to 0.87 with 1.5; scikit-learn's `HistGradientBoostingClassifier` has 0.86, a line 0.93.
+///
 /// Several classes are learnt one against the rest and their probabilities scaled to sum 1. A regression on
 /// skewed non-negative targets (spend) tries three forms on its newest quarter of rows and keeps the one with
 /// the smallest Tweedie deviance: the value itself, ln(1 + value) transformed back with Duan's smearing, and the mean
@@ -105,7 +109,7 @@ impl Learner for Boosted {
                     vec![self.forest(
                         train,
                         &encoder,
-                        Objective::LogLoss,
+                        &Objective::LogLoss,
                         &train.targets,
                         base,
                         seed,
@@ -166,7 +170,7 @@ impl Boosted {
         &self,
         train: &TrainingSet,
         encoder: &Encoder,
-        objective: Objective,
+        objective: &Objective,
         targets: &[f64],
         base: f64,
         seed: u64,
@@ -176,7 +180,7 @@ impl Boosted {
             columns: &columns,
             weights: &train.weights,
         }
-        .grow(self, objective, targets, base, seed)
+        .grow_while_it_helps(self, objective, targets, base, seed)
     }
 
     fn one_against_rest(
@@ -200,7 +204,7 @@ impl Boosted {
                     .iter()
                     .map(|&target| f64::from(u8::from(target == class as f64)))
                     .collect();
-                encoded.grow(self, Objective::LogLoss, &targets, logit(share), seed)
+                encoded.grow_while_it_helps(self, &Objective::LogLoss, &targets, logit(share), seed)
             })
             .collect()
     }
@@ -224,7 +228,7 @@ impl Boosted {
             }
             TargetForm::Log => (Objective::TweedieLoss { p: Some(1.5) }, mean.max(1e-9).ln()),
         };
-        let forest = self.forest(train, encoder, objective, &targets, base, seed)?;
+        let forest = self.forest(train, encoder, &objective, &targets, base, seed)?;
         let columns = encode_columns(encoder, &train.features);
         let raw: Vec<f64> = rows_of(&columns, train.rows())
             .map(|row| forest.raw(&row))
