@@ -128,7 +128,7 @@ impl Model {
             Self::RecencyFrequency(model) => &model.task,
             Self::Linear(model) => &model.task,
             Self::Boosted(model) => &model.task,
-            Self::Blend(_) => &Task::Binary,
+            Self::Blend(model) => model.task(),
         }
     }
 
@@ -246,7 +246,7 @@ impl Model {
     /// # Panics
     /// As [`Model::predict_row`].
     pub fn contributions(&self, row: &[FeatureValue]) -> Vec<f64> {
-        self.contributions_to(row, largest(&self.raw_row(row)))
+        self.contributions_to(row, largest(&self.predict_row(row)))
     }
 
     /// As [`Model::contributions`], for a given output: 0, or the place of a class.

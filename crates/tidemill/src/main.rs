@@ -19,7 +19,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use tracing_subscriber::Layer;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -68,6 +68,9 @@ fn give_memory_back_in_spare_time() {
     }
 }
 
+/// What grows trees warns whenever it reaches the number of trees that it was asked for: that is no news.
+const TREES: &str = "perpetual";
+
 /// The log goes to standard error, so that results can be piped.
 fn start_log(cli: &Cli) -> anyhow::Result<()> {
     let config = Config::load(cli.config.as_deref(), &cli.set)?;
@@ -75,6 +78,11 @@ fn start_log(cli: &Cli) -> anyhow::Result<()> {
         .text("log")
         .parse()
         .map_err(|error| anyhow::anyhow!("setting log: {error}"))?;
+    let is_named = filter.iter().any(|(target, _)| target.starts_with(TREES));
+    let filter = match is_named {
+        true => filter,
+        false => filter.with_target(TREES, LevelFilter::ERROR),
+    };
     let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let layer = if matches!(cli.command, Command::Serve(_)) && !terminal {

@@ -365,8 +365,8 @@ mod tests {
         ] {
             let mean =
                 |raw: f64| 0.25 * loss(&objective, raw, 1.0) + 0.75 * loss(&objective, raw, 0.0);
-            assert!(mean(best) < mean(best + 0.1), "{objective:?}");
-            assert!(mean(best) < mean(best - 0.1), "{objective:?}");
+            assert!(mean(best) < mean(best + 0.1), "{best}");
+            assert!(mean(best) < mean(best - 0.1), "{best}");
         }
     }
 
