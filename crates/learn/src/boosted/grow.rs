@@ -19,6 +19,9 @@ const MEASURED_ROWS_MIN: usize = 200;
 /// The share of the rows, the newest, on which it is measured how many trees help.
 const MEASURED_SHARE: f64 = 0.25;
 
+/// Where at least this share of the first trees helps, the library stops by itself.
+const NEARLY_ALL: f64 = 0.9;
+
 /// Encoded training rows, in the order of their moments, by column.
 pub(crate) struct Encoded<'a> {
     pub(crate) columns: &'a [Vec<f64>],
@@ -31,7 +34,8 @@ impl Encoded<'_> {
     }
 
     /// As [`Self::grow`], with as many trees as were best for the newest quarter of the rows when the others were grown on. The library stops by
-    /// itself, but by what its own rows say: where people come again and the world moves on, that is several times too late.
+    /// itself, but by what its own rows say: where people come again and the world moves on, that is several times too late. Where nearly all of its trees were of use
+    /// it decides.
     pub(crate) fn grow_while_it_helps(
         &self,
         parameters: &Boosted,
@@ -65,6 +69,10 @@ impl Encoded<'_> {
             .min_by(|one, other| one.1.total_cmp(other.1));
         match least.map_or(0, |(trees, _)| trees) {
             0 => Ok(Forest::new(base)),
+            // nearly all of them: it does not stop too late here
+            trees if trees as f64 >= NEARLY_ALL * tried.trees() as f64 => {
+                self.grow(parameters, objective.clone(), targets, base, seed)
+            }
             trees_max => {
                 let parameters = Boosted {
                     trees_max,
